@@ -24,9 +24,7 @@ def demo(
     workload: ChosenWorkloadOption = None,
     images: ImagesOption = None,
     set_: SetOption = None,
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port of the server; 0 takes a free one.")
-    ] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the server; 0 takes a free one.")] = 8000,
 ) -> None:
     """Prepare, train, evaluate, judge, register and serve: the pipeline of `mlops run`, then its champion.
 

@@ -15,14 +15,14 @@ from vision_mlops.core.errors import TrainingError
 
 def export(
     bundle: Annotated[str, typer.Argument(callback=filled, help=BUNDLE_HELP)],
-    data: Annotated[Path, typer.Option("--data", help="Prepared data: calibrate on train, judge on test.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write the new bundle to.")],
-    precision: Annotated[Literal["int8"], typer.Option("--precision", help="Precision of the new graph.")] = "int8",
+    data: Annotated[Path, typer.Option(help="Prepared data: calibrate on train, judge on test.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the new bundle to.")],
+    precision: Annotated[Literal["int8"], typer.Option(help="Precision of the new graph.")] = "int8",
     max_drop: Annotated[
         float,
-        typer.Option("--max-drop", min=0.0, max=1.0, help="Largest loss of accuracy that is accepted, as a share."),
+        typer.Option(min=0.0, max=1.0, help="Largest loss of accuracy that is accepted, as a share."),
     ] = 0.005,
-    images: Annotated[int, typer.Option("--images", min=1, help="Maximum of training images to calibrate on.")] = 300,
+    images: Annotated[int, typer.Option(min=1, help="Maximum of training images to calibrate on.")] = 300,
     json_: JsonOption = False,
 ) -> None:
     """Write a bundle in another precision if it is as good; otherwise write nothing and exit with code 1.

@@ -25,17 +25,15 @@ def init(
     ] = False,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", metavar="NAME=VALUE", help="Answer a question: region, ci or targets. Repeatable."),
+        typer.Option(metavar="NAME=VALUE", help="Answer a question: region, ci or targets. Repeatable."),
     ] = None,
     images: Annotated[
         str | None,
-        typer.Option("--images", help="Folder with a sub-folder of images per class.", show_default="textile"),
+        typer.Option(help="Folder with a sub-folder of images per class.", show_default="textile"),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="NAME")] = None,
-    template: Annotated[
-        str, typer.Option("--template", help="Use another template: address of a git repository, or a folder.")
-    ] = "",
-    ref: Annotated[str, typer.Option("--ref", help="Tag or commit of --template.", show_default="its latest tag")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="NAME")] = None,
+    template: Annotated[str, typer.Option(help="Use another template: address of a git repository, or a folder.")] = "",
+    ref: Annotated[str, typer.Option(help="Tag or commit of --template.", show_default="its latest tag")] = "",
     json_: JsonOption = False,
 ) -> None:
     """Generate a project of your own: workload, pipelines, CI, tests, infrastructure; the code stays in this package.

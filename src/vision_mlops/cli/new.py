@@ -19,8 +19,8 @@ def new(
     name: Annotated[
         str, typer.Argument(callback=filled, metavar="NAME", help="Name of the workload: lower case, digits, - and _.")
     ],
-    images: Annotated[Path, typer.Option("--images", help="Folder with one sub-folder of images per class.")],
-    title: Annotated[str, typer.Option("--title", help="Title for people.", show_default="the name")] = "",
+    images: Annotated[Path, typer.Option(help="Folder with one sub-folder of images per class.")],
+    title: Annotated[str, typer.Option(help="Title for people.", show_default="the name")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing workload of that name.")] = False,
     json_: JsonOption = False,
 ) -> None:

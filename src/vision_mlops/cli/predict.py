@@ -20,9 +20,9 @@ def predict(
     bundle: Annotated[str, typer.Argument(callback=filled, help=BUNDLE_HELP)],
     images: Annotated[list[str], typer.Argument(help="Image files, or folders of them.")],
     top_k: Annotated[
-        int | None, typer.Option("--top-k", min=1, help="Number of classes to print per image.", show_default="3")
+        int | None, typer.Option(min=1, help="Number of classes to print per image.", show_default="3")
     ] = None,
-    explain: Annotated[Path | None, typer.Option("--explain", help="Write a heat map of the image here.")] = None,
+    explain: Annotated[Path | None, typer.Option(help="Write a heat map of the image here.")] = None,
     json_: JsonOption = False,
 ) -> None:
     """Classify images.

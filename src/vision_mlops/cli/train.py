@@ -15,8 +15,8 @@ from vision_mlops.core.text import counted
 
 
 def train(
-    data: Annotated[Path, typer.Option("--data", help="Prepared data.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write the model bundle to.")],
+    data: Annotated[Path, typer.Option(help="Prepared data.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the model bundle to.")],
     workload: ChosenWorkloadOption = None,
     set_: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run at its last epoch.")] = False,
@@ -30,7 +30,6 @@ def train(
     checkpoints: Annotated[
         Path | None,
         typer.Option(
-            "--checkpoints",
             metavar="DIR",
             help="Folder for checkpoints until the bundle is complete.",
             show_default="next to the bundle",

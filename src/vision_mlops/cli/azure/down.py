@@ -23,9 +23,7 @@ def down(
     with_data: Annotated[bool, typer.Option("--with-data", help="Also archive its data assets.")] = False,
     idle_days: Annotated[
         int,
-        typer.Option(
-            "--idle-days", min=0, max=90, help="Days without a request after which an endpoint counts as idle."
-        ),
+        typer.Option(min=0, max=90, help="Days without a request after which an endpoint counts as idle."),
     ] = 7,
     dry_run: DryRunOption = False,
     yes: YesOption = False,

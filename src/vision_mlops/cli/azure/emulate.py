@@ -27,7 +27,6 @@ def emulate(
     port: Annotated[
         int | None,
         typer.Option(
-            "--port",
             min=0,
             max=65535,
             help="Port of the proxy; 0 takes a free one.",
@@ -35,21 +34,18 @@ def emulate(
         ),
     ] = None,
     state: Annotated[
-        Path | None, typer.Option("--state", help="Folder that holds the state.", show_default="outputs/emulator")
+        Path | None, typer.Option(help="Folder that holds the state.", show_default="outputs/emulator")
     ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            "--fault",
             metavar="'METHOD PATTERN WHAT [xN]'",
             help="Make the next N calls fail: with a status, or drop, or lose. Repeatable.",
         ),
     ] = None,
     workspace: Annotated[
         list[str] | None,
-        typer.Option(
-            "--workspace", metavar="NAME", help="Also create this workspace, such as one for prod. Repeatable."
-        ),
+        typer.Option(metavar="NAME", help="Also create this workspace, such as one for prod. Repeatable."),
     ] = None,
     env: Annotated[
         bool, typer.Option("--env", help="Print the variables that point a shell at the running emulator.")

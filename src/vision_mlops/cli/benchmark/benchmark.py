@@ -55,7 +55,7 @@ def run(
             show_default="ours, linear-probe, knn, from-scratch",
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Use this prepared data.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Use this prepared data.")] = None,
     images: ImagesOption = None,
     set_: SetOption = None,
     again: Annotated[

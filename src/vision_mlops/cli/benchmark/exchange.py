@@ -14,7 +14,7 @@ from vision_mlops.cli.output import say
 
 def export(
     name: Annotated[str, typer.Option("--with", metavar="NAME", help="Contestant whose result to export.")],
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
     workload: WorkloadOption = DEFAULT_WORKLOAD,
 ) -> None:
     """Write the result of a contestant, with its prediction of each test image, into one file.
@@ -33,9 +33,7 @@ def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File that `mlops benchmark export` wrote.")],
     data: Annotated[
         Path | None,
-        typer.Option(
-            "--data", help="Prepared data that the result must belong to.", show_default="outputs/data/WORKLOAD"
-        ),
+        typer.Option(help="Prepared data that the result must belong to.", show_default="outputs/data/WORKLOAD"),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a result of the contestant that was measured here.")

@@ -50,14 +50,13 @@ def add_labels(
     base: Annotated[
         str | None,
         typer.Option(
-            "--base",
             help="Prepared or registered data to add to.",
             show_default="the newest version of the workload's data asset, else its prepared data",
         ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Name of the data asset.", show_default="that of --base or the workload"),
+        typer.Option(help="Name of the data asset.", show_default="that of --base or the workload"),
     ] = None,
     new_classes: Annotated[
         bool, typer.Option("--new-classes", help="Also add classes that the data does not have.")

@@ -43,25 +43,23 @@ def check(
     ] = None,
     bundle: Annotated[
         str | None,
-        typer.Option(
-            "--bundle", help="Judge the labels by the features of this trained bundle: a folder, or `NAME@champion`."
-        ),
+        typer.Option(help="Judge the labels by the features of this trained bundle: a folder, or `NAME@champion`."),
     ] = None,
     labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Look for label errors.")] = True,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder to write the report to.", show_default="outputs/checks/NAME"),
+        typer.Option(help="Folder to write the report to.", show_default="outputs/checks/NAME"),
     ] = None,
     fail_on: SeverityOption = "error",
     fix: Annotated[
-        str | None, typer.Option("--fix", help="Move the files of these kinds of findings, with commas, to quarantine.")
+        str | None, typer.Option(help="Move the files of these kinds of findings, with commas, to quarantine.")
     ] = None,
     to: Annotated[
-        Path | None, typer.Option("--to", help="Quarantine folder of --fix.", show_default="FOLDER.quarantine")
+        Path | None, typer.Option(help="Quarantine folder of --fix.", show_default="FOLDER.quarantine")
     ] = None,
     dry_run: DryRunOption = False,
     undo: Annotated[
-        Path | None, typer.Option("--undo", help="Move everything back from this quarantine folder, and exit.")
+        Path | None, typer.Option(help="Move everything back from this quarantine folder, and exit.")
     ] = None,
     json_: JsonOption = False,
 ) -> None:

@@ -15,15 +15,11 @@ from vision_mlops.cli.output import count_bar, say, warn
 
 def prepare(
     workload: ChosenWorkloadOption = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to write.", show_default="outputs/data/NAME")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="outputs/data/NAME")] = None,
     images: ImagesOption = None,
     source: Annotated[
         str,
-        typer.Option(
-            "--source", help="Record this as the source of the images in the manifest.", show_default="FOLDER"
-        ),
+        typer.Option(help="Record this as the source of the images in the manifest.", show_default="FOLDER"),
     ] = "",
     strict: Annotated[bool, typer.Option("--strict", help="Fail if an image would be left out.")] = False,
     set_: SetOption = None,

@@ -20,12 +20,10 @@ def register(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Prepared data, class folders, or any folder.")],
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Name of the asset.", show_default="that of the prepared workload or the folder"),
+        typer.Option(help="Name of the asset.", show_default="that of the prepared workload or the folder"),
     ] = None,
-    description: Annotated[str, typer.Option("--description", help="Description for people.")] = "",
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Tag a new version. Repeatable.")
-    ] = None,
+    description: Annotated[str, typer.Option(help="Description for people.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Tag a new version. Repeatable.")] = None,
     on: OnOption = RunLocation.LOCAL,
     json_: JsonOption = False,
 ) -> None:
@@ -69,7 +67,7 @@ def register(
 
 
 def list_(
-    name: Annotated[str | None, typer.Option("--name", help="List all versions of this asset.")] = None,
+    name: Annotated[str | None, typer.Option(help="List all versions of this asset.")] = None,
     on: OnOption = RunLocation.LOCAL,
     json_: JsonOption = False,
 ) -> None:

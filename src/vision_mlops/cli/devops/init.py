@@ -19,27 +19,25 @@ if TYPE_CHECKING:
 def init(
     organization: Annotated[
         str,
-        typer.Option("--organization", help="Address of the organization, such as `https://dev.azure.com/contoso`."),
+        typer.Option(help="Address of the organization, such as `https://dev.azure.com/contoso`."),
     ] = "",
-    project: Annotated[str, typer.Option("--project", help="Project in Azure DevOps.")] = "",
+    project: Annotated[str, typer.Option(help="Project in Azure DevOps.")] = "",
     repository: Annotated[
         str,
-        typer.Option("--repository", help="Git repository in the project.", show_default="named like the project"),
+        typer.Option(help="Git repository in the project.", show_default="named like the project"),
     ] = "",
-    branch: Annotated[str, typer.Option("--branch", help="Branch that the pipelines are read from.")] = "main",
+    branch: Annotated[str, typer.Option(help="Branch that the pipelines are read from.")] = "main",
     environments: Annotated[
-        str, typer.Option("--environments", help="Environments, with commas; the settings of each are in `.env.NAME`.")
+        str, typer.Option(help="Environments, with commas; the settings of each are in `.env.NAME`.")
     ] = "dev,prod",
     approver: Annotated[
         list[str] | None,
-        typer.Option(
-            "--approver", help="Person who approves deployments to all environments but the first. Repeatable."
-        ),
+        typer.Option(help="Person who approves deployments to all environments but the first. Repeatable."),
     ] = None,
     github: Annotated[
-        str, typer.Option("--github", metavar="OWNER/NAME", help="Also let workflows of this repository deploy.")
+        str, typer.Option(metavar="OWNER/NAME", help="Also let workflows of this repository deploy.")
     ] = "",
-    root: Annotated[Path, typer.Option("--root", help="Folder of the project, with `ado_pipelines`.")] = Path(),
+    root: Annotated[Path, typer.Option(help="Folder of the project, with `ado_pipelines`.")] = Path(),
     dry_run: DryRunOption = False,
     check: Annotated[
         bool, typer.Option("--check", help="Like --dry-run; exit with code 1 if anything is missing.")

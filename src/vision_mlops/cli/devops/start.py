@@ -21,13 +21,9 @@ def start(
     ] = None,
     organization: Annotated[
         str,
-        typer.Option(
-            "--organization", metavar="URL", help="Address of the organization.", show_default="SYSTEM_COLLECTIONURI"
-        ),
+        typer.Option(metavar="URL", help="Address of the organization.", show_default="SYSTEM_COLLECTIONURI"),
     ] = "",
-    project: Annotated[
-        str, typer.Option("--project", help="Project in the organization.", show_default="SYSTEM_TEAMPROJECT")
-    ] = "",
+    project: Annotated[str, typer.Option(help="Project in the organization.", show_default="SYSTEM_TEAMPROJECT")] = "",
     json_: JsonOption = False,
 ) -> None:
     """Start a pipeline of Azure DevOps on its default branch, and do not wait for it.

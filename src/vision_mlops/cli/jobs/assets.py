@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Register data, components, environ
 @app.command()
 def create(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML of an asset or component.")],
-    version: Annotated[str | None, typer.Option("--version", help="Override the version of the file.")] = None,
+    version: Annotated[str | None, typer.Option(help="Override the version of the file.")] = None,
     json_: JsonOption = False,
 ) -> None:
     """Store a version of an asset with the files that it points to. A version never changes.

@@ -114,7 +114,7 @@ def run(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a job.")],
     on: OnOption = RunLocation.LOCAL,
     set_: ChangeOption = None,
-    name: Annotated[str | None, typer.Option("--name", callback=filled, help="Job name.", show_default="new")] = None,
+    name: Annotated[str | None, typer.Option(callback=filled, help="Job name.", show_default="new")] = None,
     jobs: JobsOption = 2,
     force: ForceOption = False,
     environment: EnvironmentOption = EnvironmentMode.AUTO,
@@ -242,7 +242,7 @@ def cancel(
 def prune(
     days: Annotated[
         float,
-        typer.Option("--days", min=0.0, help="Remove what is older than this; 0 removes everything that has ended."),
+        typer.Option(min=0.0, help="Remove what is older than this; 0 removes everything that has ended."),
     ],
     dry_run: DryRunOption = False,
     json_: JsonOption = False,

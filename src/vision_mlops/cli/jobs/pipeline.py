@@ -38,14 +38,12 @@ EnvironmentOption = Annotated[
 
 @app.command()
 def watch(
-    data: Annotated[Path, typer.Option("--data", help="Folder of class folders to watch.")],
+    data: Annotated[Path, typer.Option(help="Folder of class folders to watch.")],
     workload: ChosenWorkloadOption = None,
     set_: SetOption = None,
     pipeline: PipelineOption = None,
-    poll: Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between two checks.")] = 5.0,
-    settle: Annotated[
-        float, typer.Option("--settle", min=0.0, help="Seconds without a change before a run starts.")
-    ] = 30.0,
+    poll: Annotated[float, typer.Option(min=0.1, help="Seconds between two checks.")] = 5.0,
+    settle: Annotated[float, typer.Option(min=0.0, help="Seconds without a change before a run starts.")] = 30.0,
     once: Annotated[bool, typer.Option("--once", help="Check once and exit, for use in a scheduled task.")] = False,
 ) -> None:
     """Run the training pipeline whenever the content of a folder of images has changed, one run at a time.
@@ -108,7 +106,7 @@ def publish(
     ] = "default",
     compute: Annotated[
         str | None,
-        typer.Option("--compute", help="Cluster that runs the steps.", show_default="the CPU cluster of the settings"),
+        typer.Option(help="Cluster that runs the steps.", show_default="the CPU cluster of the settings"),
     ] = None,
     environment: EnvironmentOption = None,
     workload: OwnerOption = "",

@@ -46,7 +46,7 @@ def run(
     pipeline: PipelineOption = None,
     inputs: InputOption = None,
     on: OnOption = RunLocation.LOCAL,
-    name: Annotated[str | None, typer.Option("--name", help="Job name.", show_default="new")] = None,
+    name: Annotated[str | None, typer.Option(help="Job name.", show_default="new")] = None,
     jobs: JobsOption = 2,
     force: ForceOption = False,
     environment: EnvironmentOption = EnvironmentMode.AUTO,

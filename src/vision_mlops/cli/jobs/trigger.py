@@ -25,9 +25,7 @@ def trigger(
     workload: ChosenWorkloadOption = None,
     images: Annotated[
         str | None,
-        typer.Option(
-            "--images", help="Use this registered data, `azureml:NAME:VERSION`, instead of the images of the workload."
-        ),
+        typer.Option(help="Use this registered data, `azureml:NAME:VERSION`, instead of the images of the workload."),
     ] = None,
     set_: SetOption = None,
     inputs: InputOption = None,
@@ -40,7 +38,7 @@ def trigger(
             "--deployment", "-d", callback=filled, help="Deployment to start.", show_default="the default one"
         ),
     ] = None,
-    job: Annotated[str | None, typer.Option("--job", callback=filled, help="Job name.", show_default="new")] = None,
+    job: Annotated[str | None, typer.Option(callback=filled, help="Job name.", show_default="new")] = None,
     on_registered: OnRegisteredOption = None,
     token_secret: TokenSecretOption = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job to its end.")] = False,

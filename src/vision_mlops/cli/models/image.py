@@ -16,21 +16,17 @@ def image(
     ref: Ref,
     context: Annotated[
         Path | None,
-        typer.Option(
-            "--context", metavar="FOLDER", help="Write the build context to this folder, which must not exist."
-        ),
+        typer.Option(metavar="FOLDER", help="Write the build context to this folder, which must not exist."),
     ] = None,
     base: Annotated[
         str | None,
         typer.Option(
-            "--base", callback=filled, help="Image of the scoring server.", show_default="MLOPS_AZURE_INFERENCING_IMAGE"
+            callback=filled, help="Image of the scoring server.", show_default="MLOPS_AZURE_INFERENCING_IMAGE"
         ),
     ] = None,
     registry: Annotated[
         str | None,
-        typer.Option(
-            "--registry", callback=filled, help="Registry of the image.", show_default="MLOPS_AZURE_CONTAINER_REGISTRY"
-        ),
+        typer.Option(callback=filled, help="Registry of the image.", show_default="MLOPS_AZURE_CONTAINER_REGISTRY"),
     ] = None,
     azure_devops: AzureDevOps = False,
     github: GitHub = False,
