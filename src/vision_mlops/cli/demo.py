@@ -42,8 +42,7 @@ def demo(
     try_metrics(loaded, images)
     ended = run_pipeline(loaded, images)
     report(ended, as_json=False)
-    if (verdict := run_verdict(ended.state.outputs, loaded.name)) is not None:
-        tell(verdict)
+    tell(run_verdict(ended.state.outputs, loaded.name))
     _serve(loaded, paths.home() / "data" / loaded.name, port, time.perf_counter() - started)
 
 

@@ -154,9 +154,9 @@ def check_deployment(target: str, request: DeploymentRequest, *, skip: bool) -> 
     if target not in ("managed", "kubernetes-endpoint", "aci", "batch") or skip:
         return
     from vision_mlops.azure.preflight.purposes import managed_demand
-    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.config.azure_settings import AzureSettings
 
-    settings, options = load_azure_settings(), request.options
+    settings, options = AzureSettings.load(), request.options
     machines, name = options.instances or options.min_instances or 1, (request.endpoint, request.deployment)
     demands = [managed_demand(settings, options.instance_type, machines, name)] if target == "managed" else []
     check_first(target, settings=settings, demands=demands)

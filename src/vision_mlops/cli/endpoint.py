@@ -45,11 +45,9 @@ def list_(
         except MlopsError as error:  # an unreachable target does not hide the others
             failed.append(error)
             warn(f"{name}: {error}")
-    if json_:
-        emit_json([endpoint.to_dict() for endpoint in found])
-    else:
-        rows = [row for endpoint in found for row in _rows(endpoint)]
-        emit_table(rows, as_json=False, empty="nothing is deployed: mlops deploy --help")
+    rows = [row for endpoint in found for row in _rows(endpoint)]
+    content = [endpoint.to_dict() for endpoint in found]
+    emit_table(rows, as_json=json_, content=content, empty="nothing is deployed: mlops deploy --help")
     if failed:
         raise typer.Exit(2)
 

@@ -159,10 +159,19 @@ def emit(content: Any, text: str, *, as_json: bool) -> None:
         typer.echo(text)
 
 
-def emit_table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str = "nothing to show") -> None:
-    """Print rows, all with the keys of the first, as an aligned table or as a JSON list."""
+def emit_table(
+    rows: Sequence[Mapping[str, Any]], *, as_json: bool, content: Any = None, empty: str = "nothing to show"
+) -> None:
+    """Print rows, all with the keys of the first, as an aligned table or as a JSON list.
+
+    Args:
+        rows: The rows.
+        as_json: Print JSON: the rows, or the content.
+        content: What JSON shows where it is not the rows.
+        empty: Said where there are no rows.
+    """
     if as_json:
-        emit_json(list(rows))
+        emit_json(list(rows) if content is None else content)
         return
     if not rows:
         say(empty)

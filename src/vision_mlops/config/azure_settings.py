@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -323,10 +322,3 @@ class AzureSettings(VariableSettings):
 
 VARIABLES = AzureSettings.variables()
 """Field of each variable."""
-
-
-def load_azure_settings(
-    *, env_file: Path | None = None, environ: Mapping[str, str] | None = None, **arguments: str | int | None
-) -> AzureSettings:
-    """Read and check all settings, as :meth:`VariableSettings.load` does; ``arguments`` are values by field."""
-    return AzureSettings.load(env_file, environ, arguments)

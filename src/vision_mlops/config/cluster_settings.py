@@ -5,8 +5,6 @@ Nothing here needs an Azure subscription: the sign-in is that of the kubeconfig.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -77,8 +75,3 @@ class ClusterSettings(VariableSettings):
 
 VARIABLES = ClusterSettings.variables()
 """Field of each variable."""
-
-
-def load_cluster_settings(*, env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> ClusterSettings:
-    """Read and check all settings, as :meth:`VariableSettings.load` does."""
-    return ClusterSettings.load(env_file, environ)

@@ -36,10 +36,7 @@ class VariableSettings(BaseModel):
 
     @classmethod
     def load(
-        cls,
-        env_file: Path | None = None,
-        environ: Mapping[str, str] | None = None,
-        arguments: Mapping[str, str | int | None] | None = None,
+        cls, *, env_file: Path | None = None, environ: Mapping[str, str] | None = None, **arguments: str | int | None
     ) -> Self:
         """Read and check all settings.
 
@@ -66,7 +63,7 @@ class VariableSettings(BaseModel):
                 if name in variables and value.strip():
                     values[name], origins[name] = value.strip(), origin
         fields = {field: variable for variable, field in variables.items()}
-        for field, given in (arguments or {}).items():
+        for field, given in arguments.items():
             if field not in fields:
                 raise ConfigError(f"unknown setting {field!r}", _nearest(field, fields))
             if given is not None:

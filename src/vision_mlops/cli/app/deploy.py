@@ -80,7 +80,7 @@ def deploy(
 
     Example: `mlops app deploy vision-textile --endpoint https://HOST/score --dry-run`
     """
-    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.devops.build_results import open_build
     from vision_mlops.endpoints.appservice.app_deployment import AppDeployment
     from vision_mlops.endpoints.appservice.app_package import build_package, read_package
@@ -91,7 +91,7 @@ def deploy(
     given = [*made_before, *(option for option, value in (("--samples", samples), ("--brand", brand)) if value)]
     if len(given) > 1 and made_before:
         raise DeploymentError(f"{given[0]} and {given[1]} cannot be used together", f"remove {given[1]}")
-    settings = load_azure_settings(resource_group=resource_group or None)
+    settings = AzureSettings.load(resource_group=resource_group or None)
     build = open_build(typer.echo, azure_devops=azure_devops, github=github)
     named = _endpoint_settings(endpoint, on, settings, keep=not dry_run) if on else {}
     variables = _variables("" if on else endpoint, named)

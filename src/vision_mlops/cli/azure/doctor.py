@@ -89,11 +89,11 @@ def show(result: Diagnosis) -> None:
 def _azure_checks(purpose: Purpose, names: list[WantedName], today: date) -> Iterator[Diagnosis]:
     """Run the checks of Azure; missing settings or packages are results of the check, not mistakes in the command."""
     from vision_mlops.azure.preflight.preflight import Preflight
-    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.core.errors import ConfigError, MissingExtraError
 
     try:
-        yield from Preflight(load_azure_settings(), purpose, today, names).run()
+        yield from Preflight(AzureSettings.load(), purpose, today, names).run()
     except ConfigError as error:
         yield failure("azure settings", error.message, error.hint)
     except MissingExtraError as error:

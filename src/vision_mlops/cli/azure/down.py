@@ -39,11 +39,11 @@ def down(
 
     Example: `mlops down --workload textile --dry-run`
     """
-    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.teardown.made_things import Search
     from vision_mlops.teardown.removal import find, remove
 
-    search = Search(load_azure_settings(), workload, with_models, with_data, idle_days)
+    search = Search(AzureSettings.load(), workload, with_models, with_data, idle_days)
     inventory = find(search)
     if not json_:
         _list(inventory, workload)

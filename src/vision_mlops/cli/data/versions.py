@@ -88,12 +88,10 @@ def list_(
         found = data_versions.list_newest() if name is None else data_versions.versions(name)
         if name is not None and not found:
             data_versions.find(name)
-    if json_:
-        emit_json([version.to_dict() for version in found])
-        return
     place = " --on azure" if on is RunLocation.AZURE else ""
     rows = [_row(version) if name or on is RunLocation.LOCAL else _asset_row(version) for version in found]
-    emit_table(rows, as_json=False, empty=f"no data assets yet: mlops data register FOLDER --name NAME{place}")
+    hint = f"no data assets yet: mlops data register FOLDER --name NAME{place}"
+    emit_table(rows, as_json=json_, content=[version.to_dict() for version in found], empty=hint)
 
 
 def show(
@@ -172,9 +170,9 @@ def find_version(what: str, place: RunLocation) -> DataVersion:
 def workspace() -> tuple[Any, Any]:
     """Return a client of the workspace, and its settings. Raises MlopsError if it cannot be reached."""
     from vision_mlops.azure.clients import check_workspace, ml_client
-    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.config.azure_settings import AzureSettings
 
-    place = load_azure_settings()
+    place = AzureSettings.load()
     client = ml_client(place)
     check_workspace(client, place)
     return client, place

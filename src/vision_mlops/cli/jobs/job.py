@@ -93,9 +93,6 @@ def show(
     from vision_mlops.jobs.definitions.plan.planner import plan
 
     steps = plan(file)
-    if json_:
-        emit_json([step.to_dict() for step in steps])
-        return
     rows = [
         {
             "step": step.step,
@@ -106,7 +103,7 @@ def show(
         }
         for step in steps
     ]
-    emit_table(rows, as_json=False)
+    emit_table(rows, as_json=json_, content=[step.to_dict() for step in steps])
 
 
 @app.command()
@@ -163,27 +160,21 @@ def list_(on: OnOption = RunLocation.LOCAL, json_: JsonOption = False) -> None:
     Example: `mlops job list`
     """
     if on is RunLocation.AZURE:
-        from vision_mlops.azure.clients import ml_client
-        from vision_mlops.config.azure_settings import load_azure_settings
+        from vision_mlops.cli.jobs.on_azure import workspace_client
         from vision_mlops.jobs.azureml.azure_jobs import list_jobs
 
-        remote = list_jobs(ml_client(load_azure_settings()))
-        if json_:
-            emit_json([job.to_dict() for job in remote])
-            return
+        remote = list_jobs(workspace_client())
         keys = ("name", "status", "type", "experiment", "created")
         shown = [{key: getattr(job, key) for key in keys} for job in remote]
-        emit_table(shown, as_json=False, empty="no jobs yet: mlops job run FILE --on azure")
+        full = [job.to_dict() for job in remote]
+        emit_table(shown, as_json=json_, content=full, empty="no jobs yet: mlops job run FILE --on azure")
         return
     from vision_mlops.jobs.local.state.job_display import duration
     from vision_mlops.jobs.local.state.job_state import jobs
 
     found = jobs()
-    if json_:
-        emit_json([_row(state) for state in found])
-        return
     rows = [{**_row(state), "seconds": duration(state.seconds)} for state in found]
-    emit_table(rows, as_json=False, empty="no jobs yet: mlops job run FILE")
+    emit_table(rows, as_json=json_, content=[*map(_row, found)], empty="no jobs yet: mlops job run FILE")
 
 
 @app.command()
@@ -198,11 +189,10 @@ def logs(
     Example: `mlops job logs train-20261124-061502-3fa2 train --follow`
     """
     if on is RunLocation.AZURE:
-        from vision_mlops.azure.clients import ml_client
-        from vision_mlops.config.azure_settings import load_azure_settings
+        from vision_mlops.cli.jobs.on_azure import workspace_client
         from vision_mlops.jobs.azureml.azure_jobs import stream
 
-        stream(ml_client(load_azure_settings()), name, on_line=typer.echo)
+        stream(workspace_client(), name, on_line=typer.echo)
         return
     from vision_mlops.jobs.local.engine.local_jobs import job_logs
 

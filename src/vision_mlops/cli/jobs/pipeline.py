@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vision_mlops.cli.azure.checks_first import SkipChecks, check_first
 from vision_mlops.cli.jobs import trigger
+from vision_mlops.cli.jobs.on_azure import workspace_client
 from vision_mlops.cli.jobs.training_pipeline import PipelineOption, pipeline_file, read_pipeline
 from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption, filled
 from vision_mlops.cli.output import emit, emit_table, say
 
 if TYPE_CHECKING:
-    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.jobs.azureml.azure_records import ScheduleRecord
 
 
@@ -71,8 +71,8 @@ def watch(
         say(f"job {ended.state.name}: {ended.state.status.value.lower()} after {duration(ended.state.seconds)}")
         if ended.state.status is not Status.COMPLETED:
             return False
-        if (verdict := run_verdict(ended.state.outputs, loaded.name)) is not None:
-            tell(verdict)
+        verdict = run_verdict(ended.state.outputs, loaded.name)
+        tell(verdict)
         rejected = bool(exit_code(verdict))
         return True
 
@@ -117,9 +117,10 @@ def publish(
 
     Example: `mlops pipeline publish src/vision_mlops/jobs/pipelines/train-component.yml --endpoint vision-train`
     """
+    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.jobs.azureml.published_pipelines import publish as run
 
-    place = _settings()
+    place = AzureSettings.load()
     found = run(
         file, endpoint, deployment, place, compute=compute, environment_file=environment, say=say,
         workload=workload, before=lambda: check_first("publish", skip=skip_checks, settings=place),
@@ -145,9 +146,10 @@ def create(
 
     Example: `mlops pipeline schedule create src/vision_mlops/jobs/pipelines/schedule-recurrence.yml`
     """
+    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.jobs.azureml.schedules import create as run
 
-    _emit(run(file, _settings(), environment_file=environment, say=say, workload=workload), as_json=json_)
+    _emit(run(file, AzureSettings.load(), environment_file=environment, say=say, workload=workload), as_json=json_)
 
 
 @schedule_app.command("list")
@@ -158,7 +160,7 @@ def list_(json_: JsonOption = False) -> None:
     """
     from vision_mlops.jobs.azureml.schedules import list_schedules
 
-    rows = [schedule.to_dict() for schedule in list_schedules(_client())]
+    rows = [schedule.to_dict() for schedule in list_schedules(workspace_client())]
     emit_table(rows, as_json=json_, empty="no schedules yet: mlops pipeline schedule create FILE")
 
 
@@ -170,7 +172,7 @@ def pause(name: NameArgument, json_: JsonOption = False) -> None:
     """
     from vision_mlops.jobs.azureml.schedules import pause as run
 
-    _emit(run(_client(), name), as_json=json_)
+    _emit(run(workspace_client(), name), as_json=json_)
 
 
 @schedule_app.command()
@@ -181,7 +183,7 @@ def resume(name: NameArgument, json_: JsonOption = False) -> None:
     """
     from vision_mlops.jobs.azureml.schedules import resume as run
 
-    _emit(run(_client(), name), as_json=json_)
+    _emit(run(workspace_client(), name), as_json=json_)
 
 
 @schedule_app.command()
@@ -192,20 +194,8 @@ def delete(name: NameArgument, json_: JsonOption = False) -> None:
     """
     from vision_mlops.jobs.azureml.schedules import delete as run
 
-    run(_client(), name)
+    run(workspace_client(), name)
     emit({"name": name, "deleted": True}, f"{name}: deleted", as_json=json_)
-
-
-def _settings() -> AzureSettings:
-    from vision_mlops.config.azure_settings import load_azure_settings
-
-    return load_azure_settings()
-
-
-def _client() -> Any:
-    from vision_mlops.azure.clients import ml_client
-
-    return ml_client(_settings())
 
 
 def _emit(schedule: ScheduleRecord, *, as_json: bool) -> None:

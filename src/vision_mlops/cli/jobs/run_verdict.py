@@ -70,8 +70,10 @@ def run_verdict(outputs: Mapping[str, str], model: str, registry: str | None = N
     return RunVerdict(decision, reasons, model, registered, champion)
 
 
-def tell(verdict: RunVerdict) -> None:
+def tell(verdict: RunVerdict | None) -> None:
     """Print the reasons on standard error; the verdict, and what became of the candidate, on standard output."""
+    if verdict is None:
+        return
     signs = {True: "ok  ", False: "FAIL", None: "note"}
     say("")
     for reason in verdict.reasons:

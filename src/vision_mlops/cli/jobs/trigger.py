@@ -52,7 +52,7 @@ def trigger(
     Example: `mlops pipeline trigger vision-train --workload textile --set training.epochs=4 --tag reason=drift --wait`
     """
     from vision_mlops.azure.devops_sign_in import check_token_source
-    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.core.errors import MlopsError
     from vision_mlops.devops.run_start import run_address
     from vision_mlops.jobs.azureml.published_pipelines import trigger as run
@@ -70,7 +70,7 @@ def trigger(
         chosen["token_secret"] = token_secret
     if twice := sorted(chosen.keys() & values.keys()):
         raise MlopsError(f"--input {twice[0]} is set by another option already", "remove one of the two")
-    settings = load_azure_settings()
+    settings = AzureSettings.load()
     started = run(
         endpoint, {**chosen, **values}, marks, settings, wait=wait, deployment=deployment, name=job, on_line=say
     )
