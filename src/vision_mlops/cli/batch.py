@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vision_mlops.batch.batch_scoring import BatchSummary
     from vision_mlops.batch.image_sources import Images
 
-app = typer.Typer(no_args_is_help=True, help="Score many images at once.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("score")

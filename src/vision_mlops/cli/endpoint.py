@@ -15,7 +15,7 @@ from vision_mlops.core.errors import DeploymentError, MlopsError
 if TYPE_CHECKING:
     from vision_mlops.endpoints.contract import Deployment, Endpoint, Target
 
-app = typer.Typer(no_args_is_help=True, help="List, test, inspect, share the traffic of and delete endpoints.")
+app = typer.Typer(no_args_is_help=True)
 
 EndpointName = Annotated[str, typer.Argument(callback=filled, metavar="ENDPOINT", help="Name of the endpoint.")]
 On = Annotated[

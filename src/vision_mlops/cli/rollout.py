@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vision_mlops.rollout.driver import RolloutResult
     from vision_mlops.rollout.rollout_control import Controls
 
-app = typer.Typer(no_args_is_help=True, help="Roll out a model version step by step, judged against the champion.")
+app = typer.Typer(no_args_is_help=True)
 
 Images = Annotated[
     Path | None,

@@ -23,7 +23,7 @@ from vision_mlops.images.decoding import open_rgb
 from vision_mlops.project.handful import take_handful, write_small
 from vision_mlops.project.placed_files import place_components
 from vision_mlops.project.shipped_files import copy_template
-from vision_mlops.project.template_origin import TemplateOrigin, template_origin
+from vision_mlops.project.template_origin import template_origin
 
 ANSWERS = ".copier-answers.yml"
 _VALIDATION = re.compile(r"^Validation error for question '(\w+)': ")
@@ -76,7 +76,7 @@ def make_project(request: ProjectRequest) -> MadeProject:
         else:
             origin = template_origin()
             with _own_template() as template:
-                given = _render(folder, request, str(template), "", _origin_facts(origin))
+                given = _render(folder, request, str(template), "", origin)
         answers = read_yaml((folder / ANSWERS).read_text(encoding="utf-8"))
         if not images and given.get("images"):  # copier asked for it
             look = look_at_images(str(given["images"]))
@@ -112,10 +112,6 @@ def _own_template() -> Iterator[Path]:
         place = Path(folder, "template")
         copy_template(repository(), place)
         yield place
-
-
-def _origin_facts(origin: TemplateOrigin) -> dict[str, str]:
-    return {"template_repository": origin.repository, "template_ref": origin.ref}
 
 
 def _render(folder: Path, request: ProjectRequest, source: str, ref: str, facts: Mapping[str, str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import typer
 from vision_mlops.core import paths
 from vision_mlops.core.errors import require
 
-app = typer.Typer(no_args_is_help=True, help="Try the Azure part without an account.")
+app = typer.Typer(no_args_is_help=True)
 _PROGRAM = "azureml_emulator"
 
 

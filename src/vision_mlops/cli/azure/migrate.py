@@ -13,7 +13,7 @@ from vision_mlops.cli.output import emit_json, say
 from vision_mlops.core.errors import Severity
 from vision_mlops.core.text import counted
 
-app = typer.Typer(no_args_is_help=True, help="Find what a repository uses of version 1 of Azure ML.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()

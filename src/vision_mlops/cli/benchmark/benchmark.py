@@ -27,7 +27,7 @@ _FULL = 150
 """Columns of a terminal that fit the whole table; a narrower one shows the most important, and the report all of them."""
 _NARROW = ("contestant", "accuracy", "95% interval", "ms per image", "training", "against ours")
 
-app = typer.Typer(no_args_is_help=True, help="Compare reference models with ours on the same test images.")
+app = typer.Typer(no_args_is_help=True)
 app.command("export")(exchange.export)
 app.command("import")(exchange.import_)
 app.command("clean")(clean.clean)

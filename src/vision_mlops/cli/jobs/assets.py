@@ -10,7 +10,7 @@ import typer
 from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit, emit_table
 
-app = typer.Typer(no_args_is_help=True, help="Register data, components, environments and models for local jobs.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()

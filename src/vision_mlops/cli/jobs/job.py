@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vision_mlops.jobs.definitions.definition import Definition
     from vision_mlops.jobs.local.state.job_state import JobState
 
-app = typer.Typer(no_args_is_help=True, help="Check, show and run jobs, components and schedules in Azure ML v2 YAML.")
+app = typer.Typer(no_args_is_help=True)
 
 NameArgument = Annotated[
     str, typer.Argument(callback=filled, metavar="JOB", help="Name of a job, as `mlops job list` shows it.")

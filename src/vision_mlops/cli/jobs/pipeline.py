@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from vision_mlops.jobs.azureml.azure_records import ScheduleRecord
 
 
-app = typer.Typer(
-    no_args_is_help=True, help="Publish pipelines on Azure ML, start and schedule them; retrain here on new images."
-)
+app = typer.Typer(no_args_is_help=True)
 schedule_app = typer.Typer(no_args_is_help=True, help="Create, list, pause, resume and delete schedules on Azure ML.")
 app.add_typer(schedule_app, name="schedule")
 

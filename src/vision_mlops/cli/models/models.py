@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vision_mlops.registry import ModelVersion, Registry
     from vision_mlops.registry.lineage import Link
 
-app = typer.Typer(no_args_is_help=True, help="Register, compare, promote and explain models.")
+app = typer.Typer(no_args_is_help=True)
 
 app.command()(register.register)
 

@@ -18,8 +18,8 @@ from vision_mlops.devops.setup.connection_parts import (
 )
 from vision_mlops.devops.setup.environment_parts import ApprovalPart, EnvironmentPart, ExclusiveLockPart
 from vision_mlops.devops.setup.identity_parts import FederationPart, IdentityPart, role_parts
-from vision_mlops.devops.setup.pipeline_parts import PermissionPart, PipelinePart, QueuePart
-from vision_mlops.devops.setup.project_parts import BranchPolicyPart, ProjectPart, RepositoryPart
+from vision_mlops.devops.setup.pipeline_parts import BranchPolicyPart, PermissionPart, PipelinePart, QueuePart
+from vision_mlops.devops.setup.project_parts import ProjectPart, RepositoryPart
 from vision_mlops.devops.setup.setup_part import SetupPart
 from vision_mlops.devops.setup.stage_settings import Stage
 from vision_mlops.devops.setup.starter_parts import BuildService, ClusterIdentityPart, MemberPart, StarterPart
@@ -114,7 +114,7 @@ class SetupPlan:
         yield from self._starters()
         for use in self._files.pipelines:
             if use.for_pull_requests:
-                yield BranchPolicyPart(self.repository, use.name, self._pipelines[use.name])
+                yield BranchPolicyPart(self.repository, self._pipelines[use.name])
 
     def _permissions(self) -> Iterator[PermissionPart]:
         """Each pipeline may use what it refers to, and nothing else."""
