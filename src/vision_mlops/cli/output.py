@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import typer
@@ -145,10 +146,14 @@ def confirm(question: str, *, yes: bool, hint: str, declined: str) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """Print a value as indented JSON on standard output."""
+    """Print a value as indented JSON on standard output: of a dataclass its fields, of what JSON does not have its text."""
     # Any other encoding may lack a character, and what stands for it then need not be JSON.
     shown = codecs.lookup(sys.stdout.encoding or "utf-8").name.startswith("utf")
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=not shown, default=str))
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=not shown, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def emit(content: Any, text: str, *, as_json: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 
 class Outcome(StrEnum):
@@ -36,10 +35,6 @@ class Diagnosis:
         """Refuse a problem without a fix."""
         if self.outcome is not Outcome.OK and not self.fix:
             raise ValueError(f"the check {self.name!r} reports a problem without a fix")
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return {"name": self.name, "outcome": str(self.outcome), "detail": self.detail, "fix": self.fix}
 
 
 def ok(name: str, detail: str) -> Diagnosis:

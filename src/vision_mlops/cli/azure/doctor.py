@@ -71,7 +71,7 @@ def doctor(
         if not json_:
             show(result)
     if json_:
-        emit_json({"ok": not failed(results), "checks": [result.to_dict() for result in results]})
+        emit_json({"ok": not failed(results), "checks": results})
     else:
         _summarise(results)
     if failed(results):

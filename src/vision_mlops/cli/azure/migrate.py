@@ -34,7 +34,7 @@ def scan(
 
     result = run(folder, date.today())
     if json_:
-        emit_json([finding.to_dict() for finding in result.findings])
+        emit_json(result.findings)
     else:
         for finding in result.findings:
             typer.echo(str(finding))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -176,7 +175,7 @@ def _as_json(found: LabelAdditions) -> dict[str, Any]:
         "added": dict(Counter(record.label for record in found.added)),
         "not_added": dict(Counter(item.reason for item in found.left_out)),
         "files": [record.path for record in found.added],
-        "left_out": [asdict(item) for item in found.left_out],
+        "left_out": found.left_out,
         "warnings": found.warnings,
     }
 

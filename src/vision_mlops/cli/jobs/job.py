@@ -242,13 +242,11 @@ def prune(
 
     Example: `mlops job prune --days 30 --dry-run`
     """
-    from dataclasses import asdict
-
     from vision_mlops.jobs.local.engine.pruning import prune as run
 
     found = run(days, dry_run=dry_run)
     if json_:
-        emit_json(asdict(found))
+        emit_json(found)
         return
     for name in found.jobs:
         typer.echo(name)

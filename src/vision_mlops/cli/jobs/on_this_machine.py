@@ -40,7 +40,7 @@ def report(ended: JobResult, *, as_json: bool, verdict: RunVerdict | None = None
             say(f"  {line}")
         say(f"  -> repeat it alone with: {command}")
     if as_json:
-        emit_json({**state.to_dict(), **({"verdict": verdict.to_dict()} if verdict is not None else {})})
+        emit_json({**state.to_dict(), **({"verdict": verdict} if verdict is not None else {})})
     else:
         reused = sum(step.status is Status.REUSED for step in state.steps.values())
         note = f", {reused} of {counted(len(state.steps), 'step')} reused" if reused else ""

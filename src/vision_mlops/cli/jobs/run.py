@@ -119,7 +119,7 @@ def _report_azure(job: JobRecord, model: str, *, waited: bool, as_json: bool) ->
     found = bring_back(job, paths.home() / "azure" / job.name)
     verdict = run_verdict(found["outputs"], model, "azure")
     if as_json:
-        emit_json({**job.to_dict(), **found, **({"verdict": verdict.to_dict()} if verdict is not None else {})})
+        emit_json({**job.to_dict(), **found, **({"verdict": verdict} if verdict is not None else {})})
     else:
         for step, metrics in found["metrics"].items():
             say(f"  {step}: " + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))

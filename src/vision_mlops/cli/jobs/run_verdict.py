@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,6 @@ class RunVerdict:
     def promoted(self) -> bool:
         """Whether the gate passed the candidate."""
         return self.decision == "promote"
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return asdict(self)
 
 
 def run_verdict(outputs: Mapping[str, str], model: str, registry: str | None = None) -> RunVerdict | None:

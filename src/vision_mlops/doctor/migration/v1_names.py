@@ -12,6 +12,8 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from vision_mlops.core.errors import Severity
+
 _TABLE = Path(__file__).with_name("v1_names.yml")
 # Between two words: spaces, a line that goes on, or the quotes and comma of a list of arguments.
 _BETWEEN = r"(?:[ \t]+|[ \t]*\\\n\s*|[\"']\s*,\s*[\"'])"
@@ -92,6 +94,7 @@ class Match:
         day: When.
         replacement: What to use instead.
         topic: Where in the guide it is.
+        severity: How bad it is before its day comes near.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Match:
     day: date | None
     replacement: str
     topic: Topic
+    severity: Severity = Severity.NOTE
 
 
 @cache
