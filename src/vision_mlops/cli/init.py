@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from vision_mlops.cli.options import JsonOption, filled
+from vision_mlops.cli.options import JsonOption, filled, pairs
 from vision_mlops.cli.output import emit_json, say, warn
 from vision_mlops.core.errors import ConfigError, DataError, require
 
@@ -46,10 +46,12 @@ def init(
     require("copier")
     from vision_mlops.core.paths import repository
     from vision_mlops.project.new_project import ProjectRequest, make_project
-    from vision_mlops.project.project_answers import read_answers, read_questions
+    from vision_mlops.project.project_answers import read_answer, read_questions
 
     questions = read_questions(repository())
-    answers = read_answers(data or (), questions) if not template else dict(item.split("=", 1) for item in data or ())
+    answers: dict[str, Any] = pairs(data, "--data", "ci=github")
+    if not template:
+        answers = {question: read_answer(question, text, questions) for question, text in answers.items()}
     if "/" in name:
         raise ConfigError(f"{name!r} is a path, not a name", f"for example: mlops init {Path(name).name} --out {name}")
     if "name" in answers:

@@ -68,7 +68,14 @@ LeastNodes = Annotated[_Nodes, Field(description="Machines that it keeps when id
 MostNodes = Annotated[_Nodes, Field(description="Largest number of machines that it scales out to.")]
 IdleSeconds = Annotated[int, Field(ge=60, le=86_400, description="Seconds until an idle machine is released.")]
 REGISTRY_HOST = r"[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*"
-RegistryHost = Annotated[str, Field(pattern=rf"^{REGISTRY_HOST}$")]
+ContainerRegistry = Annotated[
+    Annotated[str, Field(pattern=rf"^{REGISTRY_HOST}$")] | None,
+    Field(
+        alias=f"{OWN_PREFIX}CONTAINER_REGISTRY",
+        examples=["crvision.azurecr.io"],
+        description="Container registry for images that hold a model.",
+    ),
+]
 Image = Annotated[str, Field(pattern=r"^[a-z0-9][\w./:@-]*$")]
 IdentityId = Annotated[
     str,
@@ -154,11 +161,7 @@ class AzureSettings(VariableSettings):
         "key",
         description="Authentication of new online endpoints: key, or aad_token (managed), aml_token (on Kubernetes).",
     )
-    container_registry: RegistryHost | None = Field(
-        None,
-        examples=["crvision.azurecr.io"],
-        description="Container registry for images that hold a model.",
-    )
+    container_registry: ContainerRegistry = None
     inferencing_image: Image | None = Field(
         None,
         examples=["crvision.azurecr.io/mlops-inferencing:1"],

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from vision_mlops.config.azure_settings import RegistryHost
+from vision_mlops.config.azure_settings import ContainerRegistry
 from vision_mlops.config.variable_settings import VariableSettings
 
 PREFIX = "MLOPS_AKS_"
@@ -26,12 +26,7 @@ class ClusterSettings(VariableSettings):
     model_config = ConfigDict(alias_generator=lambda name: f"{PREFIX}{name.upper()}")
     prefix: ClassVar[str] = PREFIX
 
-    container_registry: RegistryHost | None = Field(
-        None,
-        alias="MLOPS_AZURE_CONTAINER_REGISTRY",
-        examples=["crvision.azurecr.io"],
-        description="Container registry for images that hold a model.",
-    )
+    container_registry: ContainerRegistry = None
     context: str | None = Field(
         None,
         examples=["aks-vision"],

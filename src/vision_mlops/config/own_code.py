@@ -69,7 +69,7 @@ class OwnFunction:
         if not callable(self._function) or isinstance(self._function, type):
             kind = "a class" if isinstance(self._function, type) else type(self._function).__name__
             raise ConfigError(
-                f"{reference} is {kind}, not a function", f"define {reference.name}({_comma(parameters)})"
+                f"{reference} is {kind}, not a function", f"define {reference.name}({', '.join(parameters)})"
             )
         check_call(reference, self._function, parameters)
 
@@ -219,10 +219,8 @@ def check_call(reference: CodeReference, function: Callable[..., Any], parameter
     try:
         signature.bind(*given)
     except TypeError as error:
-        raise ConfigError(
-            f"{reference}{signature} cannot be called as {reference.name}({_comma(given)}): {error}",
-            f"define {reference.name}({_comma(given)})",
-        ) from error
+        call = f"{reference.name}({', '.join(given)})"
+        raise ConfigError(f"{reference}{signature} cannot be called as {call}: {error}", f"define {call}") from error
 
 
 def failed(reference: CodeReference, error: BaseException) -> ConfigError:
@@ -304,7 +302,3 @@ def _not_python(reference: CodeReference, error: SyntaxError | ValueError) -> Co
 
 def _example(parts: list[str]) -> str:
     return f"{'.'.join(parts)}:name of {'/'.join(parts)}.py"
-
-
-def _comma(words: Iterable[str]) -> str:
-    return ", ".join(words)

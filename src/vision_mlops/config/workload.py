@@ -174,13 +174,9 @@ class Data(StrictModel):
     )
 
     @model_validator(mode="after")
-    def _download_is_described(self) -> Data:
+    def _sections_are_for_the_source(self) -> Data:
         if self.source == "download" and self.download is None:
             raise ValueError("source: download needs a section `download:` with archives")
-        return self
-
-    @model_validator(mode="after")
-    def _only_bundled_images_are_corrupted(self) -> Data:
         if self.corrupt is not None and self.source != "bundled":
             raise ValueError("`corrupt:` is for source: bundled only; images of your own stay as they are")
         return self

@@ -117,12 +117,10 @@ def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
     """
     path, content = _inline(reference) if reference.lstrip().startswith("{") else _read(find_workload(reference))
     environment, overrides = environment_overrides(), list(overrides)
-    for variable, item in environment.items():
-        _apply(content, item, variable)
+    laid = _lay_over(content, environment)
     for item in overrides:
         _apply(content, item, "--set")
-    changes = [f"--set {item}" for item in overrides]
-    changes += [f"{variable}={os.environ[variable]}" for variable in environment]
+    changes = [*(f"--set {item}" for item in overrides), *laid]
     return _validated(content, f"{path} with {' '.join(changes)}" if changes else path)
 
 
@@ -190,10 +188,7 @@ def load_serving(workload: str = "") -> Serving:
     content: dict[str, Any] = {"name": "serving"}
     _refuse_without_key(["serving"])
     environment = {name: item for name, item in _keys_of_environment().items() if item.startswith("serving.")}
-    for variable, item in environment.items():
-        _apply(content, item, variable)
-    changes = " ".join(f"{variable}={os.environ[variable]}" for variable in environment)
-    return _validated(content, f"the environment: {changes}").serving
+    return _validated(content, f"the environment: {' '.join(_lay_over(content, environment))}").serving
 
 
 def _validated(content: dict[str, Any], source: str) -> Workload:
@@ -233,6 +228,13 @@ def _inline(text: str) -> tuple[str, dict[str, Any]]:
             f"the workload {text[:40]!r}... is not valid JSON: {error}", "quote it for the shell"
         ) from error
     return "the workload given as JSON", content
+
+
+def _lay_over(content: dict[str, Any], environment: Mapping[str, str]) -> list[str]:
+    """Apply the keys of variables, and return the variables as they are set."""
+    for variable, item in environment.items():
+        _apply(content, item, variable)
+    return [f"{variable}={os.environ[variable]}" for variable in environment]
 
 
 def _apply(content: dict[str, Any], item: str, origin: str) -> None:

@@ -63,7 +63,7 @@ def lint(
     findings = run(files, Workload.model_fields, _ask_sdk)
     errors = len(findings.errors)
     if json_:
-        emit_json([finding.to_dict() for finding in findings])
+        emit_json(list(findings))
     else:
         for finding in findings:
             typer.echo(str(finding))
@@ -103,7 +103,7 @@ def show(
         }
         for step in steps
     ]
-    emit_table(rows, as_json=json_, content=[step.to_dict() for step in steps])
+    emit_table(rows, as_json=json_, content=steps)
 
 
 @app.command()
