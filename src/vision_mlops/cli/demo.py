@@ -15,6 +15,8 @@ from vision_mlops.cli.jobs.run import run_pipeline, workload_for
 from vision_mlops.cli.jobs.run_verdict import run_verdict, tell
 from vision_mlops.cli.options import ChosenWorkloadOption, ImagesOption, SetOption
 from vision_mlops.cli.output import say
+from vision_mlops.core import paths
+from vision_mlops.core.errors import RegistryError, ServingError
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload
@@ -35,7 +37,6 @@ def demo(
     """
     from vision_mlops.cli.jobs.on_this_machine import report
     from vision_mlops.cli.jobs.own_code_trial import try_metrics
-    from vision_mlops.core import paths
 
     started = time.perf_counter()
     loaded = workload_for(workload, images, set_ or ())
@@ -48,7 +49,6 @@ def demo(
 
 def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
     """Serve the champion until Ctrl-C on a terminal, otherwise for as long as the sample images take."""
-    from vision_mlops.core.errors import RegistryError, ServingError
     from vision_mlops.data.manifest import read_manifest
     from vision_mlops.endpoints.contract import Access
     from vision_mlops.endpoints.scoring_client import score_file

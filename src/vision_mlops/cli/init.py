@@ -11,6 +11,7 @@ import typer
 from vision_mlops.cli.options import JsonOption, filled, pairs
 from vision_mlops.cli.output import emit_json, say, warn
 from vision_mlops.core.errors import ConfigError, DataError, require
+from vision_mlops.core.paths import repository
 
 
 def init(
@@ -44,7 +45,6 @@ def init(
     Example: `mlops init birds --images photos/birds --defaults`, or `mlops init birds --defaults --data ci=azure-devops`
     """
     require("copier")
-    from vision_mlops.core.paths import repository
     from vision_mlops.project.new_project import ProjectRequest, make_project
     from vision_mlops.project.project_answers import read_answer, read_questions
 

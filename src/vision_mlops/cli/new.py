@@ -10,6 +10,7 @@ import typer
 from vision_mlops.cli.options import JsonOption, filled
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
 from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.files import atomic_write
 
 if TYPE_CHECKING:
     from vision_mlops.data.overview import FolderOverview
@@ -33,7 +34,6 @@ def new(
     """
     from vision_mlops.config.workload import Data
     from vision_mlops.config.workload_files import own_workload, parse_workload, shipped_workloads
-    from vision_mlops.core.files import atomic_write
     from vision_mlops.data.overview import left_out, look_at
     from vision_mlops.data.workload_draft import workload_text
 

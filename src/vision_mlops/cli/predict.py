@@ -13,6 +13,7 @@ from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
 from vision_mlops.cli.options import JsonOption, filled
 from vision_mlops.cli.output import emit_json, fail, warn
 from vision_mlops.core.errors import ImageError, MlopsError
+from vision_mlops.core.files import atomic_write
 from vision_mlops.core.text import is_address
 
 
@@ -105,7 +106,6 @@ def _files(given: list[str]) -> tuple[list[Path], list[ImageError]]:
 def _write_heat_map(path: Path, pixels: object, activation_map: object) -> None:
     from PIL import Image
 
-    from vision_mlops.core.files import atomic_write
     from vision_mlops.model.explanations import overlay
 
     stream = io.BytesIO()

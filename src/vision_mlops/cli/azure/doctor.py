@@ -11,6 +11,7 @@ import typer
 
 from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit_json
+from vision_mlops.core.errors import ConfigError, MissingExtraError
 from vision_mlops.doctor.check_results import Diagnosis, Outcome, failed, failure
 
 if TYPE_CHECKING:
@@ -90,7 +91,6 @@ def _azure_checks(purpose: Purpose, names: list[WantedName], today: date) -> Ite
     """Run the checks of Azure; missing settings or packages are results of the check, not mistakes in the command."""
     from vision_mlops.azure.preflight.preflight import Preflight
     from vision_mlops.config.azure_settings import AzureSettings
-    from vision_mlops.core.errors import ConfigError, MissingExtraError
 
     try:
         yield from Preflight(AzureSettings.load(), purpose, today, names).run()

@@ -10,6 +10,7 @@ import typer
 from vision_mlops.cli.benchmark.benchmark_choice import benchmark_name
 from vision_mlops.cli.options import DEFAULT_WORKLOAD, WorkloadOption
 from vision_mlops.cli.output import say
+from vision_mlops.core import paths
 
 
 def export(
@@ -47,7 +48,6 @@ def import_(
     """
     from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
     from vision_mlops.benchmark.result_exchange import import_result, read_exported
-    from vision_mlops.core import paths
     from vision_mlops.data.manifest import read_manifest
 
     workload = read_exported(file)[0].workload

@@ -16,6 +16,7 @@ from vision_mlops.cli.data.versions import find_version
 from vision_mlops.cli.data.workload_choice import workload_named
 from vision_mlops.cli.options import DEFAULT_WORKLOAD, DryRunOption, JsonOption, RunLocation, filled
 from vision_mlops.cli.output import count_bar, emit_json, emit_table, say, warn
+from vision_mlops.core import paths
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.text import counted
 
@@ -125,7 +126,6 @@ def _named(base: str) -> tuple[Path, str]:
 
 def _newest(workload: str, asset: str, name: str) -> tuple[Path, str]:
     """Return what the workload's next training would use: the newest version of its data asset, else its prepared data."""
-    from vision_mlops.core import paths
     from vision_mlops.data import data_versions
     from vision_mlops.data.manifest import MANIFEST, read_manifest
 

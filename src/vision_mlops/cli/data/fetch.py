@@ -14,6 +14,7 @@ import typer
 from vision_mlops.cli.data.image_location import name_of
 from vision_mlops.cli.options import JsonOption, SetOption
 from vision_mlops.cli.output import bars, emit_json, interruptible, say, warn
+from vision_mlops.core import paths
 from vision_mlops.core.errors import ConfigError, DataError
 from vision_mlops.core.text import counted
 
@@ -125,7 +126,6 @@ def _options(given: dict[str, Any]) -> list[str]:
 
 def _copy(workload: Workload, out: Path | None, given: list[str], per_class: int | None, as_json: bool) -> None:
     """Copy the images that come with a package."""
-    from vision_mlops.core import paths
     from vision_mlops.data.bundled_copy import copy_images
     from vision_mlops.data.sources import find_source
 
@@ -148,7 +148,6 @@ def _request(
     what: list[str], out: Path | None, settings: dict[str, Any], file: dict[str, Any], set_: list[str]
 ) -> FetchRequest:
     """Return the request for the dataset that the arguments name."""
-    from vision_mlops.core import paths
     from vision_mlops.data.fetch.assembly import FetchRequest, plain_name
 
     found = [url for url in map(_address, what) if url is not None]

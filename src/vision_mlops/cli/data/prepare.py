@@ -11,6 +11,7 @@ from vision_mlops.cli.data import versions
 from vision_mlops.cli.data.image_location import images_here, workload_of
 from vision_mlops.cli.options import ChosenWorkloadOption, ImagesOption, JsonOption, SetOption
 from vision_mlops.cli.output import count_bar, say, warn
+from vision_mlops.core import paths
 
 
 def prepare(
@@ -30,7 +31,6 @@ def prepare(
     Example: `mlops data prepare --workload textile --out outputs/data/textile`
     """
     from vision_mlops.config import load_workload
-    from vision_mlops.core import paths
     from vision_mlops.data.prepare import prepare as run
 
     loaded = load_workload(workload_of(workload, images, needed=False), set_ or ())

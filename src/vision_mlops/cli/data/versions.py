@@ -9,6 +9,7 @@ import typer
 
 from vision_mlops.cli.options import JsonOption, OnOption, RunLocation, filled, pairs
 from vision_mlops.cli.output import count_bar, emit, emit_json, emit_table, say, transfer_bar
+from vision_mlops.core.errors import DataError
 
 if TYPE_CHECKING:
     from vision_mlops.data.data_versions import DataVersion
@@ -33,7 +34,6 @@ def register(
 
     Example: `mlops data register outputs/data/textile --name textile`
     """
-    from vision_mlops.core.errors import DataError
     from vision_mlops.data import data_versions
     from vision_mlops.data.folder_contents import describe, left_out
 
@@ -114,7 +114,6 @@ def show(
 
     Example: `mlops data show outputs/data/textile`, or `mlops data show azureml:textile:3`
     """
-    from vision_mlops.core.errors import DataError
     from vision_mlops.data import data_versions
 
     if on is RunLocation.LOCAL and _is_folder(what):
@@ -152,7 +151,6 @@ def print_counts(folder: Path, *, as_json: bool) -> None:
 
 def find_version(what: str, place: RunLocation) -> DataVersion:
     """Find a version on this machine or in the workspace by what the user typed. Raises MlopsError if there is none."""
-    from vision_mlops.core.errors import DataError
     from vision_mlops.data import data_versions
     from vision_mlops.data.asset_store import split_reference
 

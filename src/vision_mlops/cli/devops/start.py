@@ -9,6 +9,7 @@ import typer
 
 from vision_mlops.cli.options import JsonOption, filled, pairs
 from vision_mlops.cli.output import emit
+from vision_mlops.core.errors import ConfigError
 
 
 def start(
@@ -34,7 +35,6 @@ def start(
     Example: `mlops devops start model_deployment --parameter model=textile:3`
     """
     from vision_mlops.azure.devops_sign_in import service_token
-    from vision_mlops.core.errors import ConfigError
     from vision_mlops.devops.run_start import named_pipeline, start_run
 
     values = pairs(parameters, "--parameter", "model=textile:3")

@@ -12,7 +12,7 @@ import typer
 from vision_mlops.cli.azure.checks_first import check_first
 from vision_mlops.cli.output import emit, emit_json, say
 from vision_mlops.config.azure_settings import AzureSettings
-from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.errors import AzureError, ConfigError
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ def report_azure(job: JobRecord, *, as_json: bool, waited: bool) -> None:
 def cancel_azure(name: str, *, as_json: bool, if_running: bool = False) -> None:
     """Cancel a job; with ``if_running``, a job that does not exist is not an error."""
     from vision_mlops.azure.azure_errors import is_missing
-    from vision_mlops.core.errors import AzureError
     from vision_mlops.jobs.azureml.azure_jobs import cancel
 
     try:
@@ -111,7 +110,6 @@ def download_azure(name: str, outputs: Sequence[str], out: Path, *, as_json: boo
 def metrics_azure(name: str) -> dict[str, float]:
     """Return the metrics that a job logged; empty, with a note, if the tracking server does not respond."""
     from vision_mlops.azure.clients import ml_client
-    from vision_mlops.core.errors import AzureError
     from vision_mlops.jobs.azureml.azure_jobs import tracked
 
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vision_mlops.cli.output import emit_json, say
+from vision_mlops.core.errors import RegistryError
 from vision_mlops.core.text import counted
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
@@ -55,7 +56,6 @@ def report(ended: JobResult, *, as_json: bool, verdict: RunVerdict | None = None
 
 def model_folder(reference: str) -> Path | None:
     """Return the bundle of a registered model that an input ``azureml:NAME:VERSION`` names; None if there is none."""
-    from vision_mlops.core.errors import RegistryError
     from vision_mlops.registry import open_registry
 
     registry = open_registry()

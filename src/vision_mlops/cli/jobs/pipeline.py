@@ -13,6 +13,7 @@ from vision_mlops.cli.jobs.on_azure import workspace_client
 from vision_mlops.cli.jobs.training_pipeline import PipelineOption, pipeline_file, read_pipeline
 from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption, filled
 from vision_mlops.cli.output import emit, emit_table, say
+from vision_mlops.core import paths
 
 if TYPE_CHECKING:
     from vision_mlops.jobs.azureml.azure_records import ScheduleRecord
@@ -55,7 +56,6 @@ def watch(
     from vision_mlops.cli.jobs.own_code_trial import try_metrics
     from vision_mlops.cli.jobs.run import run_pipeline, workload_for
     from vision_mlops.cli.jobs.run_verdict import exit_code, run_verdict, tell
-    from vision_mlops.core import paths
     from vision_mlops.jobs.local.engine.image_watch import PollIntervals, Watch
     from vision_mlops.jobs.local.state.job_display import duration
     from vision_mlops.jobs.local.state.job_state import Status

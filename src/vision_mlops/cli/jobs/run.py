@@ -26,6 +26,7 @@ from vision_mlops.cli.options import (
     pairs,
 )
 from vision_mlops.cli.output import emit_json, interruptible, say
+from vision_mlops.core import paths
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
 if TYPE_CHECKING:
@@ -111,7 +112,6 @@ def workload_for(reference: str | None, images: str | Path | None, set_: Sequenc
 def _report_azure(job: JobRecord, model: str, *, waited: bool, as_json: bool) -> None:
     """Report a job; bring the results of a completed one here, and end with the exit code of its verdict."""
     from vision_mlops.cli.jobs.on_azure import bring_back, report_azure
-    from vision_mlops.core import paths
 
     if not waited or job.status != "Completed":
         report_azure(job, as_json=as_json, waited=waited)
@@ -146,7 +146,6 @@ def run_pipeline(
     """
     from dataclasses import replace
 
-    from vision_mlops.core import paths
     from vision_mlops.jobs.local.engine.local_jobs import run_job
 
     home = paths.home()

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from vision_mlops.cli.output import say
+from vision_mlops.core.errors import MlopsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,6 @@ def run_verdict(outputs: Mapping[str, str], model: str, registry: str | None = N
     Raises:
         DataError: its output ``verdict`` is not a verdict.
     """
-    from vision_mlops.core.errors import MlopsError
     from vision_mlops.evaluation.gate import read_verdict
     from vision_mlops.registry import CHAMPION, open_registry
 

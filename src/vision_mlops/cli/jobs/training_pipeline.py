@@ -12,6 +12,8 @@ import typer
 from vision_mlops.cli.data.image_location import images_for, is_registered
 from vision_mlops.cli.options import RunLocation
 from vision_mlops.cli.output import say
+from vision_mlops.core.errors import MlopsError, PipelineError
+from vision_mlops.core.text import nearest
 from vision_mlops.jobs.pipelines import PIPELINES
 
 if TYPE_CHECKING:
@@ -60,7 +62,6 @@ class TrainingPipeline:
         import yaml
 
         from vision_mlops.config.workload_files import workload_content
-        from vision_mlops.core.errors import MlopsError
 
         changes = [f"inputs.workload={workload_content(workload)}"]
         if "model_name" in self.inputs:
@@ -87,9 +88,6 @@ class TrainingPipeline:
         Raises:
             MlopsError: it has no input of that name, or the workload decides on its value.
         """
-        from vision_mlops.core.errors import MlopsError
-        from vision_mlops.core.text import nearest
-
         for name in inputs:
             if name in _OF_THE_WORKLOAD:
                 raise MlopsError(f"--input {name}: the workload gives this input", "choose it with --workload")
@@ -117,7 +115,6 @@ def read_pipeline(file: Path) -> TrainingPipeline:
     Raises:
         PipelineError: the file is no pipeline job, or has no input ``workload``.
     """
-    from vision_mlops.core.errors import PipelineError
     from vision_mlops.jobs.definitions.findings import Findings
     from vision_mlops.jobs.definitions.referenced_files import Files, project_root
 

@@ -18,6 +18,7 @@ from vision_mlops.cli.options import (
     pairs,
 )
 from vision_mlops.cli.output import emit, say, warn
+from vision_mlops.core.errors import MlopsError
 
 
 def trigger(
@@ -53,7 +54,6 @@ def trigger(
     """
     from vision_mlops.azure.devops_sign_in import check_token_source
     from vision_mlops.config.azure_settings import AzureSettings
-    from vision_mlops.core.errors import MlopsError
     from vision_mlops.devops.run_start import run_address
     from vision_mlops.jobs.azureml.published_pipelines import trigger as run
 

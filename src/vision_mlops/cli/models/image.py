@@ -10,6 +10,7 @@ import typer
 from vision_mlops.cli.models.version_output import Ref
 from vision_mlops.cli.options import AzureDevOps, GitHub, JsonOption, filled
 from vision_mlops.cli.output import emit, say
+from vision_mlops.core.errors import ConfigError
 
 
 def image(
@@ -40,7 +41,6 @@ def image(
     Example: `mlops models image textile:3 --context outputs/image`
     """
     from vision_mlops.config.variable_settings import read_setting
-    from vision_mlops.core.errors import ConfigError
     from vision_mlops.devops.build_results import open_build
     from vision_mlops.endpoints.inferencing_image import NAME, REGISTRY_VARIABLE, baked_image, write_context
     from vision_mlops.registry import open_registry
