@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import re
 import time
@@ -199,15 +200,8 @@ def organization_authorization(environ: Mapping[str, str] = os.environ) -> Calla
     if secret := environ.get(PAT, "").strip():
         basic = f"Basic {base64.b64encode(f':{secret}'.encode()).decode()}"
         return lambda: basic
-    token = ""
-
-    def bearer() -> str:
-        # One token for the whole run, which takes less time than the token is valid.
-        nonlocal token
-        token = token or service_token("Azure DevOps", environ=environ)
-        return f"Bearer {token}"
-
-    return bearer
+    # One token for the whole run, which takes less time than the token is valid.
+    return functools.cache(lambda: f"Bearer {service_token('Azure DevOps', environ=environ)}")
 
 
 def in_path(name: str) -> str:

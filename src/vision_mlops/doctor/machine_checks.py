@@ -11,7 +11,6 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from vision_mlops.core import paths
@@ -34,27 +33,12 @@ _FEATURES = (
 )
 
 
-@dataclass(frozen=True)
-class _Space:
-    """How much room a place needs, in GB: below ``least`` nothing works, below ``enough`` a training may not."""
-
-    name: str
-    least: float
-    enough: float
-    fix: str
-
-
-_HOME = _Space(
-    "disk", 1.0, 5.0, "make room with `mlops job prune --days 7`, or move it: export MLOPS_HOME=/PATH/ON/A/LARGER/DISK"
-)
-_TEMPORARY = _Space("temporary files", 0.2, 2.0, "export TMPDIR=/PATH/ON/A/LARGER/DISK")
-
-
 def check_machine() -> Iterator[Diagnosis]:
     """All checks of the machine, one after the other."""
     yield check_python(sys.version_info[:3])
     yield check_home(paths.home())
-    yield check_space(_TEMPORARY, Path(tempfile.gettempdir()))
+    temporary = Path(tempfile.gettempdir())
+    yield check_space("temporary files", temporary, 0.2, 2.0, "export TMPDIR=/PATH/ON/A/LARGER/DISK")
     yield check_memory(memory_available())
     yield check_processor(processor_flags(), platform.machine(), available_cores())
     yield check_port(SERVER_PORT)
@@ -81,18 +65,19 @@ def check_home(home: Path) -> Diagnosis:
             pass
     except OSError:
         return failure("disk", f"{home} cannot be written", "export MLOPS_HOME=/PATH/OF/A/FOLDER/OF/YOURS")
-    return check_space(_HOME, home)
+    fix = "make room with `mlops job prune --days 7`, or move it: export MLOPS_HOME=/PATH/ON/A/LARGER/DISK"
+    return check_space("disk", home, 1.0, 5.0, fix)
 
 
-def check_space(space: _Space, place: Path) -> Diagnosis:
-    """Whether a place has room."""
+def check_space(name: str, place: Path, least: float, enough: float, fix: str) -> Diagnosis:
+    """Whether a place has room, in GB: below ``least`` nothing works, below ``enough`` a training may not."""
     usage = shutil.disk_usage(_existing(place))
     detail = f"{usage.free / _GB:.1f} GB of {usage.total / _GB:.0f} GB are free at {place}"
-    if usage.free < space.least * _GB:
-        return failure(space.name, f"{detail}; {space.least:g} GB are needed", space.fix)
-    if usage.free < space.enough * _GB:
-        return warning(space.name, f"{detail}; a training may need {space.enough:g} GB", space.fix)
-    return ok(space.name, detail)
+    if usage.free < least * _GB:
+        return failure(name, f"{detail}; {least:g} GB are needed", fix)
+    if usage.free < enough * _GB:
+        return warning(name, f"{detail}; a training may need {enough:g} GB", fix)
+    return ok(name, detail)
 
 
 def check_memory(available: float | None) -> Diagnosis:
