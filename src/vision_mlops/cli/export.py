@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,14 +39,8 @@ def export(
         fail(str(error))
         raise typer.Exit(1) from error
     if json_:
-        emit_json(
-            {
-                "bundle": str(out), "precision": precision, "accuracy": done.accuracy,
-                "source_accuracy": done.source_accuracy, "agreement": done.agreement,
-                "max_difference": done.max_difference, "graph_bytes": done.graph_bytes,
-                "source_bytes": done.source_bytes, "speedup": done.speedup,
-            }
-        )  # fmt: skip
+        names = [item.name for item in fields(done) if item.name not in ("bundle", "folder")]
+        emit_json({"bundle": str(out), "precision": precision, **{name: getattr(done, name) for name in names}})
         return
     say(f"accuracy {done.accuracy:.4f} after {done.source_accuracy:.4f}; {done.agreement:.2%} of the labels agree,")
     say(f"probabilities differ by up to {done.max_difference:.3f}")

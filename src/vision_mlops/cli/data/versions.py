@@ -141,12 +141,10 @@ def print_counts(folder: Path, *, as_json: bool) -> None:
 
     manifest = read_manifest(folder)
     counts = manifest.counts()
-    if as_json:
-        excluded = [item.model_dump() for item in manifest.excluded]
-        emit_json({"folder": folder, "fingerprint": manifest.fingerprint, "counts": counts, "excluded": excluded})
-        return
+    excluded = [item.model_dump() for item in manifest.excluded]
+    content = {"folder": folder, "fingerprint": manifest.fingerprint, "counts": counts, "excluded": excluded}
     rows = [{"class": label, **{split: counts[split][label] for split in counts}} for label in manifest.classes]
-    emit_table(rows, as_json=False)
+    emit_table(rows, as_json=as_json, content=content)
 
 
 def find_version(what: str, place: RunLocation) -> DataVersion:

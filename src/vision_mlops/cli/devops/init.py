@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vision_mlops.cli.options import DryRunOption, JsonOption, YesOption
-from vision_mlops.cli.output import confirm, emit_json, emit_table, say, warn
+from vision_mlops.cli.output import confirm, emit_table, say, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,11 +94,9 @@ def init(
 
 
 def _show(rows: list[SetupRow], *, check: bool, as_json: bool) -> None:
-    if as_json:
-        emit_json([{**row.to_dict(), "fix": row.finding.fix} for row in rows])
-        return
+    content = [{**row.to_dict(), "fix": row.finding.fix} for row in rows]
     shown = [row.to_dict() for row in rows if not (check and row.finding.standing == "exists")]
-    emit_table(shown, as_json=False, empty="nothing is missing")
+    emit_table(shown, as_json=as_json, content=content, empty="nothing is missing")
 
 
 def _explain(rows: list[SetupRow], told: Callable[[str], None]) -> None:

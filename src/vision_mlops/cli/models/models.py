@@ -51,12 +51,9 @@ def show(ref: Ref, json_: JsonOption = False) -> None:
     """
     registry = open_registry()
     version = registry.get(ref)
-    if json_:
-        emit_json(public(version))
-        return
     rows = [{"key": key, "value": value} for key, value in {**_row(version), "source": version.source}.items()]
     rows += [{"key": key, "value": f"{value:.6g}"} for key, value in version.metrics.items() if key != "accuracy"]
-    emit_table(rows, as_json=False)
+    emit_table(rows, as_json=json_, content=public(version))
 
 
 @app.command()
