@@ -5,7 +5,6 @@ Argument > environment > ``.env`` in the current folder > default; an empty valu
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from vision_mlops.core.errors import ConfigError, require
-from vision_mlops.core.text import nearest
+from vision_mlops.core.text import closest, nearest
 
 
 class VariableSettings(BaseModel):
@@ -87,7 +86,7 @@ class VariableSettings(BaseModel):
             text = item["msg"].removeprefix("Value error, ")
             if item["type"] == "missing":
                 missing.append(name)
-                near = difflib.get_close_matches(name, names - set(cls.variables()), n=1, cutoff=0.85)
+                near = closest(name, names - set(cls.variables()), cutoff=0.85)
                 fixes += [f"is {near[0]} meant to be {name}?"] if near else []
             elif not name:  # several settings do not go together
                 text, _, fix = text.partition("; ")
@@ -154,4 +153,4 @@ def _accepted(field: FieldInfo, value: str, mistake: str, reason: str) -> str:
 
 
 def _nearest(name: str, valid: Iterable[str]) -> str:
-    return f"did you mean {difflib.get_close_matches(name, valid, n=1, cutoff=0.0)[0]}?"
+    return f"did you mean {closest(name, valid, cutoff=0.0)[0]}?"

@@ -6,7 +6,6 @@ environment, and the environment over the file.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from vision_mlops.config.workload import NAME, Serving, Training, Workload
 from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.text import closest
 from vision_mlops.core.typed_text import accepted, decimal, read_typed
 from vision_mlops.core.yaml_text import read_json, read_yaml
 
@@ -95,7 +95,7 @@ def find_workload(reference: str) -> Path:
         return path
     names = list_workloads()
     if reference not in names:
-        near = difflib.get_close_matches(reference, names, n=1, cutoff=0.0)
+        near = closest(reference, names, cutoff=0.0)
         raise ConfigError(
             f"unknown workload {reference!r}",
             f"did you mean {near[0]!r}? Known: {', '.join(names)}. A path to a .yml file works too, and"
@@ -281,7 +281,7 @@ def _explain(source: str, error: ValidationError) -> tuple[str, str]:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         valid = _keys_beside(first["loc"])
-        near = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1, cutoff=0.0)
+        near = closest(str(first["loc"][-1]), valid, cutoff=0.0)
         message = f"{source}: unknown key {key!r}"
         parent = key.rpartition(".")[0]
         hint = f"did you mean {f'{parent}.{near[0]}' if parent else near[0]!r}? Valid keys here: {', '.join(valid)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from vision_mlops.config import load_workload
@@ -86,8 +87,7 @@ class NotebookProject:
     def test_images(self, most: int) -> list[Path]:
         """Images of the test split, one of each class after the other."""
         classes = [sorted(folder.iterdir()) for folder in sorted((self.data / "test").iterdir())]
-        longest = max(map(len, classes))
-        return [files[number] for number in range(longest) for files in classes if number < len(files)][:most]
+        return [file for files in zip_longest(*classes) for file in files if file is not None][:most]
 
 
 def open_project() -> NotebookProject:

@@ -99,11 +99,10 @@ def download(
 
 def _registered(place: str) -> str:
     """Return the address of data registered in the workspace; any other place unchanged."""
-    if not place.startswith("azureml:") or place.startswith("azureml://"):
-        return place
+    from vision_mlops.cli.data.image_location import is_registered
     from vision_mlops.cli.data.versions import find_version
 
-    return find_version(place, RunLocation.AZURE).path
+    return find_version(place, RunLocation.AZURE).path if is_registered(place) else place
 
 
 def _report(summary: TransferSummary, as_json: bool) -> None:

@@ -25,14 +25,10 @@ class ForeignConnectionPart(NamedPart):
         super().__init__(project, name)
         self._type = type
 
-    def _look(self) -> SetupFinding:
-        row = self._row()
-        if row is None:
-            place = "Project settings > Service connections"
-            fix = f"create the project, then the connection (type {self._type}) in {place}"
-            return blocked("only a person can create it", fix)
-        self.id = str(row["id"])
-        return EXISTS
+    def _absent(self) -> SetupFinding:
+        place = "Project settings > Service connections"
+        fix = f"create the project, then the connection (type {self._type}) in {place}"
+        return blocked("only a person can create it", fix)
 
 
 class ConnectionPart(NamedPart):

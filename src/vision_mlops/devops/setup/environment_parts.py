@@ -22,13 +22,6 @@ class EnvironmentPart(NamedPart):
     permission = "creating an environment needs the role Creator (Pipelines > Environments > Security)"
     collection, selector = "distributedtask/environments", "name"
 
-    def _look(self) -> SetupFinding:
-        found = self._row()
-        if found is None:
-            return missing()
-        self.id = int(found["id"])
-        return EXISTS
-
     def _make(self) -> None:
         body = {"name": self.name, "description": "Created by mlops devops init."}
         self.id = int(self.project.client.send("POST", self._path, body)["id"])

@@ -43,9 +43,8 @@ class GithubPlan:
             yield self._federation(environment, identity)
 
     def _federation(self, environment: str, identity: IdentityPart) -> FederationPart:
-        name = re.sub(r"[^A-Za-z0-9_-]+", "-", f"github-{self._repository}-{environment}")[:120]
-        subject = f"repo:{self._repository}:environment:{environment}"
-        return FederationPart(identity, name, lambda: (ISSUER, subject))
+        origin = (ISSUER, f"repo:{self._repository}:environment:{environment}")
+        return FederationPart(identity, f"github-{self._repository}-{environment}", lambda: origin)
 
     def commands(self, names: tuple[str, ...]) -> list[str]:
         """Commands for ``gh`` that create environments and set variables, except ids of identities that do not exist yet.

@@ -6,6 +6,7 @@ our infrastructure, they are created here with the same roles, and no wider ones
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from vision_mlops.azure.identities import Federation, ManagedIdentity
@@ -103,7 +104,7 @@ class FederationPart(SetupPart):
 
     Args:
         identity: Who.
-        name: Of the federated credential.
+        name: Of the federated credential; what it may not have in it becomes a hyphen.
         origin: Returns issuer and subject of the tokens; both are empty while they are unknown.
     """
 
@@ -111,7 +112,7 @@ class FederationPart(SetupPart):
     permission = "a federated credential needs the role Managed Identity Contributor on the identity"
 
     def __init__(self, identity: IdentityPart, name: str, origin: Callable[[], tuple[str, str]]) -> None:
-        super().__init__(name, identity.name)
+        super().__init__(re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:120], identity.name)
         self._identity, self._origin = identity, origin
 
     def _look(self) -> SetupFinding:

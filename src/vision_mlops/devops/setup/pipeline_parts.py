@@ -21,12 +21,9 @@ class QueuePart(NamedPart):
     kind = "agent pool"
     collection, selector = "distributedtask/queues", "queueNames"
 
-    def _look(self) -> SetupFinding:
+    def _absent(self) -> SetupFinding:
         if not self.project.id:
             return missing("comes with the project" if self.name == HOSTED else "is looked up in the project")
-        if row := self._row():
-            self.id = int(row["id"])
-            return EXISTS
         if self.name == HOSTED:
             return blocked(
                 "the project has none because Pipelines are turned off", "turn them on in Project settings > Overview"

@@ -94,6 +94,17 @@ class NamedPart(SetupPart):
         self.project = project
         self.id: Any = ""
 
+    def _look(self) -> SetupFinding:
+        row = self._row()
+        if row is None:
+            return self._absent()
+        self.id = row["id"]
+        return EXISTS
+
+    def _absent(self) -> SetupFinding:
+        """What to say of it where it does not exist."""
+        return missing()
+
     @property
     def _path(self) -> str:
         return f"{self.project.path}/_apis/{self.collection}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,8 +100,8 @@ class SetupPlan:
         for connection in self._connections.values():
             yield connection
             if isinstance(connection, ConnectionPart):
-                name = re.sub(r"[^A-Za-z0-9_-]+", "-", f"azure-devops-{self.project.name}-{connection.name}")
-                yield FederationPart(connection.identity, name[:120], connection.origin)
+                name = f"azure-devops-{self.project.name}-{connection.name}"
+                yield FederationPart(connection.identity, name, connection.origin)
         for environment in self._environments.values():
             yield environment
             yield ExclusiveLockPart(environment)
