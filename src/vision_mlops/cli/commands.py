@@ -94,7 +94,7 @@ def add_commands(app: typer.Typer, names: Iterable[str]) -> None:
         first, *others = map(_load, COMMANDS[name][0].split())
         found = _group(first, *others) if others else first
         if isinstance(found, typer.Typer):
-            if found.registered_callback is None:  # which would have a docstring
+            if found.registered_callback is None:  # a callback has a docstring
                 found.info.help = COMMANDS[name][1]
             app.add_typer(found, name=name)
         else:
@@ -121,13 +121,13 @@ def add_names(app: typer.Typer) -> None:
 
 
 def callback(words: str) -> Callable[..., Any] | None:
-    """The function behind a command, such as ``data prepare``; None if the command is unknown."""
+    """Return the function behind a command, such as ``data prepare``; None if the command is unknown."""
     first = words.partition(" ")[0]
     return _callbacks(first).get(words) if first in COMMANDS else None
 
 
 def callbacks() -> dict[str, Callable[..., Any]]:
-    """The function behind each command, by the words of the command."""
+    """Return the function behind each command, by the words of the command."""
     return {words: each for name in COMMANDS for words, each in _callbacks(name).items()}
 
 

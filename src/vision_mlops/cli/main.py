@@ -123,7 +123,7 @@ def _exit_code() -> int:
     except RuntimeError as error:
         if GlobalOptions.verbose or "home directory" not in str(error):
             raise
-        fail("a path starts with ~, but the home folder is not known\n  -> give the full path, or set HOME")
+        fail("a path starts with ~, but the home folder is unknown\n  -> give the full path, or set HOME")
     except OSError as error:  # a full disk, a folder that may not be written
         if GlobalOptions.verbose:
             raise

@@ -1,4 +1,4 @@
-"""What commands print: results on standard output, everything said to a person on standard error."""
+"""What commands print: results on standard output, messages on standard error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def fail(text: str) -> None:
 
 
 def width(without_terminal: int) -> int:
-    """Number of columns to print in: COLUMNS, that of the terminal, or the given one."""
+    """Return the number of columns to print in: COLUMNS, that of the terminal, or the given one."""
     return shutil.get_terminal_size((without_terminal, 0)).columns
 
 
@@ -146,7 +146,7 @@ def confirm(question: str, *, yes: bool, hint: str, declined: str) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """Print a value as indented JSON on standard output: of a dataclass its fields, of what JSON does not have its text."""
+    """Print a value as indented JSON on standard output: a dataclass as its fields, other objects as their text."""
     # Any other encoding may lack a character, and what stands for it then need not be JSON.
     shown = codecs.lookup(sys.stdout.encoding or "utf-8").name.startswith("utf")
     typer.echo(json.dumps(value, indent=2, ensure_ascii=not shown, default=_plain))

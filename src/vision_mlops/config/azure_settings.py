@@ -31,7 +31,7 @@ KNOWN_CLOUDS = {
     "AzureUSGovernment": ("https://login.microsoftonline.us", "https://management.usgovcloudapi.net"),
     "AzureChinaCloud": ("https://login.chinacloudapi.cn", "https://management.chinacloudapi.cn"),
 }
-"""Clouds that the SDK knows by name: where one signs in, and the resource manager."""
+"""Clouds that the SDK knows by name: addresses of the sign-in and of the resource manager."""
 CLOUD_ADDRESSES = {
     "AZURE_AUTHORITY_HOST": "active_directory",
     "AZURE_RESOURCE_MANAGER": "resource_manager",
@@ -267,7 +267,7 @@ class AzureSettings(VariableSettings):
 
     @property
     def key_vault_url(self) -> str:
-        """Address of the key vault. Raises ConfigError where none is set, or the cloud's vaults are not known."""
+        """Address of the key vault. Raises ConfigError if none is set, or the cloud's vaults are unknown."""
         if not self.key_vault:
             raise ConfigError(
                 "MLOPS_AZURE_KEY_VAULT is not set: the keys of an endpoint have no place",
@@ -316,7 +316,7 @@ class AzureSettings(VariableSettings):
 
     @classmethod
     def fix_for_missing(cls, variable: str) -> str:
-        """How to set it, and how to do without."""
+        """Say how to set it, and how to do without."""
         return (
             f"export {variable}={example_of(cls.model_fields[VARIABLES[variable]])}, or write it to .env; .env.example"
             " lists all settings; or put `mlops azure emulate --` before the command, to try it without Azure"

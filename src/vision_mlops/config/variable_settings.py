@@ -25,12 +25,12 @@ class VariableSettings(BaseModel):
 
     @classmethod
     def variables(cls) -> dict[str, str]:
-        """The field of each variable."""
+        """Return the field of each variable."""
         return {str(field.alias): name for name, field in cls.model_fields.items()}
 
     @classmethod
     def fix_for_missing(cls, variable: str) -> str:
-        """What to do where a needed variable is not set."""
+        """Say what to do where a required variable is not set."""
         return f"{variable} is {cls.model_fields[cls.variables()[variable]].description}"
 
     @classmethod
@@ -76,7 +76,7 @@ class VariableSettings(BaseModel):
     def _explain(
         cls, error: ValidationError, values: Mapping[str, str], origins: Mapping[str, str], names: set[str]
     ) -> tuple[str, str]:
-        """Message and hint for all mistakes, the missing settings first."""
+        """Return message and hint for all mistakes, the missing settings first."""
         missing: list[str] = []
         wrong: list[str] = []
         fixes: list[str] = []
@@ -105,12 +105,12 @@ class VariableSettings(BaseModel):
 
 
 def example_of(field: FieldInfo) -> str:
-    """A value that a setting accepts."""
+    """Return a value that a setting accepts."""
     return str(field.examples[0] if field.examples else field.default)
 
 
 def read_setting(variable: str, *, env_file: Path | None = None) -> str:
-    """One variable of the environment or ``.env``, where the others are not needed; empty where it is not set.
+    """Read one variable of the environment or ``.env`` where the others are not needed; empty if it is not set.
 
     Raises:
         ConfigError, MissingExtraError: as :meth:`VariableSettings.load` does for the file.
@@ -119,7 +119,7 @@ def read_setting(variable: str, *, env_file: Path | None = None) -> str:
 
 
 def read_env_file(file: Path) -> dict[str, str]:
-    """``NAME=value`` lines of a file; none where it does not exist. Raises ConfigError or MissingExtraError."""
+    """Read the ``NAME=value`` lines of a file, which may be missing. Raises ConfigError or MissingExtraError."""
     if not file.exists():
         return {}
     require("dotenv")
@@ -139,7 +139,7 @@ def read_env_file(file: Path) -> dict[str, str]:
 
 
 def _accepted(field: FieldInfo, value: str, mistake: str, reason: str) -> str:
-    """What to write in place of a value; what pydantic says against it, where the field does not say more."""
+    """Say what to write in place of a value, or what pydantic says if the field does not say more."""
     if mistake == "value_error":
         return reason
     if get_origin(field.annotation) is Literal:

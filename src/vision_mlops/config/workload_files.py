@@ -35,31 +35,31 @@ _WHAT_HELPS = {
     "bool_type": ": write true or false",
     "list_type": f": {_FORMS}",
 }
-"""What to write, by pydantic's name of the mistake, where that does not follow from its message."""
+"""What to write, by pydantic's name of the mistake, where its message does not say that."""
 
 
 def shipped_workloads() -> list[str]:
-    """Names of the workloads that ship with the package, sorted."""
+    """List the names of the workloads that ship with the package, sorted."""
     return sorted(path.stem for path in _SHIPPED.glob("*.yml"))
 
 
 def list_workloads() -> list[str]:
-    """Names that :func:`find_workload` takes: the shipped ones, and those in ``workloads/`` of the current folder."""
+    """List the names that :func:`find_workload` takes: the shipped ones, and those in ``workloads/`` here."""
     return sorted({*shipped_workloads(), *own_workloads()})
 
 
 def own_workloads() -> list[str]:
-    """Names of the workloads in ``workloads/`` of the current folder, sorted."""
+    """List the names of the workloads in ``workloads/`` of the current folder, sorted."""
     return sorted({path.stem for suffix in _SUFFIXES for path in _OWN.glob(f"*{suffix}")})
 
 
 def is_shipped(reference: str) -> bool:
-    """Whether a reference means a workload that ships with the package."""
+    """Return whether a reference means a workload that ships with the package."""
     return reference in shipped_workloads() and _own_file(reference) is None
 
 
 def own_workload(name: str) -> Path:
-    """File of a workload of the user's own: the one there is, else ``workloads/NAME.yml`` in the current folder.
+    """Return the file of a workload of the user's own: the existing one, else ``workloads/NAME.yml``.
 
     Raises:
         ConfigError: that cannot be the name of a workload, or there are two files for it.
@@ -73,7 +73,7 @@ def own_workload(name: str) -> Path:
 
 
 def _own_file(name: str) -> Path | None:
-    """The file of that workload in ``workloads/`` of the current folder; two of them are ambiguous."""
+    """Find the file of that workload in ``workloads/`` of the current folder; two of them are ambiguous."""
     found = [path for suffix in _SUFFIXES if (path := _OWN / f"{name}{suffix}").is_file()]
     if len(found) > 1:
         raise ConfigError(
@@ -83,7 +83,7 @@ def _own_file(name: str) -> Path | None:
 
 
 def find_workload(reference: str) -> Path:
-    """Path of a workload given by name or by file path. One in ``workloads/`` wins over a shipped one of its name.
+    """Find a workload given by name or file path. One in ``workloads/`` wins over a shipped one of its name.
 
     Raises:
         ConfigError: neither exists, and the nearest name is suggested; or there are two files of that name.
@@ -125,12 +125,12 @@ def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
 
 
 def workload_content(workload: Workload) -> str:
-    """The workload as JSON on one line, which a command may put between single quotes."""
+    """Return the workload as JSON on one line, which a command may put between single quotes."""
     return json.dumps(workload.model_dump(mode="json"), ensure_ascii=True).replace("'", "\\u0027")
 
 
 def parse_workload(text: str, source: str) -> Workload:
-    """A workload from the text of its file, nothing laid over it.
+    """Parse a workload from the text of its file, without the environment.
 
     Args:
         text: YAML.
@@ -143,7 +143,7 @@ def parse_workload(text: str, source: str) -> Workload:
 
 
 def environment_overrides() -> dict[str, str]:
-    """What the environment lays over a workload: ``dotted.key=value`` by variable, in the order of the variables.
+    """Return what the environment overrides: ``dotted.key=value`` by variable, in the order of the variables.
 
     Raises:
         ConfigError: a variable names a whole section, the name or the title.
@@ -175,13 +175,13 @@ def _keys_of_environment() -> dict[str, str]:
 
 
 def load_serving(workload: str = "") -> Serving:
-    """Limits of the scoring server: the defaults or those of a workload, under those of the environment.
+    """Load the limits of the scoring server: the defaults or those of a workload, under those of the environment.
 
     Args:
         workload: As of :func:`load_workload`; empty for the defaults.
 
     Raises:
-        ConfigError: there is no such workload, or a variable MLOPS_SERVING__KEY has a wrong key, no key or a wrong value.
+        ConfigError: the workload does not exist, or a variable MLOPS_SERVING__KEY has a wrong key, no key or a wrong value.
     """
     if workload:
         return load_workload(workload).serving
@@ -199,7 +199,7 @@ def _validated(content: dict[str, Any], source: str) -> Workload:
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
-    """Name, for messages, and content of a workload file."""
+    """Read a workload file; returns its name, for messages, and its content."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -220,7 +220,7 @@ def _parsed(text: str, source: str) -> dict[str, Any]:
 
 
 def _inline(text: str) -> tuple[str, dict[str, Any]]:
-    """The same of a workload that is given as JSON, as a pipeline hands it to its steps."""
+    """Read a workload that is given as JSON, as a pipeline passes it to its steps."""
     try:
         content = read_json(text)
     except (ValueError, RecursionError) as error:
@@ -275,7 +275,7 @@ def _floats(model: type[BaseModel], content: Any) -> Any:
 
 
 def _explain(source: str, error: ValidationError) -> tuple[str, str]:
-    """Message and hint for the first mistake; the others are only counted."""
+    """Return message and hint for the first mistake; the others are only counted."""
     problems = error.errors()
     first = problems[0]
     key = ".".join(str(part) for part in first["loc"])
@@ -303,7 +303,7 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
 
 
 def _section(kind: Any) -> type[BaseModel] | None:
-    """The model that a key holds, also where it is optional or a list of them."""
+    """Return the model that a key holds, also where it is optional or a list of them."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return kind
     return next((found for each in get_args(kind) if (found := _section(each)) is not None), None)

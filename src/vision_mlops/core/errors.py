@@ -9,7 +9,7 @@ from importlib.util import find_spec
 _REQUIREMENT = re.compile(r"""([\w.-]+).*\bextra == ["'](\w+)["']""")
 """A requirement of an extra in the metadata of the installed package: name and extra."""
 _PACKAGES = {"jwt": "pyjwt", "marshmallow": "azure-ai-ml", "msal": "azure-identity", "sklearn": "scikit-learn"}
-"""Packages whose name is not that of their module, or which bring a module that is named in their stead."""
+"""Packages that are not called as their module, or that bring a module of another package."""
 
 
 class Severity(enum.StrEnum):
@@ -125,7 +125,7 @@ def missing_extra(module: str) -> MissingExtraError | None:
     from importlib.metadata import PackageNotFoundError, requires
 
     words = module.replace("_", "-").lower().split(".")
-    if words[0] == "vision-mlops":  # which the extras name as well
+    if words[0] == "vision-mlops":  # which the extras name, too
         return None
     try:
         declared = requires("vision-mlops") or []

@@ -80,7 +80,7 @@ class PipelineFiles:
     group_variables: dict[str, bool]
 
     def stage_of(self, name: str, stages: tuple[str, ...]) -> str:
-        """The environment whose variables have a name, or whose own name is a word of it; else the first."""
+        """Return the environment whose variables have a name, or whose own name is a word of it; else the first."""
         if name in self.stages:
             return self.stages[name]
         return next((stage for stage in stages if stage in name.replace("_", "-").split("-")), stages[0])
@@ -111,7 +111,7 @@ def read_pipelines(root: Path) -> PipelineFiles:
 
 
 def no_pipelines(environments: Iterable[str]) -> PipelineFiles:
-    """The files of a project with workflows at GitHub only, which read the same variables as pipelines.
+    """Return the files of a project that has only workflows at GitHub, which read the same variables as pipelines.
 
     Args:
         environments: Of the workflows; the last word of each is the environment of Azure that it belongs to.
@@ -122,7 +122,7 @@ def no_pipelines(environments: Iterable[str]) -> PipelineFiles:
 
 
 def _stages(folder: Path) -> dict[str, str]:
-    """Names that occur in only one file of variables, with the name of that file."""
+    """Find names that occur in only one file of variables, with the name of that file."""
     found: dict[str, set[str]] = defaultdict(set)
     for file in sorted((folder / "variables").glob("*.yml")):
         for item in _variable_items(_load(file).get("variables")):
@@ -137,7 +137,7 @@ def _stages(folder: Path) -> dict[str, str]:
 
 
 def _group_variables(folder: Path) -> dict[str, bool]:
-    """Variables of the groups, and whether each is required; none without such a file."""
+    """Read the variables of the groups, and whether each is required; none without such a file."""
     file = folder / "variables" / "group_variables.yml"
     items = _variable_items(_load(file).get("variables")) if file.exists() else []
     return {str(item["name"]): bool(item.get("required")) for item in items if "name" in item}
@@ -266,7 +266,7 @@ class _Walk:
             self.use.connections[name] = kind
 
     def _required(self, text: str, scope: Scope, file: Path, key: str) -> tuple[str, ...]:
-        """All values of a text, which Azure Pipelines must know before a run."""
+        """Return all values of a text, which Azure Pipelines must know before a run."""
         found = scope.values(text)
         if not found or not all(found):
             raise PipelineError(
@@ -290,7 +290,7 @@ def _load(file: Path) -> dict[str, Any]:
 
 
 def _defaults(parameters: Any) -> dict[str, Choices]:
-    """All values of parameters that are not passed: those that are allowed, else the default."""
+    """Return all values of parameters that are not passed: those that are allowed, else the default."""
     if isinstance(parameters, dict):
         return {str(name): (value,) for name, value in parameters.items()}
     found: dict[str, Choices] = {}
@@ -303,7 +303,7 @@ def _defaults(parameters: Any) -> dict[str, Choices]:
 
 
 def _variable_items(node: Any) -> Iterator[dict[str, Any]]:
-    """Variables of a list or a mapping, including those in conditions."""
+    """Yield the variables of a list or a mapping, including those in conditions."""
     if isinstance(node, list):
         for item in node:
             if isinstance(item, dict) and all(map(is_expression, item)):
@@ -320,7 +320,7 @@ def _variable_items(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def _flattened(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Keys and values of a mapping, including those in conditions."""
+    """Yield keys and values of a mapping, including those in conditions."""
     for key, value in node.items() if isinstance(node, dict) else ():
         if is_expression(key) and isinstance(value, dict):
             yield from _flattened(value)

@@ -11,7 +11,7 @@ from vision_mlops.core.yaml_text import read_yaml
 
 
 def workflow_environments(root: Path) -> list[str]:
-    """Names of the environments of all jobs, except those that are only known in a run.
+    """List the environments of all jobs, except those whose name only a run can determine.
 
     Raises:
         PipelineError: a workflow cannot be read.

@@ -30,7 +30,7 @@ class NotebookError(MlopsError):
 
 
 def find_notebooks(folder: Path, names: Sequence[str] = ()) -> list[Path]:
-    """The ``.py`` files of notebooks, in the order in which they belong.
+    """Find the ``.py`` files of notebooks, in their order.
 
     Args:
         folder: Where they are.
@@ -54,7 +54,7 @@ def _is_called(stem: str, name: str) -> bool:
 
 
 def read_notebook(file: Path) -> Any:
-    """The notebook of a ``.py`` file, without outputs, as an ``nbformat`` notebook.
+    """Read the notebook of a ``.py`` file, without outputs, as an ``nbformat`` notebook.
 
     Raises:
         MissingExtraError: jupytext is not installed.

@@ -1,4 +1,4 @@
-"""Makes a project from the template: asks or takes the answers, writes the files, and looks at the images that it is for."""
+"""Makes a project from the template: asks for the answers, writes the files, and looks at the images that it is for."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ProjectRequest:
 
 @dataclass(frozen=True)
 class MadeProject:
-    """What was made: all answers, and what to say of images that will be left out."""
+    """What was made: all answers, and messages about images that will be left out."""
 
     answers: dict[str, Any]
     left_out: list[str]
@@ -94,7 +94,7 @@ def look_at_images(folder: str) -> FolderOverview:
 
 @contextmanager
 def _no_folder_left(target: Path) -> Iterator[None]:
-    """Remove the folders above the target that were made for it, where the body fails."""
+    """Remove the folders above the target that were made for it if the body fails."""
     missing = [folder for folder in target.parents if not folder.exists()]
     try:
         yield
@@ -107,7 +107,7 @@ def _no_folder_left(target: Path) -> Iterator[None]:
 
 @contextmanager
 def _own_template() -> Iterator[Path]:
-    """The template of this package in a folder of its own: copier would clone the repository that it lies in."""
+    """Copy the template of this package to a folder: copier would clone the repository that it lies in."""
     with tempfile.TemporaryDirectory(prefix="mlops-template-") as folder:
         place = Path(folder, "template")
         copy_template(repository(), place)
@@ -115,7 +115,7 @@ def _own_template() -> Iterator[Path]:
 
 
 def _render(folder: Path, request: ProjectRequest, source: str, ref: str, facts: Mapping[str, str]) -> dict[str, Any]:
-    """Let copier write the files, and return all answers as they were given."""
+    """Let copier write the files, and return all answers."""
     from copier import run_copy
     from copier.errors import CopierError
 

@@ -14,7 +14,7 @@ from vision_mlops.project.shipped_files import QUESTIONS
 
 
 def read_questions(root: Path) -> dict[str, Any]:
-    """The questions by name, in their order, as copier.yml of a template has them.
+    """Read the questions by name, in their order, as copier.yml of a template has them.
 
     Raises:
         ConfigError: the file is missing or cannot be read.
@@ -30,7 +30,7 @@ def read_questions(root: Path) -> dict[str, Any]:
 
 
 def read_answer(name: str, text: str, questions: Mapping[str, Any]) -> Any:
-    """The answer to a question; a text with several answers, where it takes them, separates them by commas.
+    """Parse the answer to a question; several answers, where it takes them, are separated by commas.
 
     Raises:
         ConfigError: the question or a choice is unknown.

@@ -16,7 +16,7 @@ _PACKAGE = "vision-mlops"
 
 
 def template_origin() -> dict[str, str]:
-    """Where this package is from: the clone that it runs in, what pip installed, or the repository of its metadata.
+    """Find where this package is from: the clone that it runs in, what pip installed, or its metadata.
 
     Returns:
         Answers of the template: ``template_repository``, an address as git takes it, and ``template_ref``, a tag or commit.
@@ -43,7 +43,7 @@ def template_origin() -> dict[str, str]:
 
 
 def _of_clone(root: Path) -> dict[str, str]:
-    """The remote ``origin`` of a clone, or the clone itself where it has none that others can reach."""
+    """Return the remote ``origin`` of a clone, or the clone itself if others cannot reach that."""
     remote = _git(root, "remote", "get-url", "origin")
     ref = _git(root, "describe", "--tags", "--always", "--match", "v*")
     if not ref:  # an archive of the repository, without its history
@@ -58,7 +58,7 @@ def _answers(repository: str, ref: str) -> dict[str, str]:
 
 
 def _git(root: Path, *words: str) -> str:
-    """What git says about a repository whose root this is; empty where it is none, or git is not installed."""
+    """Return what git says about a repository with this root; empty if it is none, or git is not installed."""
     command = ["git", "-C", str(root), *words]
     if not (root / ".git").exists():
         return ""

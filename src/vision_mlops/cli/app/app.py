@@ -117,7 +117,7 @@ def _serve(settings: AppSettings, listener: socket.socket, ready: str) -> None:
     try:
         Application().run()
     except SystemExit as end:
-        if os.getpid() != process:  # this is a worker that ends
+        if os.getpid() != process:  # this is a worker process
             raise
         if end.code:
             raise ConfigError("the web frontend cannot start", "see the reason above") from end

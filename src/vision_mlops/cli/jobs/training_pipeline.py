@@ -54,7 +54,7 @@ class TrainingPipeline:
     prepare: frozenset[str] | None
 
     def changes(self, workload: Workload, images: str | Path | None, on: RunLocation) -> list[str]:
-        """What makes it that of a workload: the workload itself as JSON, and where its images are.
+        """Return what makes it that of a workload: the workload itself as JSON, and where its images are.
 
         Raises:
             MlopsError: images are given, and it has no place for them.
@@ -83,7 +83,7 @@ class TrainingPipeline:
         return changes
 
     def given(self, inputs: Mapping[str, str]) -> list[str]:
-        """Changes that give values to its other inputs, such as the number of nodes.
+        """Return changes that give values to its other inputs, such as the number of nodes.
 
         Raises:
             MlopsError: it has no input of that name, or the workload decides on its value.
@@ -97,12 +97,12 @@ class TrainingPipeline:
         return [f"inputs.{name}={value}" for name, value in inputs.items()]
 
     def placed(self, places: Mapping[str, Path]) -> list[str]:
-        """Changes that let those of its outputs that have no place of their own go to these."""
+        """Return changes that set the paths of those of its outputs that have no path of their own."""
         return [f"outputs.{name}.path={path}" for name, path in places.items() if name in self.outputs]
 
 
 def pipeline_file(given: Path | None) -> Path:
-    """The pipeline to run: the given one, that of the project in the current folder, or the one that ships."""
+    """Return the pipeline to run: the given one, that of the project in the current folder, or the one that ships."""
     if given is None and OWN_PIPELINE.is_file():
         say(f"pipeline {OWN_PIPELINE}")
         return OWN_PIPELINE

@@ -47,7 +47,7 @@ class ConnectionPart(NamedPart):
         self._origin = ("", "")
 
     def origin(self) -> tuple[str, str]:
-        """Issuer and subject of its tokens, as the service reports them: their form depends on when it was created."""
+        """Return issuer and subject of its tokens, as the service reports them: their form depends on its age."""
         return self._origin
 
     def _look(self) -> SetupFinding:
@@ -110,11 +110,11 @@ class ConnectionPart(NamedPart):
 
     @abstractmethod
     def _url(self) -> str:
-        """What it is a connection to."""
+        """Return the address that it connects to."""
 
     @abstractmethod
     def _parameters(self) -> dict[str, str]:
-        """Parameters of the sign-in, without the identity."""
+        """Return the parameters of the sign-in, without the identity."""
 
     def _data(self) -> dict[str, Any]:
         stage = self.identity.stage

@@ -112,7 +112,7 @@ class ApprovalPart(_CheckPart):
         rows = [item for item in self._environment.project.client.identities(who) if item.get("isActive", True)]
         exact = [item for item in rows if who.lower() in _names(item)] or rows
         if not exact:
-            return blocked(f"the organization has nobody called {who!r}", "correct --approver, or invite them first")
+            return blocked(f"nobody in the organization is called {who!r}", "correct --approver, or invite them first")
         if len(exact) > 1:
             shown = ", ".join(str(item.get("providerDisplayName")) for item in exact)
             return blocked(f"{who!r} may be {shown}", "give the mail address, or the whole name of the group")

@@ -58,7 +58,7 @@ class IdentityPart(SetupPart):
         self.found = self.stage.directory.create(self.name)
 
     def holds(self, role: str, scope: str) -> bool:
-        """Whether it has a role, by the id of its definition, at a scope or above it."""
+        """Return whether it has a role, by the id of its definition, at a scope or above it."""
         if self.found is None:
             return False
         group = self.stage.directory.group
@@ -133,7 +133,7 @@ class FederationPart(SetupPart):
 
 
 def role_parts(identity: IdentityPart, first: IdentityPart) -> Iterator[RolePart]:
-    """The roles of the identity of pipelines, on what the environment has.
+    """Yield the roles of the identity of pipelines, on what the environment has.
 
     Args:
         identity: Who.
@@ -149,7 +149,7 @@ def role_parts(identity: IdentityPart, first: IdentityPart) -> Iterator[RolePart
 
 
 def _scopes(stage: Stage) -> dict[str, str]:
-    """Paths of the resources that roles are assigned on, as far as the environment has them."""
+    """Return the paths of the resources that roles are assigned on, as far as the environment has them."""
     properties, group, settings = stage.directory.workspace_properties(), stage.directory.group, stage.settings
     found = {"group": group}
     if properties:

@@ -29,7 +29,7 @@ class ProjectPart(SetupPart):
 
     @property
     def path(self) -> str:
-        """Start of the paths of everything in it."""
+        """Prefix of the paths of everything in it."""
         return in_path(self.name)
 
     def _look(self) -> SetupFinding:
@@ -102,7 +102,7 @@ class NamedPart(SetupPart):
         return EXISTS
 
     def _absent(self) -> SetupFinding:
-        """What to say of it where it does not exist."""
+        """Return what to say of it where it does not exist."""
         return missing()
 
     @property
@@ -110,7 +110,7 @@ class NamedPart(SetupPart):
         return f"{self.project.path}/_apis/{self.collection}"
 
     def _row(self, **query: str) -> Json | None:
-        """Its row in the list; None if it or the project does not exist."""
+        """Find its row in the list; None if it or the project does not exist."""
         if not self.project.id:
             return None
         chosen = {self.selector: self.name} if self.selector else {}

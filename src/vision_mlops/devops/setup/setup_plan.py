@@ -1,4 +1,4 @@
-"""Everything that the pipelines of a project need, in an order in which each part finds what it needs itself."""
+"""Everything that the pipelines of a project need, ordered so that each part comes after those that it needs."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class SetupPlan:
         self._pipelines = {use.name: PipelinePart(self.repository, hosted, use.name, use.path) for use in uses}
 
     def parts(self) -> Iterator[SetupPart]:
-        """All parts. Each is only requested after the parts before it have been looked at."""
+        """Yield all parts. Each is requested only after the parts before it have been looked at."""
         yield self.project
         yield self.repository
         yield from self._pools.values()
@@ -116,7 +116,7 @@ class SetupPlan:
                 yield BranchPolicyPart(self.repository, self._pipelines[use.name])
 
     def _permissions(self) -> Iterator[PermissionPart]:
-        """Each pipeline may use what it refers to, and nothing else."""
+        """Yield permissions of each pipeline to use what it refers to, and nothing else."""
         for use in self._files.pipelines:
             pipeline = self._pipelines[use.name]
             for name in sorted(use.connections):
@@ -129,7 +129,7 @@ class SetupPlan:
                 yield PermissionPart(pipeline, "queue", self._pools[name])
 
     def _starters(self) -> Iterator[SetupPart]:
-        """What starts pipelines besides people: jobs that call back, and runs of other pipelines."""
+        """Yield what starts pipelines besides people: jobs that call back, and runs of other pipelines."""
         members: dict[str, list[MemberPart]] = {}
         for use in self._files.pipelines:
             names = [name for name, kind in sorted(use.connections.items()) if kind == AZURE]
@@ -154,7 +154,7 @@ class SetupPlan:
         return made(self.project, name, identity)
 
     def _stage(self, name: str) -> Stage:
-        """The environment that a name of the pipelines belongs to."""
+        """Return the environment that a name of the pipelines belongs to."""
         found = self._files.stage_of(name, tuple(self._stages))
         if found not in self._stages:
             raise ConfigError(

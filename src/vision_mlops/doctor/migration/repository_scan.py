@@ -76,7 +76,7 @@ class MigrationFinding:
         )
 
     def __str__(self) -> str:
-        """Two lines: what it is, and what to do."""
+        """Return two lines: what it is, and what to do."""
         verb = "ended" if self.severity is Severity.ERROR else "ends"
         since = f"{self.what} ({verb} on {self.day})" if self.day else self.what
         return f"{self.place}: {self.severity}: {self.name}: {since}\n  -> {self.replacement} ({self.guide})"
@@ -84,14 +84,14 @@ class MigrationFinding:
 
 @dataclass
 class ScanResult:
-    """What a scan has found, and how much it looked at."""
+    """What a scan has found, and how many files it has read."""
 
     findings: list[MigrationFinding] = field(default_factory=list)
     files: int = 0
     too_large: list[str] = field(default_factory=list)
 
     def fails(self, severity: str) -> bool:
-        """Whether a finding is of this severity or a worse one; ``never`` is none."""
+        """Return whether a finding is of this severity or a worse one; none is as bad as ``never``."""
         return any(finding.severity.reaches(severity) for finding in self.findings)
 
 
@@ -134,7 +134,7 @@ def scan(folder: Path, today: date) -> ScanResult:
             found.add(_finding(entry.name, 0, 0, problem, today))
             continue
         if b"\0" in content[:8192]:
-            continue  # binary, whatever it is called
+            continue  # binary, whatever its name
         result.files += 1
         text = content.decode("utf-8-sig", errors="replace")
         found.update(_finding(entry.name, *place, today) for place in _in_file(entry.name, text, today))
@@ -143,7 +143,7 @@ def scan(folder: Path, today: date) -> ScanResult:
 
 
 def _in_file(name: str, text: str, today: date) -> Iterator[tuple[int, int, Match]]:
-    """Cell, line, and what was found there."""
+    """Yield cell, line, and what was found there."""
     if name.endswith(".ipynb"):
         yield from _in_notebook(text, today)
         return
@@ -203,7 +203,7 @@ def _in_lines(text: str, today: date) -> Iterator[tuple[int, Match]]:
             yield number, match
         if oldest := _OLDEST_PYTHON.search(line):
             for found in retired_uses([Use("python", oldest[1], "")]):
-                if found.is_over(today):  # It runs on newer ones, too: this is advice.
+                if found.is_over(today):  # it runs on newer versions, too: this is advice
                     what = f"the oldest Python that is allowed; {found.describe(today)}"
                     yield number, Match(oldest[0], what, None, found.retirement.replacement, v1_names().topic(_RETIRED))
 
