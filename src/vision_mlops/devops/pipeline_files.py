@@ -13,11 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.paths import repository
-from vision_mlops.core.yaml_text import read_yaml
+from vision_mlops.core.yaml_text import read_mapping
 from vision_mlops.devops.pipeline_values import Choices, Scope, is_expression, loop_of
 
 FOLDER = Path("ado_pipelines")
@@ -125,7 +123,7 @@ def _stages(folder: Path) -> dict[str, str]:
     """Find names that occur in only one file of variables, with the name of that file."""
     found: dict[str, set[str]] = defaultdict(set)
     for file in sorted((folder / "variables").glob("*.yml")):
-        for item in _variable_items(_load(file).get("variables")):
+        for item in _variable_items(read_mapping(file).get("variables")):
             value = item.get("group") or item.get("value")
             if isinstance(value, str) and value:
                 found[value].add(file.stem)
@@ -139,7 +137,7 @@ def _stages(folder: Path) -> dict[str, str]:
 def _group_variables(folder: Path) -> dict[str, bool]:
     """Read the variables of the groups, and whether each is required; none without such a file."""
     file = folder / "variables" / "group_variables.yml"
-    items = _variable_items(_load(file).get("variables")) if file.exists() else []
+    items = _variable_items(read_mapping(file).get("variables")) if file.exists() else []
     return {str(item["name"]): bool(item.get("required")) for item in items if "name" in item}
 
 
@@ -149,7 +147,7 @@ class _Walk:
     def __init__(self, root: Path, file: Path) -> None:
         self._root, self._depth = root, 0
         self.use = PipelineUse(file.stem.removesuffix(_SUFFIX), file.relative_to(root).as_posix())
-        content = _load(file)
+        content = read_mapping(file)
         self.use.for_pull_requests = "pr" in content and content["pr"] != "none"
         self._template(file, content, Scope(), {})
 
@@ -196,7 +194,7 @@ class _Walk:
         self._depth += 1
         for path in self._required(str(node["template"]), scope, file, "template"):
             target = self._file(path, file)
-            self._template(target, _load(target), scope, passed)
+            self._template(target, read_mapping(target), scope, passed)
         self._depth -= 1
 
     def _file(self, path: str, file: Path) -> Path:
@@ -216,7 +214,7 @@ class _Walk:
                 given = item.get("parameters") or {}
                 for path in self._required(str(item["template"]), inner, file, "template"):
                     target = self._file(path, file)
-                    content = _load(target)
+                    content = read_mapping(target)
                     passed = {str(key): inner.choices(value) for key, value in given.items()}
                     below = Scope({**_defaults(content.get("parameters")), **passed}, inner.variables)
                     for name, choices in self._variables(content.get("variables"), below, target).items():
@@ -277,16 +275,6 @@ class _Walk:
 
     def _shown(self, file: Path) -> str:
         return file.relative_to(self._root).as_posix()
-
-
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        found = read_yaml(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise PipelineError(f"{file} cannot be read: {' '.join(str(error).split())}", "correct the file") from error
-    if not isinstance(found, dict):
-        raise PipelineError(f"{file}: a pipeline or template must be a mapping", "see https://aka.ms/yaml")
-    return found
 
 
 def _defaults(parameters: Any) -> dict[str, Choices]:
