@@ -38,7 +38,7 @@ def score(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, max=256, help="Images that a process computes at once.", show_default="4"),
+        typer.Option(min=1, max=256, help="Number of images that a process computes at once.", show_default="4"),
     ] = None,
     precision: PrecisionOption = "auto",
     workload: Annotated[

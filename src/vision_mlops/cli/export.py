@@ -23,7 +23,7 @@ def export(
         float,
         typer.Option(min=0.0, max=1.0, help="Largest loss of accuracy that is accepted, as a share."),
     ] = 0.005,
-    images: Annotated[int, typer.Option(min=1, help="Maximum of training images to calibrate on.")] = 300,
+    images: Annotated[int, typer.Option(min=1, help="Maximum number of training images to calibrate on.")] = 300,
     json_: JsonOption = False,
 ) -> None:
     """Write a bundle in another precision if it is as good; otherwise write nothing and exit with code 1.

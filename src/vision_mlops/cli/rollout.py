@@ -42,7 +42,7 @@ ProbeRate = Annotated[
     float, typer.Option("--probe-rate", min=0.1, max=1000, help="Maximum number of pairs of probes per second.")
 ]
 OnInterrupt = Annotated[
-    Literal["pause", "rollback"], typer.Option("--on-interrupt", help="What to do at Ctrl-C and SIGTERM.")
+    Literal["pause", "rollback"], typer.Option("--on-interrupt", help="Choose what to do at Ctrl-C and SIGTERM.")
 ]
 TakeOver = Annotated[
     bool, typer.Option("--take-over", help="Take over from another machine that was driving and is gone.")
@@ -57,7 +57,7 @@ def start(
     steps: Annotated[
         str, typer.Option(help="Steps in percent: copies of requests first, then shares.")
     ] = "mirror=50,10,50,100",
-    min_requests: Annotated[int, typer.Option(min=1, help="Requests to judge a step by.")] = 100,
+    min_requests: Annotated[int, typer.Option(min=1, help="Number of requests to judge a step by.")] = 100,
     max_error_rate: Annotated[float, typer.Option(min=0, max=1, help="Maximum share of failed requests.")] = 0.01,
     max_latency_ratio: Annotated[
         float,

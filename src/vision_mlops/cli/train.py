@@ -23,7 +23,7 @@ def train(
     auto_resume: Annotated[
         bool,
         typer.Option(
-            "--auto-resume", help="Like --resume if a run of these settings was interrupted, otherwise start."
+            "--auto-resume", help="Resume a run of these settings if one was interrupted; otherwise start a new one."
         ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,

@@ -51,7 +51,7 @@ def emulate(
         bool, typer.Option("--env", help="Print the variables that point a shell at the running emulator.")
     ] = False,
 ) -> None:
-    """Run Azure Machine Learning and its neighbours on this machine: submitted jobs run, deployments answer.
+    """Run Azure Machine Learning and its neighbours on this machine: submitted jobs run, deployments respond.
 
     Environment variables direct clients to it: an HTTPS proxy on this machine answers for Azure's host names, and refuses
     all others. The folder keeps its state between runs. src/azureml_emulator/README.md says what is emulated.

@@ -52,7 +52,7 @@ def check(
     ] = None,
     fail_on: SeverityOption = "error",
     fix: Annotated[
-        str | None, typer.Option(help="Move the files of these kinds of findings, with commas, to quarantine.")
+        str | None, typer.Option(help="Move the files of these kinds of findings, separated by commas, to quarantine.")
     ] = None,
     to: Annotated[
         Path | None, typer.Option(help="Quarantine folder of --fix.", show_default="FOLDER.quarantine")

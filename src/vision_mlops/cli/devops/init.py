@@ -28,7 +28,7 @@ def init(
     ] = "",
     branch: Annotated[str, typer.Option(help="Branch that the pipelines are read from.")] = "main",
     environments: Annotated[
-        str, typer.Option(help="Environments, with commas; the settings of each are in `.env.NAME`.")
+        str, typer.Option(help="Environments, separated by commas; the settings of each are in `.env.NAME`.")
     ] = "dev,prod",
     approver: Annotated[
         list[str] | None,

@@ -181,7 +181,7 @@ def list_(on: OnOption = RunLocation.LOCAL, json_: JsonOption = False) -> None:
 def logs(
     name: NameArgument,
     step: Annotated[str | None, typer.Argument(callback=filled, metavar="STEP", help="Print only this step.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue while the job runs.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing while the job runs.")] = False,
     on: OnOption = RunLocation.LOCAL,
 ) -> None:
     """Print the output of the steps of a job; a job on Azure ML is always followed to its end.
