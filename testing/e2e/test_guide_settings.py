@@ -8,7 +8,7 @@ from pathlib import Path
 from testing.support.guide_blocks import ROOT, blocks_of
 from testing.support.recorded_commands import World
 
-from vision_mlops.config.azure_settings import VARIABLES, load_azure_settings
+from vision_mlops.config.azure_settings import VARIABLES, AzureSettings
 from vision_mlops.config.custom_vision_settings import PREFIX, CustomVisionSettings
 
 AUTOML = ROOT / "docs" / "how_to" / "automl_images.md"
@@ -21,7 +21,7 @@ def settings_of(guide: Path) -> str:
 
 def test_settings_of_automl(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(settings_of(AUTOML))
-    assert load_azure_settings(env_file=tmp_path / ".env", environ={}).gpu_is_set
+    assert AzureSettings.load(env_file=tmp_path / ".env", environ={}).gpu_is_set
     names = [name for name in VARIABLES if "_AUTOML_" in name]
     assert len(names) == 2
     assert [name for name in names if f"`{name}`" not in AUTOML.read_text(encoding="utf-8")] == []

@@ -24,7 +24,7 @@ from azureml_emulator.emulated_cloud import EmulatedCloud
 from azureml_emulator.identity.sign_in_routes import by_secret
 from azureml_emulator.rest.faults import Faults
 from vision_mlops.azure.clients import ml_client
-from vision_mlops.config.azure_settings import load_azure_settings
+from vision_mlops.config.azure_settings import AzureSettings
 
 __all__ = ["azurite", "client", "cloud", "container", "project", "proxy", "rehearsal", "running_cloud"]
 
@@ -44,7 +44,7 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Pl
         monkeypatch.setattr("vision_mlops.jobs.azureml.job_follower.time", often)
         for name, value in {**by_secret(), "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential"}.items():
             monkeypatch.setenv(name, value)
-    settings = load_azure_settings()
+    settings = AzureSettings.load()
     return Place(settings, ml_client(settings), emulated)
 
 

@@ -18,7 +18,7 @@ from testing.support.places import Place
 
 from azureml_emulator.container_groups.container_process import ContainerProcess
 from vision_mlops.azure.clients import vault_client
-from vision_mlops.config.azure_settings import load_azure_settings
+from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.aci import group_changes
 from vision_mlops.endpoints.aci.key_vault import KeyStore
@@ -112,7 +112,7 @@ def test_an_endpoint_from_its_first_version_to_its_end(run: Run, aci: Given, cap
     aci.cloud.vault.deny("delete")
     assert "endpoint 'colours' has been deleted, but its keys have not: " in run("endpoint", "delete", "colours")[2]
     aci.cloud.vault.deny()
-    KeyStore(vault_client(load_azure_settings())).delete("colours")
+    KeyStore(vault_client(AzureSettings.load())).delete("colours")
     assert (aci.cloud.store.children(GROUPS), aci.cloud.vault.secrets) == ([], {})
     written = "".join(printed) + caplog.text
     for key in aci.cloud.vault.values():

@@ -305,10 +305,10 @@ def test_an_image_runs_by_its_digest_and_with_the_identity(world: World) -> None
 
 
 def test_roles_are_told_for_both_identities(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.endpoints.appservice.role_commands import role_commands
 
-    settings = load_azure_settings()
+    settings = AzureSettings.load()
     values = {
         "MLOPS_APP_ENDPOINT": ENDPOINT,
         "MLOPS_APP_CORRECTIONS": "https://stvision.blob.core.windows.net/corrections",

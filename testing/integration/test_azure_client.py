@@ -22,7 +22,7 @@ from vision_mlops.azure.azure_errors import azure_errors, is_missing, is_transie
 from vision_mlops.azure.clients import check_workspace, ml_client, registry_client, vault_client
 from vision_mlops.azure.devops_sign_in import service_token
 from vision_mlops.azure.pipeline_sign_in import _warn_of_an_early_end
-from vision_mlops.config.azure_settings import load_azure_settings
+from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError, ConfigError, MissingExtraError
 
 
@@ -144,7 +144,7 @@ def test_a_token_for_azure_devops_and_one_that_a_vault_holds(place: Place, monke
     claims = jwt.decode(service_token("Azure DevOps"), options={"verify_signature": False})
     assert claims["aud"] == "499b84ac-1321-427f-aa17-267ca6975798"
     monkeypatch.setenv("MLOPS_AZURE_KEY_VAULT", cloud.url)
-    vault_client(load_azure_settings()).set_secret("github-token", "the token")
+    vault_client(AzureSettings.load()).set_secret("github-token", "the token")
     assert service_token("GitHub", secret=f"{cloud.url}/secrets/github-token") == "the token"
     with pytest.raises(AzureError, match="secret 'nothing'"):
         service_token("GitHub", secret=f"{cloud.url}/secrets/nothing")

@@ -378,7 +378,7 @@ def test_approvers_are_people_of_the_organization(
     devops.organization.add_person("Release managers", "", "another", "other")
     for given, words in (
         ((), "give --approver"),
-        (("--approver", "bob@contoso.com"), "the organization has nobody called 'bob@contoso.com'"),
+        (("--approver", "bob@contoso.com"), "nobody in the organization is called 'bob@contoso.com'"),
         (("--approver", "Release managers"), "may be Release managers, Release managers"),
     ):
         code, _, errors = init("--yes", *given)

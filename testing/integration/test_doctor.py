@@ -25,7 +25,7 @@ from azureml_emulator.identity.sign_in_routes import by_secret
 from vision_mlops.azure.preflight import passed_checks
 from vision_mlops.azure.preflight.preflight import Preflight
 from vision_mlops.azure.preflight.purposes import Demand, purpose_of
-from vision_mlops.config.azure_settings import load_azure_settings
+from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.doctor.check_results import Diagnosis
 
 Run = Callable[..., tuple[int, str, str]]
@@ -203,7 +203,7 @@ def test_data_that_the_caller_may_not_read(place: Place, monkeypatch: pytest.Mon
     from azure.ai.ml.constants import _common as constants
 
     def storage() -> Diagnosis:
-        results = Preflight(load_azure_settings(), purpose_of("jobs"), date.today()).run()
+        results = Preflight(AzureSettings.load(), purpose_of("jobs"), date.today()).run()
         return next(item for item in results if item.name == "storage")
 
     cloud = place.loopback
@@ -258,13 +258,13 @@ def test_a_cluster_that_is_there_needs_no_quota_to_go_on(place: Place) -> None:
     place.loopback.limits.family_cores = 0
     demands = [Demand("Standard_DS3_v2", 1, "MLOPS_AZURE_CPU_SKU", cluster=name) for name in ("cpu-cluster", "new")]
     purpose = purpose_of("jobs").with_demands(*demands)
-    found = [item for item in Preflight(load_azure_settings(), purpose, date.today()).run() if item.name == "quota"]
+    found = [item for item in Preflight(AzureSettings.load(), purpose, date.today()).run() if item.name == "quota"]
     assert [item.outcome for item in found] == ["warn", "fail"]
 
 
 def test_a_size_is_not_sold_any_more(place: Place) -> None:
     purpose = purpose_of("jobs").with_demands(Demand("Standard_DS3_v2", 1, "MLOPS_AZURE_CPU_SKU"))
-    found = list(Preflight(load_azure_settings(), purpose, date(2028, 6, 1)).run())
+    found = list(Preflight(AzureSettings.load(), purpose, date(2028, 6, 1)).run())
     assert [item.detail for item in found if item.outcome == "fail"] == [
         "Standard_DS3_v2 (MLOPS_AZURE_CPU_SKU): the series D, Ds, Dv2, Dsv2 and Ls was retired on 2028-05-01"
     ]

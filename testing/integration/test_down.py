@@ -15,7 +15,7 @@ from testing.support.places import Place
 from testing.support.web_apps import small_app
 
 from vision_mlops.azure.clients import vault_client
-from vision_mlops.config.azure_settings import load_azure_settings
+from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 from vision_mlops.endpoints.aci import group_changes
 from vision_mlops.teardown.idle_endpoints import why_idle
@@ -78,7 +78,7 @@ def test_from_everything_to_nothing_left(
     assert (code, "together about 312 USD a month" in err) == (0, True), err
     assert "removed: schedule count-weekly, pipeline count-files, online endpoint colours" in err
     assert run("down", "--yes")[2] == "nothing is left in Azure\n"
-    assert list(vault_client(load_azure_settings()).list_properties_of_secrets()) == []
+    assert list(vault_client(AzureSettings.load()).list_properties_of_secrets()) == []
     assert (place.loopback.sites.slots, list(place.client.online_endpoints.list())) == ({}, [])
     assert place.client.compute.get("cpu-cluster").name == "cpu-cluster"
 
@@ -128,7 +128,7 @@ def test_an_endpoint_idles_without_requests(place: Place) -> None:
     from azure.ai.ml.entities import ManagedOnlineEndpoint
 
     place.client.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name="quiet-one")).result()
-    settings, later = load_azure_settings(), datetime.now(UTC) + timedelta(days=8)
+    settings, later = AzureSettings.load(), datetime.now(UTC) + timedelta(days=8)
     assert why_idle(settings, "quiet-one", 7) == ""  # it was made just now
     assert why_idle(settings, "quiet-one", 7, later) == "no request in 7 days"
     place.loopback._online.counts.note(f"{place.loopback.path()}/onlineEndpoints/quiet-one")

@@ -10,7 +10,7 @@ from testing.support.places import Place
 from azureml_emulator.emulated_cloud import EmulatedCloud
 from azureml_emulator.identity.loopback_tokens import LoopbackCredential
 from vision_mlops.azure.clients import vault_client
-from vision_mlops.config.azure_settings import AzureSettings, load_azure_settings
+from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError, ConfigError
 from vision_mlops.endpoints.aci.key_vault import KeyStore
 
@@ -18,7 +18,7 @@ from vision_mlops.endpoints.aci.key_vault import KeyStore
 @pytest.fixture
 def settings(place: Place, monkeypatch: pytest.MonkeyPatch) -> AzureSettings:
     monkeypatch.setenv("MLOPS_AZURE_KEY_VAULT", place.loopback.url)
-    return load_azure_settings()
+    return AzureSettings.load()
 
 
 @pytest.fixture

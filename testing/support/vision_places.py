@@ -20,7 +20,7 @@ from vision_mlops.benchmark.custom_vision.custom_vision_contestant import Custom
 from vision_mlops.benchmark.custom_vision.service_account import accounts_of
 from vision_mlops.benchmark.custom_vision.sku_limits import LIMITS
 from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
-from vision_mlops.config.custom_vision_settings import PREFIX, load_custom_vision_settings
+from vision_mlops.config.custom_vision_settings import PREFIX, CustomVisionSettings
 from vision_mlops.config.workload import Workload
 from vision_mlops.config.workload_files import load_workload
 from vision_mlops.data.manifest import Manifest
@@ -126,7 +126,7 @@ class Attempt:
 
 def training_client(say: Sequence[str] = ()) -> VisionClient:
     """A client of the account that the environment names."""
-    settings = load_custom_vision_settings()
+    settings = CustomVisionSettings.load()
     account = accounts_of(settings)[0]
     return VisionClient(account, limiter_of(account.endpoint, LIMITS[settings.sku].per_second), list(say).append)
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import vision_mlops
-from vision_mlops.cli.main import main, missing_extra
+from vision_mlops.cli.main import main
+from vision_mlops.core.errors import MissingExtraError, missing_extra, require
 
 ROOT = Path(vision_mlops.__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -143,9 +144,9 @@ def test_each_import_has_a_package_that_is_declared() -> None:
     base = {"PIL": "pillow", "yaml": "pyyaml", "cykooz_resizer": "cykooz-resizer"}
     required = {re.split(r"[^\w-]", text)[0] for text in PROJECT["project"]["dependencies"]}
     undeclared = {name for name in imported() if base.get(name, name) not in required and missing_extra(name) is None}
-    # They come with mlflow, with requests, and with the environment of Azure ML's inference server; `mlops doctor` compares
+    # They come with requests, with others, and with the environment of Azure ML's inference server; `mlops doctor` compares
     # versions where the last one is there.
-    assert undeclared == {"pandas", "certifi", "azureml_inference_server_http", "packaging"}
+    assert undeclared == {"certifi", "azureml_inference_server_http", "packaging"}
 
 
 def without(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +165,10 @@ def without(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("mlflow.exceptions", "mlflow", "train"),
         ("sklearn", "scikit-learn", "train"),
         ("prometheus_client", "prometheus-client", "serve"),
-        ("azure.ai.ml", "azure", "azure"),
+        ("azure.ai.ml", "azure-ai-ml", "azure"),
+        ("azure.mgmt.web.models", "azure-mgmt-web", "azure"),
+        ("azure", "azure-ai-ml", "azure"),
+        ("dotenv.parser", "python-dotenv", "azure"),
     ],
 )
 def test_a_package_that_is_not_installed_is_named_with_its_extra(
@@ -183,3 +187,14 @@ def test_another_missing_module_is_a_fault_of_ours(module: str, monkeypatch: pyt
     without(module, monkeypatch)
     with pytest.raises(ModuleNotFoundError):
         main()
+
+
+def test_what_is_required_is_installed_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("pydantic", "optuna")
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingExtraError, match="'optuna'") as raised:
+        require("pydantic", "optuna")
+    assert raised.value.hint == "pip install 'vision-mlops[train]'"
+    with pytest.raises(MissingExtraError, match="'nowhere'") as raised:  # of no extra
+        require("nowhere")
+    assert raised.value.hint == "pip install nowhere"

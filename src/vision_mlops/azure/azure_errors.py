@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from vision_mlops.azure.proxy_check import silent_proxy
-from vision_mlops.core.errors import AzureError, MissingExtraError, MlopsError
+from vision_mlops.core.errors import AzureError, MlopsError, missing_extra
 
 T = TypeVar("T")
 
@@ -19,11 +19,6 @@ SIGN_IN = (
     " identity federation"
 )
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
-_PACKAGES = {
-    "azure.keyvault": "azure-keyvault-secrets",
-    "azure.mgmt": "azure-mgmt-containerinstance",
-    "azure.mgmt.web": "azure-mgmt-web",
-}
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LENGTH = 600
 # What to do, by the first pattern that matches the code or message of the error.
@@ -141,12 +136,10 @@ def azure_errors(action: str, hint: str = "") -> Iterator[None]:
     except MlopsError:
         raise
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("azure", "msal", "marshmallow"):
+        missing = missing_extra(error.name or "")
+        if missing is None:
             raise
-        parts = (error.name or "").split(".")
-        names = (".".join(parts[:length]) for length in (3, 2))
-        package = next((_PACKAGES[name] for name in names if name in _PACKAGES), "azure-ai-ml")
-        raise MissingExtraError(package, "azure") from error
+        raise missing from error
     except Exception as error:
         translated = _translate(action, error, hint)
         if translated is None:

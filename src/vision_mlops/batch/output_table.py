@@ -12,7 +12,7 @@ from typing import Any
 from vision_mlops.batch.image_sources import ListedImage
 from vision_mlops.batch.prediction_rows import DIGITS, Failed, Scored, ScoringModel, columns, to_values
 from vision_mlops.core.csv_cells import write_rows
-from vision_mlops.core.errors import DataError, MissingExtraError
+from vision_mlops.core.errors import DataError, require
 
 SUFFIXES = (".csv", ".parquet")
 _ROW_GROUP = 10_000
@@ -30,10 +30,7 @@ def check_format(out: Path) -> None:
     if out.is_dir():
         raise DataError(f"--out {out} is a folder", "name a file")
     if out.suffix.lower() == ".parquet":
-        try:
-            import pyarrow.parquet  # noqa: F401
-        except ImportError as error:
-            raise MissingExtraError("pyarrow", "parquet") from error
+        require("pyarrow")
 
 
 def write_table(

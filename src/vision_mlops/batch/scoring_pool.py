@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 
 from vision_mlops.batch.image_sources import FetchedImage
 from vision_mlops.batch.prediction_rows import Failed, Outcome
 from vision_mlops.batch.scoring_service import ScoringService
-from vision_mlops.core.errors import MissingExtraError, MlopsError
+from vision_mlops.core.errors import MlopsError, require
 from vision_mlops.jobs.local.parallel.worker_pool import StartError, TaskEnd, WorkerPool
 
 _ATTEMPTS = 2
@@ -36,8 +35,7 @@ def scored(
         MissingExtraError: OpenVINO is not installed.
         MlopsError: the model cannot be loaded.
     """
-    if importlib.util.find_spec("openvino") is None:
-        raise MissingExtraError("openvino", "serve")
+    require("openvino")
     deaths: Counter[bytes] = Counter()
     with WorkerPool[list[FetchedImage]](
         service, size, limit=overdue, start_limit=_OVERDUE_SECONDS, start_attempts=3, ahead=2

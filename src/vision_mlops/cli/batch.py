@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vision_mlops.batch.batch_scoring import BatchSummary
     from vision_mlops.batch.image_sources import Images
 
-app = typer.Typer(no_args_is_help=True, help="Score many images at once.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("score")
@@ -30,20 +30,20 @@ def score(
             help="Folder, `azureml:NAME:VERSION` of registered data, or address of a folder in Blob Storage.",
         ),
     ],
-    out: Annotated[Path | None, typer.Option("--out", help="File to write: .csv or .parquet.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write: .csv or .parquet.")] = None,
     model: ModelOption = "",
-    bundle: Annotated[str | None, typer.Option("--bundle", help=BUNDLE_HELP)] = None,
+    bundle: Annotated[str | None, typer.Option(help=BUNDLE_HELP)] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, max=256, help="Number of processes.", show_default="one per core")
+        int | None, typer.Option(min=1, max=256, help="Number of processes.", show_default="one per core")
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", min=1, max=256, help="Images that a process computes at once.", show_default="4"),
+        typer.Option(min=1, max=256, help="Number of images that a process computes at once.", show_default="4"),
     ] = None,
     precision: PrecisionOption = "auto",
     workload: Annotated[
         str,
-        typer.Option("--workload", help="Workload whose `data.max_pixels` limits the images.", show_default="none"),
+        typer.Option(help="Workload whose `data.max_pixels` limits the images.", show_default="none"),
     ] = "",
     restart: Annotated[bool, typer.Option("--restart", help="Discard the results of an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,

@@ -13,8 +13,8 @@ from typing import Any
 
 import typer
 
-# Where a command or a group of commands is, below this package, and the first sentence of its help text. The help page
-# lists them in this order: Typer puts groups last.
+# Where a command or a group of commands is, below this package, and the first sentence of its help text; a group that has
+# no module of its own names all of its commands. The help page lists them in this order: Typer puts groups last.
 COMMANDS = {
     "init": (
         "init:init",
@@ -56,7 +56,8 @@ COMMANDS = {
     ),
     "config": ("config:app", "Show and check workload files."),
     "data": (
-        "data.data:app",
+        "data.fetch:fetch data.check:check data.versions:register data.versions:list_ data.versions:show"
+        " data.add_labels:add_labels data.transfer:upload data.transfer:download data.prepare:prepare",
         "Download images, check and prepare them, keep versions of them, and bring them to and from storage.",
     ),
     "models": ("models.models:app", "Register, compare, promote and explain models."),
@@ -77,7 +78,10 @@ COMMANDS = {
     "env": ("azure.environments:app", "Register the environments of a project on Azure ML."),
     "migrate": ("azure.migrate:app", "Find what a repository uses of version 1 of Azure ML."),
     "benchmark": ("benchmark.benchmark:app", "Compare reference models with ours on the same test images."),
-    "devops": ("devops.devops:app", "Set Azure DevOps up for the pipelines of a project, and start them."),
+    "devops": (
+        "devops.init:init devops.start:start",
+        "Set Azure DevOps up for the pipelines of a project, and start them.",
+    ),
 }
 
 RUN_CODE = frozenset({"benchmark", "evaluate", "export", "train"})
@@ -87,12 +91,27 @@ RUN_CODE = frozenset({"benchmark", "evaluate", "export", "train"})
 def add_commands(app: typer.Typer, names: Iterable[str]) -> None:
     """Load commands, and add them to a command line."""
     for name in names:
-        module, _, attribute = COMMANDS[name][0].partition(":")
-        found = getattr(import_module(f"{__package__}.{module}"), attribute)
+        first, *others = map(_load, COMMANDS[name][0].split())
+        found = _group(first, *others) if others else first
         if isinstance(found, typer.Typer):
+            if found.registered_callback is None:  # a callback has a docstring
+                found.info.help = COMMANDS[name][1]
             app.add_typer(found, name=name)
         else:
             app.command(name)(found)
+
+
+def _load(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(f"{__package__}.{module}"), attribute)
+
+
+def _group(*functions: Callable[..., Any]) -> typer.Typer:
+    """Return a group of commands that are called as their functions."""
+    group = typer.Typer(no_args_is_help=True)
+    for function in functions:
+        group.command(function.__name__.rstrip("_").replace("_", "-"))(function)
+    return group
 
 
 def add_names(app: typer.Typer) -> None:
@@ -102,13 +121,13 @@ def add_names(app: typer.Typer) -> None:
 
 
 def callback(words: str) -> Callable[..., Any] | None:
-    """The function behind a command, such as ``data prepare``; None if the command is unknown."""
+    """Return the function behind a command, such as ``data prepare``; None if the command is unknown."""
     first = words.partition(" ")[0]
     return _callbacks(first).get(words) if first in COMMANDS else None
 
 
 def callbacks() -> dict[str, Callable[..., Any]]:
-    """The function behind each command, by the words of the command."""
+    """Return the function behind each command, by the words of the command."""
     return {words: each for name in COMMANDS for words, each in _callbacks(name).items()}
 
 

@@ -7,7 +7,7 @@ import typer
 from vision_mlops.cli.options import JsonOption, SetOption, WorkloadOption
 from vision_mlops.cli.output import emit, say
 
-app = typer.Typer(no_args_is_help=True, help="Show and check workload files.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()

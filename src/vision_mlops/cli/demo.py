@@ -15,6 +15,8 @@ from vision_mlops.cli.jobs.run import run_pipeline, workload_for
 from vision_mlops.cli.jobs.run_verdict import run_verdict, tell
 from vision_mlops.cli.options import ChosenWorkloadOption, ImagesOption, SetOption
 from vision_mlops.cli.output import say
+from vision_mlops.core import paths
+from vision_mlops.core.errors import RegistryError, ServingError
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload
@@ -24,9 +26,7 @@ def demo(
     workload: ChosenWorkloadOption = None,
     images: ImagesOption = None,
     set_: SetOption = None,
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port of the server; 0 takes a free one.")
-    ] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the server; 0 takes a free one.")] = 8000,
 ) -> None:
     """Prepare, train, evaluate, judge, register and serve: the pipeline of `mlops run`, then its champion.
 
@@ -37,21 +37,18 @@ def demo(
     """
     from vision_mlops.cli.jobs.on_this_machine import report
     from vision_mlops.cli.jobs.own_code_trial import try_metrics
-    from vision_mlops.core import paths
 
     started = time.perf_counter()
     loaded = workload_for(workload, images, set_ or ())
     try_metrics(loaded, images)
     ended = run_pipeline(loaded, images)
     report(ended, as_json=False)
-    if (verdict := run_verdict(ended.state.outputs, loaded.name)) is not None:
-        tell(verdict)
+    tell(run_verdict(ended.state.outputs, loaded.name))
     _serve(loaded, paths.home() / "data" / loaded.name, port, time.perf_counter() - started)
 
 
 def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
     """Serve the champion until Ctrl-C on a terminal, otherwise for as long as the sample images take."""
-    from vision_mlops.core.errors import RegistryError, ServingError
     from vision_mlops.data.manifest import read_manifest
     from vision_mlops.endpoints.contract import Access
     from vision_mlops.endpoints.scoring_client import score_file

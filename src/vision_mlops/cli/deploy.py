@@ -48,9 +48,7 @@ DeploymentName = Annotated[
 def deploy(
     to: Annotated[
         str,
-        typer.Option(
-            "--to", help="Target: local, docker, aci, aks, kubernetes-endpoint, managed or batch.", metavar="TARGET"
-        ),
+        typer.Option(help="Target: local, docker, aci, aks, kubernetes-endpoint, managed or batch.", metavar="TARGET"),
     ],
     model: ModelOption,
     endpoint: Annotated[
@@ -60,7 +58,6 @@ def deploy(
     traffic: Annotated[
         int | None,
         typer.Option(
-            "--traffic",
             min=0,
             max=100,
             help="Percentage of the traffic that the deployment gets.",
@@ -70,7 +67,7 @@ def deploy(
     keep: Annotated[bool, typer.Option("--keep", help="Keep deployments that no longer get traffic.")] = False,
     port: Annotated[
         int | None,
-        typer.Option("--port", min=0, max=65535, help="local, docker: port on this machine; aks: of the Service."),
+        typer.Option(min=0, max=65535, help="local, docker: port on this machine; aks: of the Service."),
     ] = None,
     workers: WorkersOption = None,
     image: Image = "",
@@ -79,35 +76,27 @@ def deploy(
     instance_type: InstanceType = "",
     instances: Instances = None,
     min_instances: Annotated[
-        int | None, typer.Option("--min-instances", min=1, help="managed: minimum number of instances; autoscaling.")
+        int | None, typer.Option(min=1, help="managed: minimum number of instances; autoscaling.")
     ] = None,
     max_instances: Annotated[
-        int | None, typer.Option("--max-instances", min=1, help="managed: maximum number of instances; autoscaling.")
+        int | None, typer.Option(min=1, help="managed: maximum number of instances; autoscaling.")
     ] = None,
     cpu: Cpu = None,
     memory: Memory = None,
-    compute: Annotated[
-        str, typer.Option("--compute", help="batch: cluster; kubernetes-endpoint: attached cluster.")
-    ] = "",
-    namespace: Annotated[str, typer.Option("--namespace", help="aks: namespace in the cluster.")] = "",
-    dns_label: Annotated[str, typer.Option("--dns-label", help="aci: first label of the host name.")] = "",
+    compute: Annotated[str, typer.Option(help="batch: cluster; kubernetes-endpoint: attached cluster.")] = "",
+    namespace: Annotated[str, typer.Option(help="aks: namespace in the cluster.")] = "",
+    dns_label: Annotated[str, typer.Option(help="aci: first label of the host name.")] = "",
     auth: Annotated[
         str,
-        typer.Option(
-            "--auth", help="managed: key or aad_token; kubernetes-endpoint: key or aml_token.", show_default="key"
-        ),
+        typer.Option(help="managed: key or aad_token; kubernetes-endpoint: key or aml_token.", show_default="key"),
     ] = "",
-    host: Annotated[
-        str, typer.Option("--host", help="aks: host name of the Ingress, over TLS.", show_default="no Ingress")
-    ] = "",
+    host: Annotated[str, typer.Option(help="aks: host name of the Ingress, over TLS.", show_default="no Ingress")] = "",
     env: Env = None,
     timeout: Timeout = None,
     force: Annotated[bool, typer.Option("--force", help="Also deploy a version whose verdict is reject.")] = False,
     render: Annotated[
         Path | None,
-        typer.Option(
-            "--render", metavar="FILE", help="aks: write the manifests to FILE, - for stdout, and deploy nothing."
-        ),
+        typer.Option(metavar="FILE", help="aks: write the manifests to FILE, - for stdout, and deploy nothing."),
     ] = None,
     skip_checks: SkipChecks = False,
     json_: JsonOption = False,
@@ -165,9 +154,9 @@ def check_deployment(target: str, request: DeploymentRequest, *, skip: bool) -> 
     if target not in ("managed", "kubernetes-endpoint", "aci", "batch") or skip:
         return
     from vision_mlops.azure.preflight.purposes import managed_demand
-    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.config.azure_settings import AzureSettings
 
-    settings, options = load_azure_settings(), request.options
+    settings, options = AzureSettings.load(), request.options
     machines, name = options.instances or options.min_instances or 1, (request.endpoint, request.deployment)
     demands = [managed_demand(settings, options.instance_type, machines, name)] if target == "managed" else []
     check_first(target, settings=settings, demands=demands)

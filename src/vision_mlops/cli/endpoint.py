@@ -15,7 +15,7 @@ from vision_mlops.core.errors import DeploymentError, MlopsError
 if TYPE_CHECKING:
     from vision_mlops.endpoints.contract import Deployment, Endpoint, Target
 
-app = typer.Typer(no_args_is_help=True, help="List, test, inspect, share the traffic of and delete endpoints.")
+app = typer.Typer(no_args_is_help=True)
 
 EndpointName = Annotated[str, typer.Argument(callback=filled, metavar="ENDPOINT", help="Name of the endpoint.")]
 On = Annotated[
@@ -27,7 +27,7 @@ On = Annotated[
 @app.command("list")
 def list_(
     on: Annotated[
-        str | None, typer.Option("--on", metavar="TARGET", help="List only this target.", show_default="all in use")
+        str | None, typer.Option(metavar="TARGET", help="List only this target.", show_default="all in use")
     ] = None,
     json_: JsonOption = False,
 ) -> None:
@@ -45,11 +45,9 @@ def list_(
         except MlopsError as error:  # an unreachable target does not hide the others
             failed.append(error)
             warn(f"{name}: {error}")
-    if json_:
-        emit_json([endpoint.to_dict() for endpoint in found])
-    else:
-        rows = [row for endpoint in found for row in _rows(endpoint)]
-        emit_table(rows, as_json=False, empty="nothing is deployed: mlops deploy --help")
+    rows = [row for endpoint in found for row in _rows(endpoint)]
+    content = [endpoint.to_dict() for endpoint in found]
+    emit_table(rows, as_json=json_, content=content, empty="nothing is deployed: mlops deploy --help")
     if failed:
         raise typer.Exit(2)
 
@@ -79,7 +77,7 @@ def try_out(
     name: EndpointName,
     image: Annotated[list[Path], typer.Option("--image", "-i", help="Image to send. Repeatable.")],
     deployment: Annotated[
-        str, typer.Option("--deployment", help="Send them to this deployment.", show_default="chosen by the traffic")
+        str, typer.Option(help="Send them to this deployment.", show_default="chosen by the traffic")
     ] = "",
     on: On = None,
     json_: JsonOption = False,
@@ -117,9 +115,7 @@ def try_out(
 @app.command()
 def logs(
     name: EndpointName,
-    deployment: Annotated[
-        str, typer.Option("--deployment", help="Print its log.", show_default="the one with most traffic")
-    ] = "",
+    deployment: Annotated[str, typer.Option(help="Print its log.", show_default="the one with most traffic")] = "",
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000, help="Number of lines, from the end.")] = 50,
     on: On = None,
 ) -> None:
@@ -140,7 +136,6 @@ def traffic(
     mirror: Annotated[
         str,
         typer.Option(
-            "--mirror",
             metavar="DEPLOYMENT=PERCENT",
             help="Also send copies of this percentage of requests to a deployment.",
         ),
@@ -169,9 +164,7 @@ def traffic(
 @app.command()
 def keys(
     name: EndpointName,
-    rotate: Annotated[
-        str, typer.Option("--rotate", metavar="WHICH", help="Generate a new key: primary or secondary.")
-    ] = "",
+    rotate: Annotated[str, typer.Option(metavar="WHICH", help="Generate a new key: primary or secondary.")] = "",
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Write the primary key to this new file, readable by its owner only."),
@@ -207,7 +200,7 @@ def keys(
 def delete(
     name: EndpointName,
     deployment: Annotated[
-        str, typer.Option("--deployment", help="Delete only this deployment.", show_default="the whole endpoint")
+        str, typer.Option(help="Delete only this deployment.", show_default="the whole endpoint")
     ] = "",
     on: On = None,
 ) -> None:

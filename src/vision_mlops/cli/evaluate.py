@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    bundle: Annotated[str, typer.Option("--bundle", help=BUNDLE_HELP)],
-    data: Annotated[Path, typer.Option("--data", help="Prepared data.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write the report to.")],
-    split: Annotated[Literal["train", "val", "test"], typer.Option("--split", help="Split to evaluate on.")] = "test",
+    bundle: Annotated[str, typer.Option(help=BUNDLE_HELP)],
+    data: Annotated[Path, typer.Option(help="Prepared data.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the report to.")],
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Split to evaluate on.")] = "test",
     robustness: Annotated[
         bool | None,
         typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,14 +16,14 @@ from vision_mlops.core.errors import TrainingError
 
 def export(
     bundle: Annotated[str, typer.Argument(callback=filled, help=BUNDLE_HELP)],
-    data: Annotated[Path, typer.Option("--data", help="Prepared data: calibrate on train, judge on test.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write the new bundle to.")],
-    precision: Annotated[Literal["int8"], typer.Option("--precision", help="Precision of the new graph.")] = "int8",
+    data: Annotated[Path, typer.Option(help="Prepared data: calibrate on train, judge on test.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the new bundle to.")],
+    precision: Annotated[Literal["int8"], typer.Option(help="Precision of the new graph.")] = "int8",
     max_drop: Annotated[
         float,
-        typer.Option("--max-drop", min=0.0, max=1.0, help="Largest loss of accuracy that is accepted, as a share."),
+        typer.Option(min=0.0, max=1.0, help="Largest loss of accuracy that is accepted, as a share."),
     ] = 0.005,
-    images: Annotated[int, typer.Option("--images", min=1, help="Maximum of training images to calibrate on.")] = 300,
+    images: Annotated[int, typer.Option(min=1, help="Maximum number of training images to calibrate on.")] = 300,
     json_: JsonOption = False,
 ) -> None:
     """Write a bundle in another precision if it is as good; otherwise write nothing and exit with code 1.
@@ -38,14 +39,8 @@ def export(
         fail(str(error))
         raise typer.Exit(1) from error
     if json_:
-        emit_json(
-            {
-                "bundle": str(out), "precision": precision, "accuracy": done.accuracy,
-                "source_accuracy": done.source_accuracy, "agreement": done.agreement,
-                "max_difference": done.max_difference, "graph_bytes": done.graph_bytes,
-                "source_bytes": done.source_bytes, "speedup": done.speedup,
-            }
-        )  # fmt: skip
+        names = [item.name for item in fields(done) if item.name not in ("bundle", "folder")]
+        emit_json({"bundle": str(out), "precision": precision, **{name: getattr(done, name) for name in names}})
         return
     say(f"accuracy {done.accuracy:.4f} after {done.source_accuracy:.4f}; {done.agreement:.2%} of the labels agree,")
     say(f"probabilities differ by up to {done.max_difference:.3f}")

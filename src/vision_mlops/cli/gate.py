@@ -26,16 +26,16 @@ FailOnOption = Annotated[
 
 
 def gate(
-    candidate: Annotated[Path, typer.Option("--candidate", help="Evaluation of the candidate.")],
-    champion: Annotated[Path | None, typer.Option("--champion", help="Evaluation of the champion, if any.")] = None,
+    candidate: Annotated[Path, typer.Option(help="Evaluation of the candidate.")],
+    champion: Annotated[Path | None, typer.Option(help="Evaluation of the champion, if any.")] = None,
     against: Annotated[
-        str | None, typer.Option("--against", help="Evaluate the champion of this registered model now, on --data.")
+        str | None, typer.Option(help="Evaluate the champion of this registered model now, on --data.")
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Prepared data for --against.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Prepared data for --against.")] = None,
     workload: ChosenWorkloadOption = None,
     set_: SetOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="File to write the verdict to.", show_default="CANDIDATE/verdict.json")
+        Path | None, typer.Option(help="File to write the verdict to.", show_default="CANDIDATE/verdict.json")
     ] = None,
     fail_on: FailOnOption = "never",
     json_: JsonOption = False,

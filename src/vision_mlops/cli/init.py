@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from vision_mlops.cli.options import JsonOption, filled
+from vision_mlops.cli.options import JsonOption, filled, pairs
 from vision_mlops.cli.output import emit_json, say, warn
-from vision_mlops.core.errors import ConfigError, DataError, MissingExtraError
+from vision_mlops.core.errors import ConfigError, DataError, require
+from vision_mlops.core.paths import repository
 
 
 def init(
@@ -25,17 +26,15 @@ def init(
     ] = False,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", metavar="NAME=VALUE", help="Answer a question: region, ci or targets. Repeatable."),
+        typer.Option(metavar="NAME=VALUE", help="Answer a question: region, ci or targets. Repeatable."),
     ] = None,
     images: Annotated[
         str | None,
-        typer.Option("--images", help="Folder with a sub-folder of images per class.", show_default="textile"),
+        typer.Option(help="Folder with a sub-folder of images per class.", show_default="textile"),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="NAME")] = None,
-    template: Annotated[
-        str, typer.Option("--template", help="Use another template: address of a git repository, or a folder.")
-    ] = "",
-    ref: Annotated[str, typer.Option("--ref", help="Tag or commit of --template.", show_default="its latest tag")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="NAME")] = None,
+    template: Annotated[str, typer.Option(help="Use another template: address of a git repository, or a folder.")] = "",
+    ref: Annotated[str, typer.Option(help="Tag or commit of --template.", show_default="its latest tag")] = "",
     json_: JsonOption = False,
 ) -> None:
     """Generate a project of your own: workload, pipelines, CI, tests, infrastructure; the code stays in this package.
@@ -45,16 +44,14 @@ def init(
 
     Example: `mlops init birds --images photos/birds --defaults`, or `mlops init birds --defaults --data ci=azure-devops`
     """
-    import importlib.util
-
-    if importlib.util.find_spec("copier") is None:
-        raise MissingExtraError("copier", "init")
-    from vision_mlops.core.paths import repository
+    require("copier")
     from vision_mlops.project.new_project import ProjectRequest, make_project
-    from vision_mlops.project.project_answers import read_answers, read_questions
+    from vision_mlops.project.project_answers import read_answer, read_questions
 
     questions = read_questions(repository())
-    answers = read_answers(data or (), questions) if not template else dict(item.split("=", 1) for item in data or ())
+    answers: dict[str, Any] = pairs(data, "--data", "ci=github")
+    if not template:
+        answers = {question: read_answer(question, text, questions) for question, text in answers.items()}
     if "/" in name:
         raise ConfigError(f"{name!r} is a path, not a name", f"for example: mlops init {Path(name).name} --out {name}")
     if "name" in answers:

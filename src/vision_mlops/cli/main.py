@@ -11,7 +11,6 @@ import functools
 import gc
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterable
 from typing import Annotated
@@ -22,13 +21,8 @@ from vision_mlops import __version__
 from vision_mlops.cli import commands, standard_streams
 from vision_mlops.cli.output import GlobalOptions, fail, say
 from vision_mlops.core import library_settings
-from vision_mlops.core.errors import MissingExtraError, MlopsError
+from vision_mlops.core.errors import MlopsError, missing_extra
 from vision_mlops.tracking import mlflow_import
-
-_REQUIREMENT = re.compile(r"""([\w.-]+).*\bextra == ["'](\w+)["']""")
-"""A requirement of an extra in the metadata of the installed package: name and extra."""
-_PACKAGES = {"IPython": "ipython", "jwt": "pyjwt", "sklearn": "scikit-learn"}
-"""Packages whose name is not that of their module."""
 
 
 def _version(show: bool) -> None:
@@ -91,25 +85,6 @@ def __getattr__(name: str) -> typer.Typer:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def missing_extra(module: str) -> MissingExtraError | None:
-    """Return the error for a module that is not installed, with the extra that brings it; None if no extra does."""
-    from importlib.metadata import PackageNotFoundError, requires
-
-    top = module.partition(".")[0].replace("_", "-").lower()
-    if top == "vision-mlops":  # which the extras name as well
-        return None
-    names = (_PACKAGES.get(top, top), f"python-{top}")
-    try:
-        declared = requires("vision-mlops") or []
-    except PackageNotFoundError:  # the source, which is not installed
-        return None
-    found = [match for match in map(_REQUIREMENT.match, declared) if match]
-    for package, extra in ((match[1].replace("_", "-").lower(), match[2]) for match in found):
-        if package in names or package.startswith(f"{top}-"):
-            return MissingExtraError(package if package in names else top, extra)
-    return None
-
-
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
     standard_streams.prepare()
@@ -148,7 +123,7 @@ def _exit_code() -> int:
     except RuntimeError as error:
         if GlobalOptions.verbose or "home directory" not in str(error):
             raise
-        fail("a path starts with ~, but the home folder is not known\n  -> give the full path, or set HOME")
+        fail("a path starts with ~, but the home folder is unknown\n  -> give the full path, or set HOME")
     except OSError as error:  # a full disk, a folder that may not be written
         if GlobalOptions.verbose:
             raise

@@ -10,6 +10,7 @@ import typer
 from vision_mlops.cli.options import JsonOption, filled
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
 from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.files import atomic_write
 
 if TYPE_CHECKING:
     from vision_mlops.data.overview import FolderOverview
@@ -19,8 +20,8 @@ def new(
     name: Annotated[
         str, typer.Argument(callback=filled, metavar="NAME", help="Name of the workload: lower case, digits, - and _.")
     ],
-    images: Annotated[Path, typer.Option("--images", help="Folder with one sub-folder of images per class.")],
-    title: Annotated[str, typer.Option("--title", help="Title for people.", show_default="the name")] = "",
+    images: Annotated[Path, typer.Option(help="Folder with one sub-folder of images per class.")],
+    title: Annotated[str, typer.Option(help="Title for people.", show_default="the name")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing workload of that name.")] = False,
     json_: JsonOption = False,
 ) -> None:
@@ -33,7 +34,6 @@ def new(
     """
     from vision_mlops.config.workload import Data
     from vision_mlops.config.workload_files import own_workload, parse_workload, shipped_workloads
-    from vision_mlops.core.files import atomic_write
     from vision_mlops.data.overview import left_out, look_at
     from vision_mlops.data.workload_draft import workload_text
 

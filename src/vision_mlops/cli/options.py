@@ -1,4 +1,8 @@
-"""Options that several commands have, each declared once, and checks of what is given."""
+"""Options that several commands have, each declared once, and checks of what is given.
+
+A declaration names the option only where Typer would not derive the name from that of the parameter: a flag without its
+``--no-`` form, a short form, or an option that several commands share.
+"""
 
 from __future__ import annotations
 

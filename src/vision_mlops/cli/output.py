@@ -1,4 +1,4 @@
-"""What commands print: results on standard output, everything said to a person on standard error."""
+"""What commands print: results on standard output, messages on standard error."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import typer
@@ -39,7 +40,7 @@ def fail(text: str) -> None:
 
 
 def width(without_terminal: int) -> int:
-    """Number of columns to print in: COLUMNS, that of the terminal, or the given one."""
+    """Return the number of columns to print in: COLUMNS, that of the terminal, or the given one."""
     return shutil.get_terminal_size((without_terminal, 0)).columns
 
 
@@ -145,10 +146,14 @@ def confirm(question: str, *, yes: bool, hint: str, declined: str) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """Print a value as indented JSON on standard output."""
+    """Print a value as indented JSON on standard output: a dataclass as its fields, other objects as their text."""
     # Any other encoding may lack a character, and what stands for it then need not be JSON.
     shown = codecs.lookup(sys.stdout.encoding or "utf-8").name.startswith("utf")
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=not shown, default=str))
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=not shown, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def emit(content: Any, text: str, *, as_json: bool) -> None:
@@ -159,10 +164,19 @@ def emit(content: Any, text: str, *, as_json: bool) -> None:
         typer.echo(text)
 
 
-def emit_table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str = "nothing to show") -> None:
-    """Print rows, all with the keys of the first, as an aligned table or as a JSON list."""
+def emit_table(
+    rows: Sequence[Mapping[str, Any]], *, as_json: bool, content: Any = None, empty: str = "nothing to show"
+) -> None:
+    """Print rows, all with the keys of the first, as an aligned table or as a JSON list.
+
+    Args:
+        rows: The rows.
+        as_json: Print JSON: the rows, or the content.
+        content: What JSON shows where it is not the rows.
+        empty: Said where there are no rows.
+    """
     if as_json:
-        emit_json(list(rows))
+        emit_json(list(rows) if content is None else content)
         return
     if not rows:
         say(empty)

@@ -13,6 +13,7 @@ from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
 from vision_mlops.cli.options import JsonOption, filled
 from vision_mlops.cli.output import emit_json, fail, warn
 from vision_mlops.core.errors import ImageError, MlopsError
+from vision_mlops.core.files import atomic_write
 from vision_mlops.core.text import is_address
 
 
@@ -20,9 +21,9 @@ def predict(
     bundle: Annotated[str, typer.Argument(callback=filled, help=BUNDLE_HELP)],
     images: Annotated[list[str], typer.Argument(help="Image files, or folders of them.")],
     top_k: Annotated[
-        int | None, typer.Option("--top-k", min=1, help="Number of classes to print per image.", show_default="3")
+        int | None, typer.Option(min=1, help="Number of classes to print per image.", show_default="3")
     ] = None,
-    explain: Annotated[Path | None, typer.Option("--explain", help="Write a heat map of the image here.")] = None,
+    explain: Annotated[Path | None, typer.Option(help="Write a heat map of the image here.")] = None,
     json_: JsonOption = False,
 ) -> None:
     """Classify images.
@@ -105,7 +106,6 @@ def _files(given: list[str]) -> tuple[list[Path], list[ImageError]]:
 def _write_heat_map(path: Path, pixels: object, activation_map: object) -> None:
     from PIL import Image
 
-    from vision_mlops.core.files import atomic_write
     from vision_mlops.model.explanations import overlay
 
     stream = io.BytesIO()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vision_mlops.rollout.driver import RolloutResult
     from vision_mlops.rollout.rollout_control import Controls
 
-app = typer.Typer(no_args_is_help=True, help="Roll out a model version step by step, judged against the champion.")
+app = typer.Typer(no_args_is_help=True)
 
 Images = Annotated[
     Path | None,
@@ -42,7 +42,7 @@ ProbeRate = Annotated[
     float, typer.Option("--probe-rate", min=0.1, max=1000, help="Maximum number of pairs of probes per second.")
 ]
 OnInterrupt = Annotated[
-    Literal["pause", "rollback"], typer.Option("--on-interrupt", help="What to do at Ctrl-C and SIGTERM.")
+    Literal["pause", "rollback"], typer.Option("--on-interrupt", help="Choose what to do at Ctrl-C and SIGTERM.")
 ]
 TakeOver = Annotated[
     bool, typer.Option("--take-over", help="Take over from another machine that was driving and is gone.")
@@ -55,28 +55,20 @@ def start(
     model: ModelOption,
     deployment: DeploymentName = None,
     steps: Annotated[
-        str, typer.Option("--steps", help="Steps in percent: copies of requests first, then shares.")
+        str, typer.Option(help="Steps in percent: copies of requests first, then shares.")
     ] = "mirror=50,10,50,100",
-    min_requests: Annotated[int, typer.Option("--min-requests", min=1, help="Requests to judge a step by.")] = 100,
-    max_error_rate: Annotated[
-        float, typer.Option("--max-error-rate", min=0, max=1, help="Maximum share of failed requests.")
-    ] = 0.01,
+    min_requests: Annotated[int, typer.Option(min=1, help="Number of requests to judge a step by.")] = 100,
+    max_error_rate: Annotated[float, typer.Option(min=0, max=1, help="Maximum share of failed requests.")] = 0.01,
     max_latency_ratio: Annotated[
         float,
-        typer.Option(
-            "--max-latency-ratio", min=0.1, help="Maximum ratio of latencies, candidate to champion, of p95 and median."
-        ),
+        typer.Option(min=0.1, help="Maximum ratio of latencies, candidate to champion, of p95 and median."),
     ] = 1.5,
-    latency_allowance: Annotated[
-        float, typer.Option("--latency-allowance", min=0, help="Milliseconds of difference that are ignored.")
-    ] = 1.0,
+    latency_allowance: Annotated[float, typer.Option(min=0, help="Milliseconds of difference that are ignored.")] = 1.0,
     max_disagreement: Annotated[
-        float, typer.Option("--max-disagreement", min=0, max=1, help="Maximum share of images with another label.")
+        float, typer.Option(min=0, max=1, help="Maximum share of images with another label.")
     ] = 0.1,
-    step_timeout: Annotated[
-        float, typer.Option("--step-timeout", min=1, help="Seconds within which a step must be passed.")
-    ] = 900.0,
-    min_seconds: Annotated[float, typer.Option("--min-seconds", min=0, help="Minimum seconds of a step.")] = 10.0,
+    step_timeout: Annotated[float, typer.Option(min=1, help="Seconds within which a step must be passed.")] = 900.0,
+    min_seconds: Annotated[float, typer.Option(min=0, help="Minimum seconds of a step.")] = 10.0,
     images: Images = None,
     probe_rate: ProbeRate = 10.0,
     create: Annotated[

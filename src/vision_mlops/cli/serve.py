@@ -42,11 +42,10 @@ def serve(
             show_default="MLOPS_BUNDLE, else AZUREML_MODEL_DIR",
         ),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.", envvar="MLOPS_HOST")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on.", envvar="MLOPS_HOST")] = "127.0.0.1",
     port: Annotated[
         int | None,
         typer.Option(
-            "--port",
             parser=_port,
             metavar="INTEGER",
             help="Port; 0 takes a free one.",
@@ -56,19 +55,17 @@ def serve(
     ] = None,
     auth: Annotated[
         str,
-        typer.Option("--auth", help="key, or none if something in front authenticates.", envvar="MLOPS_AUTH"),
+        typer.Option(help="key, or none if something in front authenticates.", envvar="MLOPS_AUTH"),
     ] = "key",
     workers: WorkersOption = None,
     precision: PrecisionOption = "auto",
-    name: Annotated[str, typer.Option("--name", help="Model name in responses.", envvar="MLOPS_MODEL_NAME")] = "",
-    version: Annotated[
-        str, typer.Option("--version", help="Model version in responses.", envvar="MLOPS_MODEL_VERSION")
-    ] = "",
+    name: Annotated[str, typer.Option(help="Model name in responses.", envvar="MLOPS_MODEL_NAME")] = "",
+    version: Annotated[str, typer.Option(help="Model version in responses.", envvar="MLOPS_MODEL_VERSION")] = "",
     workload: Annotated[
         str,
-        typer.Option("--workload", help="Workload whose section `serving` sets port and limits.", show_default="none"),
+        typer.Option(help="Workload whose section `serving` sets port and limits.", show_default="none"),
     ] = "",
-    port_file: Annotated[Path | None, typer.Option("--port-file", hidden=True)] = None,
+    port_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
     parent_socket: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
 ) -> None:
     """Serve a bundle over HTTP until Ctrl-C.

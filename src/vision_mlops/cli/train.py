@@ -15,22 +15,21 @@ from vision_mlops.core.text import counted
 
 
 def train(
-    data: Annotated[Path, typer.Option("--data", help="Prepared data.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write the model bundle to.")],
+    data: Annotated[Path, typer.Option(help="Prepared data.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the model bundle to.")],
     workload: ChosenWorkloadOption = None,
     set_: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run at its last epoch.")] = False,
     auto_resume: Annotated[
         bool,
         typer.Option(
-            "--auto-resume", help="Like --resume if a run of these settings was interrupted, otherwise start."
+            "--auto-resume", help="Resume a run of these settings if one was interrupted; otherwise start a new one."
         ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
     checkpoints: Annotated[
         Path | None,
         typer.Option(
-            "--checkpoints",
             metavar="DIR",
             help="Folder for checkpoints until the bundle is complete.",
             show_default="next to the bundle",

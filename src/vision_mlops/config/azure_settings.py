@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -32,7 +31,7 @@ KNOWN_CLOUDS = {
     "AzureUSGovernment": ("https://login.microsoftonline.us", "https://management.usgovcloudapi.net"),
     "AzureChinaCloud": ("https://login.chinacloudapi.cn", "https://management.chinacloudapi.cn"),
 }
-"""Clouds that the SDK knows by name: where one signs in, and the resource manager."""
+"""Clouds that the SDK knows by name: addresses of the sign-in and of the resource manager."""
 CLOUD_ADDRESSES = {
     "AZURE_AUTHORITY_HOST": "active_directory",
     "AZURE_RESOURCE_MANAGER": "resource_manager",
@@ -69,7 +68,14 @@ LeastNodes = Annotated[_Nodes, Field(description="Machines that it keeps when id
 MostNodes = Annotated[_Nodes, Field(description="Largest number of machines that it scales out to.")]
 IdleSeconds = Annotated[int, Field(ge=60, le=86_400, description="Seconds until an idle machine is released.")]
 REGISTRY_HOST = r"[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*"
-RegistryHost = Annotated[str, Field(pattern=rf"^{REGISTRY_HOST}$")]
+ContainerRegistry = Annotated[
+    Annotated[str, Field(pattern=rf"^{REGISTRY_HOST}$")] | None,
+    Field(
+        alias=f"{OWN_PREFIX}CONTAINER_REGISTRY",
+        examples=["crvision.azurecr.io"],
+        description="Container registry for images that hold a model.",
+    ),
+]
 Image = Annotated[str, Field(pattern=r"^[a-z0-9][\w./:@-]*$")]
 IdentityId = Annotated[
     str,
@@ -155,11 +161,7 @@ class AzureSettings(VariableSettings):
         "key",
         description="Authentication of new online endpoints: key, or aad_token (managed), aml_token (on Kubernetes).",
     )
-    container_registry: RegistryHost | None = Field(
-        None,
-        examples=["crvision.azurecr.io"],
-        description="Container registry for images that hold a model.",
-    )
+    container_registry: ContainerRegistry = None
     inferencing_image: Image | None = Field(
         None,
         examples=["crvision.azurecr.io/mlops-inferencing:1"],
@@ -265,7 +267,7 @@ class AzureSettings(VariableSettings):
 
     @property
     def key_vault_url(self) -> str:
-        """Address of the key vault. Raises ConfigError where none is set, or the cloud's vaults are not known."""
+        """Address of the key vault. Raises ConfigError if none is set, or the cloud's vaults are unknown."""
         if not self.key_vault:
             raise ConfigError(
                 "MLOPS_AZURE_KEY_VAULT is not set: the keys of an endpoint have no place",
@@ -314,7 +316,7 @@ class AzureSettings(VariableSettings):
 
     @classmethod
     def fix_for_missing(cls, variable: str) -> str:
-        """How to set it, and how to do without."""
+        """Say how to set it, and how to do without."""
         return (
             f"export {variable}={example_of(cls.model_fields[VARIABLES[variable]])}, or write it to .env; .env.example"
             " lists all settings; or put `mlops azure emulate --` before the command, to try it without Azure"
@@ -323,10 +325,3 @@ class AzureSettings(VariableSettings):
 
 VARIABLES = AzureSettings.variables()
 """Field of each variable."""
-
-
-def load_azure_settings(
-    *, env_file: Path | None = None, environ: Mapping[str, str] | None = None, **arguments: str | int | None
-) -> AzureSettings:
-    """Read and check all settings, as :meth:`VariableSettings.load` does; ``arguments`` are values by field."""
-    return AzureSettings.load(env_file, environ, arguments)

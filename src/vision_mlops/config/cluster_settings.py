@@ -5,13 +5,11 @@ Nothing here needs an Azure subscription: the sign-in is that of the kubeconfig.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from vision_mlops.config.azure_settings import RegistryHost
+from vision_mlops.config.azure_settings import ContainerRegistry
 from vision_mlops.config.variable_settings import VariableSettings
 
 PREFIX = "MLOPS_AKS_"
@@ -28,12 +26,7 @@ class ClusterSettings(VariableSettings):
     model_config = ConfigDict(alias_generator=lambda name: f"{PREFIX}{name.upper()}")
     prefix: ClassVar[str] = PREFIX
 
-    container_registry: RegistryHost | None = Field(
-        None,
-        alias="MLOPS_AZURE_CONTAINER_REGISTRY",
-        examples=["crvision.azurecr.io"],
-        description="Container registry for images that hold a model.",
-    )
+    container_registry: ContainerRegistry = None
     context: str | None = Field(
         None,
         examples=["aks-vision"],
@@ -77,8 +70,3 @@ class ClusterSettings(VariableSettings):
 
 VARIABLES = ClusterSettings.variables()
 """Field of each variable."""
-
-
-def load_cluster_settings(*, env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> ClusterSettings:
-    """Read and check all settings, as :meth:`VariableSettings.load` does."""
-    return ClusterSettings.load(env_file, environ)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
@@ -85,10 +83,3 @@ class CustomVisionSettings(VariableSettings):
                     " address, such as https://NAME.cognitiveservices.azure.com"
                 )
         return self
-
-
-def load_custom_vision_settings(
-    *, env_file: Path | None = None, environ: Mapping[str, str] | None = None
-) -> CustomVisionSettings:
-    """Read and check all settings, as :meth:`VariableSettings.load` does."""
-    return CustomVisionSettings.load(env_file, environ)

@@ -1,7 +1,7 @@
 """A project's own Python code, named as ``module:name`` in settings: found in the current folder, checked and imported.
 
-Whatever can be told without running the code is: which file a reference means, whether it is valid Python, and whether the
-name is in it. So a pipeline can be checked, and its code sent along, on a machine that lacks torch.
+What can be checked without running the code is checked so: which file a reference means, whether it is valid Python, and
+whether the name is in it. A pipeline can be checked, and its code sent along, on a machine that lacks torch.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class CodeReference:
         return self.text.partition(":")[2]
 
     def __str__(self) -> str:
-        """The reference as messages show it."""
+        """Return the reference as messages show it."""
         return f"{self.key}: {self.text}" if self.key else self.text
 
 
@@ -69,12 +69,12 @@ class OwnFunction:
         if not callable(self._function) or isinstance(self._function, type):
             kind = "a class" if isinstance(self._function, type) else type(self._function).__name__
             raise ConfigError(
-                f"{reference} is {kind}, not a function", f"define {reference.name}({_comma(parameters)})"
+                f"{reference} is {kind}, not a function", f"define {reference.name}({', '.join(parameters)})"
             )
         check_call(reference, self._function, parameters)
 
     def __call__(self, *values: Any) -> Any:
-        """What the function returns. Raises ConfigError where it raises."""
+        """Call the function. Raises ConfigError where it raises."""
         try:
             return self._function(*values)
         except MlopsError:
@@ -84,7 +84,7 @@ class OwnFunction:
 
 
 def references(workload: Workload, sections: Iterable[str] = Workload.model_fields) -> list[CodeReference]:
-    """The own code that sections of a workload name."""
+    """List the own code that sections of a workload name."""
     found = [*model_references(workload.model)]
     found += _given("training.augment.transform", [workload.training.augment.transform])
     found += _given("evaluation.metrics", workload.evaluation.metrics)
@@ -93,7 +93,7 @@ def references(workload: Workload, sections: Iterable[str] = Workload.model_fiel
 
 
 def model_references(model: Model) -> list[CodeReference]:
-    """The own code that the network and its transform are."""
+    """List the own code of the network and its transform."""
     backbone = [model.backbone] if model.has_own_backbone else []
     return _given("model.backbone", backbone) + _given("model.transform", [model.transform])
 
@@ -103,7 +103,7 @@ def _given(key: str, texts: Iterable[str]) -> list[CodeReference]:
 
 
 def source_file(reference: CodeReference, root: Path | None = None) -> Path | None:
-    """The file of a reference's module in the project, which was checked; None where the module is installed.
+    """Find and check the file of a reference's module in the project; None where the module is installed.
 
     Args:
         reference: The reference.
@@ -130,9 +130,7 @@ def source_file(reference: CodeReference, root: Path | None = None) -> Path | No
     place = root.joinpath(*parts)
     file = next((each for each in (place.with_suffix(".py"), place / "__init__.py") if each.is_file()), None)
     if file is None:
-        raise ConfigError(
-            f"{reference}: there is no {place.with_suffix('.py').relative_to(root)} in {root}", "write it"
-        )
+        raise ConfigError(f"{reference}: {root} has no {place.with_suffix('.py').relative_to(root)}", "create the file")
     names = _names(file, reference)
     if names is not None and reference.name not in names:
         raise _lacks(reference, names, file)
@@ -140,8 +138,9 @@ def source_file(reference: CodeReference, root: Path | None = None) -> Path | No
 
 
 def source_files(reference: CodeReference) -> list[Path]:
-    """Files of the current folder that a reference needs, relative to it: its module's, those that this imports, and those
-    beside one that it names. Empty where the module is installed.
+    """List the files of the current folder that a reference needs, relative to it; empty where the module is installed.
+
+    They are the file of its module, those that this imports, and those beside one that it names.
 
     Raises:
         ConfigError: as of :func:`source_file`.
@@ -156,7 +155,7 @@ def source_files(reference: CodeReference) -> list[Path]:
 
 
 def source_hashes(wanted: Iterable[CodeReference]) -> dict[str, str]:
-    """sha256 of the files of references, by their path in the project; of an installed module, of its own file."""
+    """Hash the files of references, by their path in the project; of an installed module, its own file."""
     found: dict[str, str] = {}
     for reference in wanted:
         files = source_files(reference)
@@ -168,7 +167,7 @@ def source_hashes(wanted: Iterable[CodeReference]) -> dict[str, str]:
 
 
 def load(reference: CodeReference) -> Any:
-    """What a reference names.
+    """Import what a reference names.
 
     Raises:
         ConfigError: as of :func:`source_file`, or the module cannot be imported.
@@ -181,7 +180,7 @@ def load(reference: CodeReference) -> Any:
 
 
 def import_module(reference: CodeReference) -> Any:
-    """The module of a reference; what it prints goes to standard error.
+    """Import the module of a reference; what it prints goes to standard error.
 
     Raises:
         ConfigError: it does not exist, needs a package that is not installed, or fails.
@@ -198,7 +197,7 @@ def import_module(reference: CodeReference) -> Any:
                 f"{reference} needs the package {error.name!r}, which is not installed", "install it beside mlops"
             ) from error
         raise ConfigError(
-            f"{reference}: there is no module {reference.module!r}",
+            f"{reference}: no module is called {reference.module!r}",
             f"give module:name of a Python file in {root}, such as {_example(reference.module.split('.'))}",
         ) from error
     except SyntaxError as error:
@@ -210,28 +209,26 @@ def import_module(reference: CodeReference) -> Any:
 
 
 def check_call(reference: CodeReference, function: Callable[..., Any], parameters: Iterable[str]) -> None:
-    """Raise ConfigError where a function does not take these values by position."""
+    """Raise ConfigError if a function does not accept these values by position."""
     given = tuple(parameters)
     try:
         signature = inspect.signature(function)
-    except ValueError:  # of some functions in C, Python does not know it
+    except ValueError:  # Python does not know it of some functions in C
         return
     try:
         signature.bind(*given)
     except TypeError as error:
-        raise ConfigError(
-            f"{reference}{signature} cannot be called as {reference.name}({_comma(given)}): {error}",
-            f"define {reference.name}({_comma(given)})",
-        ) from error
+        call = f"{reference.name}({', '.join(given)})"
+        raise ConfigError(f"{reference}{signature} cannot be called as {call}: {error}", f"define {call}") from error
 
 
 def failed(reference: CodeReference, error: BaseException) -> ConfigError:
-    """The error for what own code has raised, with the file and line of the project where that was."""
+    """Return the error for what own code has raised, with the file and line of the project where it was raised."""
     return ConfigError(f"{reference} failed: {_raised(error)}", "`mlops --verbose ...` shows the whole traceback")
 
 
 def _raised(error: BaseException) -> str:
-    """The last line of a traceback, with the innermost place in the current folder, else the innermost of all."""
+    """Return the last line of a traceback, with the innermost place in the current folder, else the innermost of all."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if _is_own(Path(frame.filename))]
     text = " ".join(str(error).split())
@@ -250,7 +247,7 @@ def _shown(file: Path) -> Path:
 
 
 def _installed(top: str, root: Path) -> str:
-    """Where a module lies that Python finds before those of the current folder; empty where there is none."""
+    """Say where a module lies that Python finds before those of the current folder; empty if there is none."""
     if top in sys.stdlib_module_names:
         return "Python's own"
     others = [place for place in sys.path if Path(place or ".").resolve() != root]
@@ -261,12 +258,12 @@ def _installed(top: str, root: Path) -> str:
 
 
 def _is_same(own: Path, installed: str) -> bool:
-    """Whether the project itself is what is installed, as with ``pip install --editable``."""
+    """Return whether the project itself is what is installed, as with ``pip install --editable``."""
     return own.resolve() in (Path(installed).resolve(), Path(installed).resolve().parent)
 
 
 def _names(file: Path, reference: CodeReference) -> set[str] | None:
-    """What a module defines at its top; None where that is only known once it runs."""
+    """List what a module defines at its top level; None where only running it can show that."""
     try:
         tree = ast.parse(file.read_bytes(), str(file))
     except (SyntaxError, ValueError) as error:
@@ -304,7 +301,3 @@ def _not_python(reference: CodeReference, error: SyntaxError | ValueError) -> Co
 
 def _example(parts: list[str]) -> str:
     return f"{'.'.join(parts)}:name of {'/'.join(parts)}.py"
-
-
-def _comma(words: Iterable[str]) -> str:
-    return ", ".join(words)

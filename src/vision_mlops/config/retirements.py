@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 WARNING_DAYS = 180
-"""How long before the day a use of something is a warning."""
+"""How many days before the last one a use becomes a warning."""
 Kind = Literal["sku", "agent", "action", "python", "package", "service", "task", "image"]
 _TABLE = Path(__file__).with_name("retirements.yml")
 
@@ -32,13 +32,13 @@ class Retirement(BaseModel):
     pattern: Annotated[str, Field(min_length=1)]
     """Regular expression for the whole name of what is used."""
     day: date
-    """The last day, or the day on which it went."""
+    """The last day of its support."""
     replacement: str
     source: str
     """Title of the announcement or page."""
 
     def matches(self, kind: str, name: str) -> bool:
-        """Whether something that is used is this."""
+        """Return whether something that is used is this."""
         return kind == self.kind and re.fullmatch(self.pattern, name, re.IGNORECASE) is not None
 
 
@@ -59,15 +59,15 @@ class RetiredUse:
     retirement: Retirement
 
     def is_over(self, today: date) -> bool:
-        """Whether the day has come."""
+        """Return whether the day has come."""
         return today >= self.retirement.day
 
     def is_near(self, today: date) -> bool:
-        """Whether the day is at most :data:`WARNING_DAYS` away, or over."""
+        """Return whether the day is at most :data:`WARNING_DAYS` away, or over."""
         return today >= self.retirement.day - timedelta(days=WARNING_DAYS)
 
     def describe(self, today: date) -> str:
-        """What is used where, and when it goes."""
+        """Say what is used where, and when it is retired."""
         verb = "was retired" if self.is_over(today) else "is retired"
         where = f" ({self.use.where})" if self.use.where else ""
         return f"{self.use.name}{where}: {self.retirement.what} {verb} on {self.retirement.day}"
@@ -75,13 +75,13 @@ class RetiredUse:
 
 @cache
 def retirements() -> tuple[Retirement, ...]:
-    """The table."""
+    """Read the table."""
     rows = yaml.safe_load(_TABLE.read_text(encoding="utf-8"))
     return tuple(Retirement.model_validate(row) for row in rows["retirements"])
 
 
 def retired_uses(uses: Iterable[Use]) -> list[RetiredUse]:
-    """Those of some uses that are in the table, whatever the day, nearest day first."""
+    """Return those of some uses that are in the table, whatever the day, nearest day first."""
     found = [
         RetiredUse(use, row) for use in sorted(set(uses)) for row in retirements() if row.matches(use.kind, use.name)
     ]

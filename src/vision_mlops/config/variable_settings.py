@@ -5,7 +5,6 @@ Argument > environment > ``.env`` in the current folder > default; an empty valu
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from vision_mlops.core.errors import ConfigError, MissingExtraError
-from vision_mlops.core.text import nearest
+from vision_mlops.core.errors import ConfigError, require
+from vision_mlops.core.text import closest, nearest
 
 
 class VariableSettings(BaseModel):
@@ -26,20 +25,17 @@ class VariableSettings(BaseModel):
 
     @classmethod
     def variables(cls) -> dict[str, str]:
-        """The field of each variable."""
+        """Return the field of each variable."""
         return {str(field.alias): name for name, field in cls.model_fields.items()}
 
     @classmethod
     def fix_for_missing(cls, variable: str) -> str:
-        """What to do where a needed variable is not set."""
+        """Say what to do where a required variable is not set."""
         return f"{variable} is {cls.model_fields[cls.variables()[variable]].description}"
 
     @classmethod
     def load(
-        cls,
-        env_file: Path | None = None,
-        environ: Mapping[str, str] | None = None,
-        arguments: Mapping[str, str | int | None] | None = None,
+        cls, *, env_file: Path | None = None, environ: Mapping[str, str] | None = None, **arguments: str | int | None
     ) -> Self:
         """Read and check all settings.
 
@@ -66,7 +62,7 @@ class VariableSettings(BaseModel):
                 if name in variables and value.strip():
                     values[name], origins[name] = value.strip(), origin
         fields = {field: variable for variable, field in variables.items()}
-        for field, given in (arguments or {}).items():
+        for field, given in arguments.items():
             if field not in fields:
                 raise ConfigError(f"unknown setting {field!r}", _nearest(field, fields))
             if given is not None:
@@ -80,7 +76,7 @@ class VariableSettings(BaseModel):
     def _explain(
         cls, error: ValidationError, values: Mapping[str, str], origins: Mapping[str, str], names: set[str]
     ) -> tuple[str, str]:
-        """Message and hint for all mistakes, the missing settings first."""
+        """Return message and hint for all mistakes, the missing settings first."""
         missing: list[str] = []
         wrong: list[str] = []
         fixes: list[str] = []
@@ -90,7 +86,7 @@ class VariableSettings(BaseModel):
             text = item["msg"].removeprefix("Value error, ")
             if item["type"] == "missing":
                 missing.append(name)
-                near = difflib.get_close_matches(name, names - set(cls.variables()), n=1, cutoff=0.85)
+                near = closest(name, names - set(cls.variables()), cutoff=0.85)
                 fixes += [f"is {near[0]} meant to be {name}?"] if near else []
             elif not name:  # several settings do not go together
                 text, _, fix = text.partition("; ")
@@ -109,12 +105,12 @@ class VariableSettings(BaseModel):
 
 
 def example_of(field: FieldInfo) -> str:
-    """A value that a setting accepts."""
+    """Return a value that a setting accepts."""
     return str(field.examples[0] if field.examples else field.default)
 
 
 def read_setting(variable: str, *, env_file: Path | None = None) -> str:
-    """One variable of the environment or ``.env``, where the others are not needed; empty where it is not set.
+    """Read one variable of the environment or ``.env`` where the others are not needed; empty if it is not set.
 
     Raises:
         ConfigError, MissingExtraError: as :meth:`VariableSettings.load` does for the file.
@@ -123,13 +119,12 @@ def read_setting(variable: str, *, env_file: Path | None = None) -> str:
 
 
 def read_env_file(file: Path) -> dict[str, str]:
-    """``NAME=value`` lines of a file; none where it does not exist. Raises ConfigError or MissingExtraError."""
+    """Read the ``NAME=value`` lines of a file, which may be missing. Raises ConfigError or MissingExtraError."""
     if not file.exists():
         return {}
-    try:
-        from dotenv.parser import parse_stream
-    except ImportError as error:
-        raise MissingExtraError("python-dotenv", "azure") from error
+    require("dotenv")
+    from dotenv.parser import parse_stream
+
     try:
         with file.open(encoding="utf-8") as stream:
             bindings = list(parse_stream(stream))
@@ -144,7 +139,7 @@ def read_env_file(file: Path) -> dict[str, str]:
 
 
 def _accepted(field: FieldInfo, value: str, mistake: str, reason: str) -> str:
-    """What to write in place of a value; what pydantic says against it, where the field does not say more."""
+    """Say what to write in place of a value, or what pydantic says if the field does not say more."""
     if mistake == "value_error":
         return reason
     if get_origin(field.annotation) is Literal:
@@ -158,4 +153,4 @@ def _accepted(field: FieldInfo, value: str, mistake: str, reason: str) -> str:
 
 
 def _nearest(name: str, valid: Iterable[str]) -> str:
-    return f"did you mean {difflib.get_close_matches(name, valid, n=1, cutoff=0.0)[0]}?"
+    return f"did you mean {closest(name, valid, cutoff=0.0)[0]}?"

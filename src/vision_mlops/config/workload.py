@@ -95,7 +95,7 @@ class SplitLists(StrictModel):
     )
 
     def named(self) -> dict[Literal["train", "val", "test"], str]:
-        """File by split, of those that there are."""
+        """Return the file of each split that has one."""
         given: dict[Literal["train", "val", "test"], str] = {"train": self.train, "val": self.val, "test": self.test}
         return {split: path for split, path in given.items() if path}
 
@@ -174,20 +174,16 @@ class Data(StrictModel):
     )
 
     @model_validator(mode="after")
-    def _download_is_described(self) -> Data:
+    def _sections_are_for_the_source(self) -> Data:
         if self.source == "download" and self.download is None:
             raise ValueError("source: download needs a section `download:` with archives")
-        return self
-
-    @model_validator(mode="after")
-    def _only_bundled_images_are_corrupted(self) -> Data:
         if self.corrupt is not None and self.source != "bundled":
             raise ValueError("`corrupt:` is for source: bundled only; images of your own stay as they are")
         return self
 
 
 class Model(StrictModel):
-    """The network and what it is fed with."""
+    """The network and its input."""
 
     backbone: str = Field(
         "tf_efficientnet_lite0",
@@ -288,7 +284,7 @@ class Training(StrictModel):
 
 
 class EvaluationSettings(StrictModel):
-    """What an evaluation measures beyond the images as they are."""
+    """What an evaluation measures beyond the unchanged test images."""
 
     robustness: bool = Field(
         False, description="Accuracy on corrupted images, too; measured as well where the gate has a floor for it."
@@ -403,7 +399,7 @@ class Workload(StrictModel):
     def _what_has_a_floor_is_measured(self) -> Workload:
         if self.gate.min_robustness_accuracy is None or self.evaluation.robustness:
             return self
-        # Kept in the section, not worked out by who reads it: a step that evaluates depends on this section and not on the
+        # Stored in the section, not computed by its readers: a step that evaluates depends on this section and not on the
         # gate, so that another floor does not evaluate again.
         self.__dict__["evaluation"] = self.evaluation.model_copy(update={"robustness": True})
         return self

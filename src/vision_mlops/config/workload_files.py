@@ -6,7 +6,6 @@ environment, and the environment over the file.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from vision_mlops.config.workload import NAME, Serving, Training, Workload
 from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.text import closest
 from vision_mlops.core.typed_text import accepted, decimal, read_typed
 from vision_mlops.core.yaml_text import read_json, read_yaml
 
@@ -35,31 +35,31 @@ _WHAT_HELPS = {
     "bool_type": ": write true or false",
     "list_type": f": {_FORMS}",
 }
-"""What to write, by pydantic's name of the mistake, where that does not follow from its message."""
+"""What to write, by pydantic's name of the mistake, where its message does not say that."""
 
 
 def shipped_workloads() -> list[str]:
-    """Names of the workloads that ship with the package, sorted."""
+    """List the names of the workloads that ship with the package, sorted."""
     return sorted(path.stem for path in _SHIPPED.glob("*.yml"))
 
 
 def list_workloads() -> list[str]:
-    """Names that :func:`find_workload` takes: the shipped ones, and those in ``workloads/`` of the current folder."""
+    """List the names that :func:`find_workload` takes: the shipped ones, and those in ``workloads/`` here."""
     return sorted({*shipped_workloads(), *own_workloads()})
 
 
 def own_workloads() -> list[str]:
-    """Names of the workloads in ``workloads/`` of the current folder, sorted."""
+    """List the names of the workloads in ``workloads/`` of the current folder, sorted."""
     return sorted({path.stem for suffix in _SUFFIXES for path in _OWN.glob(f"*{suffix}")})
 
 
 def is_shipped(reference: str) -> bool:
-    """Whether a reference means a workload that ships with the package."""
+    """Return whether a reference means a workload that ships with the package."""
     return reference in shipped_workloads() and _own_file(reference) is None
 
 
 def own_workload(name: str) -> Path:
-    """File of a workload of the user's own: the one there is, else ``workloads/NAME.yml`` in the current folder.
+    """Return the file of a workload of the user's own: the existing one, else ``workloads/NAME.yml``.
 
     Raises:
         ConfigError: that cannot be the name of a workload, or there are two files for it.
@@ -73,7 +73,7 @@ def own_workload(name: str) -> Path:
 
 
 def _own_file(name: str) -> Path | None:
-    """The file of that workload in ``workloads/`` of the current folder; two of them are ambiguous."""
+    """Find the file of that workload in ``workloads/`` of the current folder; two of them are ambiguous."""
     found = [path for suffix in _SUFFIXES if (path := _OWN / f"{name}{suffix}").is_file()]
     if len(found) > 1:
         raise ConfigError(
@@ -83,7 +83,7 @@ def _own_file(name: str) -> Path | None:
 
 
 def find_workload(reference: str) -> Path:
-    """Path of a workload given by name or by file path. One in ``workloads/`` wins over a shipped one of its name.
+    """Find a workload given by name or file path. One in ``workloads/`` wins over a shipped one of its name.
 
     Raises:
         ConfigError: neither exists, and the nearest name is suggested; or there are two files of that name.
@@ -95,7 +95,7 @@ def find_workload(reference: str) -> Path:
         return path
     names = list_workloads()
     if reference not in names:
-        near = difflib.get_close_matches(reference, names, n=1, cutoff=0.0)
+        near = closest(reference, names, cutoff=0.0)
         raise ConfigError(
             f"unknown workload {reference!r}",
             f"did you mean {near[0]!r}? Known: {', '.join(names)}. A path to a .yml file works too, and"
@@ -117,22 +117,20 @@ def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
     """
     path, content = _inline(reference) if reference.lstrip().startswith("{") else _read(find_workload(reference))
     environment, overrides = environment_overrides(), list(overrides)
-    for variable, item in environment.items():
-        _apply(content, item, variable)
+    laid = _lay_over(content, environment)
     for item in overrides:
         _apply(content, item, "--set")
-    changes = [f"--set {item}" for item in overrides]
-    changes += [f"{variable}={os.environ[variable]}" for variable in environment]
+    changes = [*(f"--set {item}" for item in overrides), *laid]
     return _validated(content, f"{path} with {' '.join(changes)}" if changes else path)
 
 
 def workload_content(workload: Workload) -> str:
-    """The workload as JSON on one line, which a command may put between single quotes."""
+    """Return the workload as JSON on one line, which a command may put between single quotes."""
     return json.dumps(workload.model_dump(mode="json"), ensure_ascii=True).replace("'", "\\u0027")
 
 
 def parse_workload(text: str, source: str) -> Workload:
-    """A workload from the text of its file, nothing laid over it.
+    """Parse a workload from the text of its file, without the environment.
 
     Args:
         text: YAML.
@@ -145,7 +143,7 @@ def parse_workload(text: str, source: str) -> Workload:
 
 
 def environment_overrides() -> dict[str, str]:
-    """What the environment lays over a workload: ``dotted.key=value`` by variable, in the order of the variables.
+    """Return what the environment overrides: ``dotted.key=value`` by variable, in the order of the variables.
 
     Raises:
         ConfigError: a variable names a whole section, the name or the title.
@@ -177,23 +175,20 @@ def _keys_of_environment() -> dict[str, str]:
 
 
 def load_serving(workload: str = "") -> Serving:
-    """Limits of the scoring server: the defaults or those of a workload, under those of the environment.
+    """Load the limits of the scoring server: the defaults or those of a workload, under those of the environment.
 
     Args:
         workload: As of :func:`load_workload`; empty for the defaults.
 
     Raises:
-        ConfigError: there is no such workload, or a variable MLOPS_SERVING__KEY has a wrong key, no key or a wrong value.
+        ConfigError: the workload does not exist, or a variable MLOPS_SERVING__KEY has a wrong key, no key or a wrong value.
     """
     if workload:
         return load_workload(workload).serving
     content: dict[str, Any] = {"name": "serving"}
     _refuse_without_key(["serving"])
     environment = {name: item for name, item in _keys_of_environment().items() if item.startswith("serving.")}
-    for variable, item in environment.items():
-        _apply(content, item, variable)
-    changes = " ".join(f"{variable}={os.environ[variable]}" for variable in environment)
-    return _validated(content, f"the environment: {changes}").serving
+    return _validated(content, f"the environment: {' '.join(_lay_over(content, environment))}").serving
 
 
 def _validated(content: dict[str, Any], source: str) -> Workload:
@@ -204,7 +199,7 @@ def _validated(content: dict[str, Any], source: str) -> Workload:
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
-    """Name, for messages, and content of a workload file."""
+    """Read a workload file; returns its name, for messages, and its content."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -225,7 +220,7 @@ def _parsed(text: str, source: str) -> dict[str, Any]:
 
 
 def _inline(text: str) -> tuple[str, dict[str, Any]]:
-    """The same of a workload that is given as JSON, as a pipeline hands it to its steps."""
+    """Read a workload that is given as JSON, as a pipeline passes it to its steps."""
     try:
         content = read_json(text)
     except (ValueError, RecursionError) as error:
@@ -233,6 +228,13 @@ def _inline(text: str) -> tuple[str, dict[str, Any]]:
             f"the workload {text[:40]!r}... is not valid JSON: {error}", "quote it for the shell"
         ) from error
     return "the workload given as JSON", content
+
+
+def _lay_over(content: dict[str, Any], environment: Mapping[str, str]) -> list[str]:
+    """Apply the keys of variables, and return the variables as they are set."""
+    for variable, item in environment.items():
+        _apply(content, item, variable)
+    return [f"{variable}={os.environ[variable]}" for variable in environment]
 
 
 def _apply(content: dict[str, Any], item: str, origin: str) -> None:
@@ -273,13 +275,13 @@ def _floats(model: type[BaseModel], content: Any) -> Any:
 
 
 def _explain(source: str, error: ValidationError) -> tuple[str, str]:
-    """Message and hint for the first mistake; the others are only counted."""
+    """Return message and hint for the first mistake; the others are only counted."""
     problems = error.errors()
     first = problems[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         valid = _keys_beside(first["loc"])
-        near = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1, cutoff=0.0)
+        near = closest(str(first["loc"][-1]), valid, cutoff=0.0)
         message = f"{source}: unknown key {key!r}"
         parent = key.rpartition(".")[0]
         hint = f"did you mean {f'{parent}.{near[0]}' if parent else near[0]!r}? Valid keys here: {', '.join(valid)}"
@@ -301,7 +303,7 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
 
 
 def _section(kind: Any) -> type[BaseModel] | None:
-    """The model that a key holds, also where it is optional or a list of them."""
+    """Return the model that a key holds, also where it is optional or a list of them."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return kind
     return next((found for each in get_args(kind) if (found := _section(each)) is not None), None)

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import enum
+import re
+from importlib.util import find_spec
+
+_REQUIREMENT = re.compile(r"""([\w.-]+).*\bextra == ["'](\w+)["']""")
+"""A requirement of an extra in the metadata of the installed package: name and extra."""
+_PACKAGES = {"jwt": "pyjwt", "marshmallow": "azure-ai-ml", "msal": "azure-identity", "sklearn": "scikit-learn"}
+"""Packages that are not called as their module, or that bring a module of another package."""
 
 
 class Severity(enum.StrEnum):
@@ -104,13 +111,47 @@ class AzureError(MlopsError, RuntimeError):
 
 
 class MissingExtraError(MlopsError, ImportError):
-    """A command needs packages of an extra that is not installed."""
+    """A command needs a package that is not installed: of an extra, or, where ``extra`` is empty, of none."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             f"this command needs the package {package!r}, which is not installed",
-            f"pip install 'vision-mlops[{extra}]'",
+            f"pip install 'vision-mlops[{extra}]'" if extra else f"pip install {package}",
         )
+
+
+def missing_extra(module: str) -> MissingExtraError | None:
+    """Return the error for a module that is not installed, with the extra that brings it; None if no extra does."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    words = module.replace("_", "-").lower().split(".")
+    if words[0] == "vision-mlops":  # which the extras name, too
+        return None
+    try:
+        declared = requires("vision-mlops") or []
+    except PackageNotFoundError:  # the source, which is not installed
+        return None
+    extras: dict[str, str] = {}
+    for match in filter(None, map(_REQUIREMENT.match, declared)):
+        extras.setdefault(match[1].replace("_", "-").lower(), match[2])
+    for length in range(len(words), 0, -1):
+        name = "-".join(words[:length])
+        exact = [package for package in (_PACKAGES.get(name, name), f"python-{name}") if package in extras]
+        longer = [package for package in extras if package.startswith(f"{name}-")]
+        for package in exact + longer:
+            return MissingExtraError(package, extras[package])
+    return None
+
+
+def require(*modules: str) -> None:
+    """Raise MissingExtraError if one of these top-level modules is not installed.
+
+    The command line reports any missing module of an extra like this. Call this where the error must not get that far: a
+    step, a check or a worker fails with it, and the rest goes on.
+    """
+    for module in modules:
+        if find_spec(module) is None:
+            raise missing_extra(module) or MissingExtraError(module, "")
 
 
 def problem_of_file(error: Exception) -> str:

@@ -6,29 +6,20 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 
 from vision_mlops.core.folder_walk import files_once
 from vision_mlops.core.hash_memory import HashMemory, is_settled, mark_of
 
 
-class Fingerprints:
+class Fingerprints(AbstractContextManager["Fingerprints"]):
     """Hashes with a memory in ``cache/fingerprints.db`` below the home folder. Use it as a context manager."""
 
     def __init__(self) -> None:
         self._memory = HashMemory("files")
 
-    def __enter__(self) -> Fingerprints:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the memory."""
+    def __exit__(self, *_: object) -> None:
         self._memory.close()
 
     def of(self, path: Path) -> str:

@@ -17,7 +17,7 @@ def closest(word: str, names: Iterable[str], cutoff: float = 0.6) -> list[str]:
     return [small[name] for name in difflib.get_close_matches(word.lower(), small, n=1, cutoff=cutoff)]
 
 
-def nearest(word: str, options: Iterable[str], nothing: str = "there is none here") -> str:
+def nearest(word: str, options: Iterable[str], nothing: str = "none exists here") -> str:
     """Suggest names for one that does not exist: the most similar one, and all that exist."""
     names = list(options)
     if not names:

@@ -109,7 +109,7 @@ def read_typed(text: str, names: Collection[str]) -> Any:
 
 
 def accepted(model: Any, path: Sequence[str], parts: Mapping[str, Sequence[Any]] | None = None) -> frozenset[str]:
-    """Name the types that a key accepts; nothing if there is no such key, ``any`` if it accepts everything.
+    """Name the types that a key accepts; nothing if the key does not exist, ``any`` if it accepts everything.
 
     Args:
         model: Pydantic model, or another annotation.

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from vision_mlops.core.errors import PipelineError
 
 # Numbers of YAML 1.2 that PyYAML, which follows 1.1, takes for text and would not quote: 1e3, 0o10.
 _NUMBER = re.compile(r"[-+]?(0o[0-7]+|(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?)")
@@ -55,6 +58,32 @@ def read_yaml(text: str) -> Any:
         RecursionError: it is nested too deeply.
     """
     return yaml.load(text, Loader=_Loader)
+
+
+def read_mapping(
+    file: Path, what: str = "", hint: str = "fix the file", *, may_be_empty: bool = False
+) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Args:
+        file: The file.
+        what: How errors call it; its path by default.
+        hint: What to do if it holds something else.
+        may_be_empty: Whether an empty file is an empty mapping.
+
+    Raises:
+        PipelineError: it cannot be read, is not YAML, or not a mapping.
+    """
+    try:
+        content = read_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise PipelineError(f"{what or file} cannot be read: {reason}", "fix the file") from error
+    if content is None and may_be_empty:
+        return {}
+    if not isinstance(content, dict):
+        raise PipelineError(f"{what or file} is not a mapping of keys to values", hint)
+    return content
 
 
 def read_json(text: str) -> Any:

@@ -77,7 +77,7 @@ BuildRun = AzureDevOpsRun | GitHubRun
 def open_build(
     write: Callable[[str], None], environ: Mapping[str, str] | None = None, *, azure_devops: bool, github: bool
 ) -> BuildRun | None:
-    """The run that was asked for; None if none was.
+    """Return the run that was asked for; None if none was.
 
     Raises:
         ConfigError: both are asked for, or this is not a step of a workflow on GitHub.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import re
 import time
@@ -44,7 +45,7 @@ class DevOpsClient(RestClient):
         organization: Address, such as ``https://dev.azure.com/contoso``.
         authorization: Returns the value of the header ``Authorization``.
         sleep: Waits some seconds between attempts.
-        told: Gets one message for each call that has to wait.
+        told: Called with a message for each call that has to wait.
 
     Raises:
         ConfigError: the address cannot be that of an organization.
@@ -69,7 +70,7 @@ class DevOpsClient(RestClient):
         return self.url.rpartition("/")[2]
 
     def get(self, path: str, version: str = VERSION, **query: str) -> Json:
-        """The response to a read.
+        """Send a read and return the response.
 
         Args:
             path: Below the organization, such as ``_apis/projects``.
@@ -77,12 +78,12 @@ class DevOpsClient(RestClient):
             query: Further parameters; a leading underscore becomes ``$``.
 
         Raises:
-            AzureError: the service refuses, there is no sign-in, or it cannot be reached.
+            AzureError: the service refuses, cannot be reached, or nobody is signed in.
         """
         return self._call("GET", f"{self.url}/{path}", version, query, None)
 
     def find(self, path: str, version: str = VERSION, **query: str) -> Json | None:
-        """The response to a read; None if the service has no such thing. Raises AzureError."""
+        """Send a read and return the response; None if the service responds with 404. Raises AzureError."""
         try:
             return self.get(path, version, **query)
         except AzureError as error:
@@ -91,24 +92,24 @@ class DevOpsClient(RestClient):
             return None
 
     def rows(self, path: str, version: str = VERSION, **query: str) -> list[Json]:
-        """The rows of a list. Raises AzureError."""
+        """Return the rows of a list. Raises AzureError."""
         found: list[Json] = self.get(path, version, **query)["value"]
         return found
 
     def identities(self, text: str) -> list[Json]:
-        """People and groups that match a mail address or name. Raises AzureError."""
+        """Find people and groups by mail address or name. Raises AzureError."""
         query = {"searchFilter": "General", "filterValue": text, "queryMembership": "None"}
         found: list[Json] = self._call("GET", f"{self._host('vssps')}/_apis/identities", VERSION, query, None)["value"]
         return found
 
     def identity_descriptor(self, subject: str) -> str:
-        """The descriptor of a subject in permissions; empty if the subject is not known there yet. Raises AzureError."""
+        """Find the descriptor of a subject in permissions; empty if the subject is unknown there. Raises AzureError."""
         query = {"subjectDescriptors": subject}
         rows = self._call("GET", f"{self._host('vssps')}/_apis/identities", VERSION, query, None)["value"]
         return next((str(row["descriptor"]) for row in rows if row), "")
 
     def service_principals(self) -> list[Json]:
-        """The members of the organization that are service principals. Raises AzureError."""
+        """List the members of the organization that are service principals. Raises AzureError."""
         found: list[Json] = []
         token = ""
         while True:
@@ -119,11 +120,11 @@ class DevOpsClient(RestClient):
                 return found
 
     def send(self, method: str, path: str, body: object, version: str = VERSION) -> Json:
-        """The response to a write. Raises AzureError."""
+        """Send a write and return the response. Raises AzureError."""
         return self._call(method, f"{self.url}/{path}", version, {}, body)
 
     def save(self, path: str, id: str | int, body: object, version: str = VERSION, *, method: str = "PUT") -> Json:
-        """The response to a write that updates what has an id, and creates what has none yet. Raises AzureError."""
+        """Update what has an id, or create what has none yet, and return the response. Raises AzureError."""
         return self.send(method, f"{path}/{id}", body, version) if id else self.send("POST", path, body, version)
 
     def send_entitlement(self, body: object) -> Json:
@@ -131,7 +132,7 @@ class DevOpsClient(RestClient):
         return self._call("POST", f"{self._host('vsaex')}/_apis/serviceprincipalentitlements", PREVIEW, {}, body)
 
     def _host(self, service: str) -> str:
-        """The address of the service for people or licenses, which has a host of its own in the cloud."""
+        """Return the address of the service for people or licenses, which has a host of its own in the cloud."""
         if self.url.startswith("https://dev.azure.com/"):
             return self.url.replace("https://", f"https://{service}.", 1)
         return self.url
@@ -176,7 +177,7 @@ class DevOpsClient(RestClient):
 
 
 def organization_url(text: str) -> str:
-    """The address of an organization without a slash at its end. Raises ConfigError."""
+    """Return the address of an organization without a slash at its end. Raises ConfigError."""
     found = text.strip().rstrip("/")
     if older := _OLDER.fullmatch(found):
         return f"https://dev.azure.com/{older[1]}"
@@ -194,24 +195,17 @@ def organization_url(text: str) -> str:
 def organization_authorization(environ: Mapping[str, str] = os.environ) -> Callable[[], str]:
     """Return what returns the header of a sign-in: by a personal access token if one is set, else as a pipeline or ``az``.
 
-    The function raises AzureError if there is no sign-in.
+    The function raises AzureError if nobody is signed in.
     """
     if secret := environ.get(PAT, "").strip():
         basic = f"Basic {base64.b64encode(f':{secret}'.encode()).decode()}"
         return lambda: basic
-    token = ""
-
-    def bearer() -> str:
-        # One token for the whole run, which takes less time than the token is valid.
-        nonlocal token
-        token = token or service_token("Azure DevOps", environ=environ)
-        return f"Bearer {token}"
-
-    return bearer
+    # One token for the whole run, which takes less time than the token is valid.
+    return functools.cache(lambda: f"Bearer {service_token('Azure DevOps', environ=environ)}")
 
 
 def in_path(name: str) -> str:
-    """A name as a part of a path."""
+    """Quote a name as a part of a path."""
     return quote(name, safe="")
 
 

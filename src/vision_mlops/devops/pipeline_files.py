@@ -13,11 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.paths import repository
-from vision_mlops.core.yaml_text import read_yaml
+from vision_mlops.core.yaml_text import read_mapping
 from vision_mlops.devops.pipeline_values import Choices, Scope, is_expression, loop_of
 
 FOLDER = Path("ado_pipelines")
@@ -80,7 +78,7 @@ class PipelineFiles:
     group_variables: dict[str, bool]
 
     def stage_of(self, name: str, stages: tuple[str, ...]) -> str:
-        """The environment whose variables have a name, or whose own name is a word of it; else the first."""
+        """Return the environment whose variables have a name, or whose own name is a word of it; else the first."""
         if name in self.stages:
             return self.stages[name]
         return next((stage for stage in stages if stage in name.replace("_", "-").split("-")), stages[0])
@@ -111,7 +109,7 @@ def read_pipelines(root: Path) -> PipelineFiles:
 
 
 def no_pipelines(environments: Iterable[str]) -> PipelineFiles:
-    """The files of a project with workflows at GitHub only, which read the same variables as pipelines.
+    """Return the files of a project that has only workflows at GitHub, which read the same variables as pipelines.
 
     Args:
         environments: Of the workflows; the last word of each is the environment of Azure that it belongs to.
@@ -122,10 +120,10 @@ def no_pipelines(environments: Iterable[str]) -> PipelineFiles:
 
 
 def _stages(folder: Path) -> dict[str, str]:
-    """Names that occur in only one file of variables, with the name of that file."""
+    """Find names that occur in only one file of variables, with the name of that file."""
     found: dict[str, set[str]] = defaultdict(set)
     for file in sorted((folder / "variables").glob("*.yml")):
-        for item in _variable_items(_load(file).get("variables")):
+        for item in _variable_items(read_mapping(file).get("variables")):
             value = item.get("group") or item.get("value")
             if isinstance(value, str) and value:
                 found[value].add(file.stem)
@@ -137,9 +135,9 @@ def _stages(folder: Path) -> dict[str, str]:
 
 
 def _group_variables(folder: Path) -> dict[str, bool]:
-    """Variables of the groups, and whether each is required; none without such a file."""
+    """Read the variables of the groups, and whether each is required; none without such a file."""
     file = folder / "variables" / "group_variables.yml"
-    items = _variable_items(_load(file).get("variables")) if file.exists() else []
+    items = _variable_items(read_mapping(file).get("variables")) if file.exists() else []
     return {str(item["name"]): bool(item.get("required")) for item in items if "name" in item}
 
 
@@ -149,7 +147,7 @@ class _Walk:
     def __init__(self, root: Path, file: Path) -> None:
         self._root, self._depth = root, 0
         self.use = PipelineUse(file.stem.removesuffix(_SUFFIX), file.relative_to(root).as_posix())
-        content = _load(file)
+        content = read_mapping(file)
         self.use.for_pull_requests = "pr" in content and content["pr"] != "none"
         self._template(file, content, Scope(), {})
 
@@ -196,7 +194,7 @@ class _Walk:
         self._depth += 1
         for path in self._required(str(node["template"]), scope, file, "template"):
             target = self._file(path, file)
-            self._template(target, _load(target), scope, passed)
+            self._template(target, read_mapping(target), scope, passed)
         self._depth -= 1
 
     def _file(self, path: str, file: Path) -> Path:
@@ -216,7 +214,7 @@ class _Walk:
                 given = item.get("parameters") or {}
                 for path in self._required(str(item["template"]), inner, file, "template"):
                     target = self._file(path, file)
-                    content = _load(target)
+                    content = read_mapping(target)
                     passed = {str(key): inner.choices(value) for key, value in given.items()}
                     below = Scope({**_defaults(content.get("parameters")), **passed}, inner.variables)
                     for name, choices in self._variables(content.get("variables"), below, target).items():
@@ -266,7 +264,7 @@ class _Walk:
             self.use.connections[name] = kind
 
     def _required(self, text: str, scope: Scope, file: Path, key: str) -> tuple[str, ...]:
-        """All values of a text, which Azure Pipelines must know before a run."""
+        """Return all values of a text, which Azure Pipelines must know before a run."""
         found = scope.values(text)
         if not found or not all(found):
             raise PipelineError(
@@ -279,18 +277,8 @@ class _Walk:
         return file.relative_to(self._root).as_posix()
 
 
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        found = read_yaml(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise PipelineError(f"{file} cannot be read: {' '.join(str(error).split())}", "correct the file") from error
-    if not isinstance(found, dict):
-        raise PipelineError(f"{file}: a pipeline or template must be a mapping", "see https://aka.ms/yaml")
-    return found
-
-
 def _defaults(parameters: Any) -> dict[str, Choices]:
-    """All values of parameters that are not passed: those that are allowed, else the default."""
+    """Return all values of parameters that are not passed: those that are allowed, else the default."""
     if isinstance(parameters, dict):
         return {str(name): (value,) for name, value in parameters.items()}
     found: dict[str, Choices] = {}
@@ -303,7 +291,7 @@ def _defaults(parameters: Any) -> dict[str, Choices]:
 
 
 def _variable_items(node: Any) -> Iterator[dict[str, Any]]:
-    """Variables of a list or a mapping, including those in conditions."""
+    """Yield the variables of a list or a mapping, including those in conditions."""
     if isinstance(node, list):
         for item in node:
             if isinstance(item, dict) and all(map(is_expression, item)):
@@ -320,7 +308,7 @@ def _variable_items(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def _flattened(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Keys and values of a mapping, including those in conditions."""
+    """Yield keys and values of a mapping, including those in conditions."""
     for key, value in node.items() if isinstance(node, dict) else ():
         if is_expression(key) and isinstance(value, dict):
             yield from _flattened(value)

@@ -34,15 +34,15 @@ class Scope:
     bound: Mapping[str, Choices] = field(default_factory=dict)
 
     def with_variables(self, found: Mapping[str, Choices]) -> Scope:
-        """The same scope with further variables; a later variable replaces an earlier one of the same name."""
+        """Return the scope with further variables; a later variable replaces an earlier one of the same name."""
         return Scope(self.parameters, {**self.variables, **found}, self.bound)
 
     def with_bound(self, name: str, choices: Choices) -> Scope:
-        """The same scope inside a loop."""
+        """Return the scope inside a loop."""
         return Scope(self.parameters, self.variables, {**self.bound, name: choices})
 
     def values(self, text: str) -> tuple[str, ...] | None:
-        """All values that a text may stand for; None if a name in it has no value before a run."""
+        """Return all values that a text may stand for; None if a name in it has no value before a run."""
         matches = list(_REFERENCE.finditer(text))
         options: list[tuple[str, ...]] = []
         for match in matches:
@@ -62,7 +62,7 @@ class Scope:
         return tuple(dict.fromkeys(combined))
 
     def choices(self, value: Any) -> Choices:
-        """All values that a YAML value may stand for; one that is not text, or unknown before a run, stands for itself."""
+        """Return all values that a YAML value may stand for: itself, if it is no text or unknown before a run."""
         if not isinstance(value, str):
             return (value,)
         whole = _REFERENCE.fullmatch(value.strip())
@@ -102,12 +102,12 @@ class Scope:
 
 
 def loop_of(key: object) -> tuple[str, str, str] | None:
-    """Variable, kind and name of what ``${{ each x in parameters.y }}`` iterates over; None for other keys."""
+    """Return variable, kind and name of the loop ``${{ each x in parameters.y }}``; None for other keys."""
     match = _EXPRESSION.fullmatch(key.strip()) if isinstance(key, str) else None
     loop = _EACH.fullmatch(match[2]) if match and match[1] == "each" else None
     return (loop[1], loop[2], loop[3]) if loop else None
 
 
 def is_expression(key: object) -> bool:
-    """Whether a key of a mapping is a condition, a loop or an insertion."""
+    """Return whether a key of a mapping is a condition, a loop or an insertion."""
     return isinstance(key, str) and _EXPRESSION.fullmatch(key.strip()) is not None

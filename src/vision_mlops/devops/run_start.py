@@ -40,7 +40,7 @@ class RunAddress:
 
 
 def checked_address(text: str, what: str) -> str:
-    """An address that a token may be sent to: https, or a service of this machine. Raises ConfigError."""
+    """Check an address that a token is sent to: https, or a service of this machine. Raises ConfigError."""
     try:
         parts = urlsplit(text)
         usable = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
@@ -92,7 +92,7 @@ def start_run(address: RunAddress, parameters: Mapping[str, str], token: str) ->
 
 
 def named_pipeline(project: str, name: str, token: str) -> RunAddress:
-    """The address that starts a pipeline of a project of Azure DevOps.
+    """Find the address that starts a pipeline of a project of Azure DevOps.
 
     Args:
         project: Address of the project, such as ``https://dev.azure.com/ORGANIZATION/PROJECT``.
@@ -119,7 +119,7 @@ def named_pipeline(project: str, name: str, token: str) -> RunAddress:
 def _call(
     method: str, address: RunAddress, token: str, what: str, body: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The JSON object of a response; empty if there is none. Raises AzureError."""
+    """Return the JSON object of a response; empty if there is none. Raises AzureError."""
     client = _RunClient(address, token)
     try:
         return client.call(method, body)
@@ -130,14 +130,14 @@ def _call(
 
 
 class _RunClient(RestClient):
-    """One address of a service. A call is not sent again if it may have started a run."""
+    """A client of one address of a service. A call that may have started a run is not sent again."""
 
     def __init__(self, address: RunAddress, token: str) -> None:
         super().__init__(address.url, _TIMEOUT)
         self.service, self._token = address.service, token
 
     def call(self, method: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The JSON object of a response. Raises AzureError."""
+        """Send a call and return the JSON object of the response. Raises AzureError."""
         return self._repeated(lambda: self._once(method, body), repeatable=False)
 
     def _once(self, method: str, body: Mapping[str, Any] | None) -> dict[str, Any]:

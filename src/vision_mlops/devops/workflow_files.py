@@ -4,36 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from vision_mlops.core.errors import PipelineError
-from vision_mlops.core.yaml_text import read_yaml
+from vision_mlops.core.yaml_text import read_mapping
 
 
 def workflow_environments(root: Path) -> list[str]:
-    """Names of the environments of all jobs, except those that are only known in a run.
+    """List the environments of all jobs, except those whose name only a run can determine.
 
     Raises:
         PipelineError: a workflow cannot be read.
     """
     found: dict[str, None] = {}
     for file in sorted((root / ".github" / "workflows").glob("*.y*ml")):
-        try:
-            content = read_yaml(file.read_text(encoding="utf-8"))
-            jobs = list(content["jobs"].values())
-        except (
-            OSError,
-            UnicodeDecodeError,
-            ValueError,
-            TypeError,
-            LookupError,
-            AttributeError,
-            yaml.YAMLError,
-        ) as error:
-            raise PipelineError(
-                f"{file} is not a workflow: {' '.join(str(error).split())}", "correct the file"
-            ) from error
-        for job in jobs:
+        jobs = read_mapping(file).get("jobs")
+        if not isinstance(jobs, dict):
+            raise PipelineError(f"{file} is not a workflow: it has no mapping of jobs", "fix the file")
+        for job in jobs.values():
             wanted = job.get("environment") if isinstance(job, dict) else None
             name = wanted.get("name") if isinstance(wanted, dict) else wanted
             if isinstance(name, str) and "${{" not in name:

@@ -1,11 +1,10 @@
-"""What a check has found: fine, a warning or a failure, with the command or setting that fixes it."""
+"""Results of checks: fine, a warning or a failure, with the command or setting that fixes it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 
 class Outcome(StrEnum):
@@ -37,26 +36,22 @@ class Diagnosis:
         if self.outcome is not Outcome.OK and not self.fix:
             raise ValueError(f"the check {self.name!r} reports a problem without a fix")
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return {"name": self.name, "outcome": str(self.outcome), "detail": self.detail, "fix": self.fix}
-
 
 def ok(name: str, detail: str) -> Diagnosis:
-    """A check that found nothing wrong."""
+    """Return the result of a check that found nothing wrong."""
     return Diagnosis(name, Outcome.OK, detail)
 
 
 def warning(name: str, detail: str, fix: str) -> Diagnosis:
-    """A check that found a possible problem."""
+    """Return the result of a check that found a possible problem."""
     return Diagnosis(name, Outcome.WARN, detail, fix)
 
 
 def failure(name: str, detail: str, fix: str) -> Diagnosis:
-    """A check that found a problem."""
+    """Return the result of a check that found a problem."""
     return Diagnosis(name, Outcome.FAIL, detail, fix)
 
 
 def failed(results: Iterable[Diagnosis]) -> list[Diagnosis]:
-    """Those that failed."""
+    """Return those that failed."""
     return [result for result in results if result.outcome is Outcome.FAIL]

@@ -14,7 +14,7 @@ from vision_mlops.doctor.tool_checks import check_tools
 
 
 def check_here(project: Path, today: date) -> Iterator[Diagnosis]:
-    """Each check as it ends; all of them take less than two seconds, and use no network.
+    """Yield each check as it ends; all of them take less than two seconds, and use no network.
 
     Args:
         project: Whose files are looked at.

@@ -1,4 +1,4 @@
-"""Python, disk, memory, processor and ports of this machine: what is there, and whether it is enough."""
+"""Checks of Python, disk, memory, processor and ports of this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from vision_mlops.core import paths
@@ -23,45 +22,30 @@ SERVER_PORT = 8000
 _GB = 1e9
 _PROC = Path("/proc")
 _GROUPS = Path("/sys/fs/cgroup")
-# The best of each kind counts; what it is good for is how the server and training choose their precision.
+# The first one that the processor has counts; the server and training choose their precision by it.
 _FEATURES = (
     ("amx_bf16", "AMX: bf16 for training and serving"),
     ("avx512_bf16", "AVX-512 with bf16: serves in bf16, trains in fp32"),
-    ("avx512_vnni", "AVX-512 with VNNI: int8 models pay, bf16 does not"),
-    ("avx_vnni", "AVX2 with VNNI: int8 models pay, bf16 does not"),
+    ("avx512_vnni", "AVX-512 with VNNI: int8 models pay off, bf16 does not"),
+    ("avx_vnni", "AVX2 with VNNI: int8 models pay off, bf16 does not"),
     ("avx512f", "AVX-512: fp32"),
     ("avx2", "AVX2: fp32"),
 )
 
 
-@dataclass(frozen=True)
-class _Space:
-    """How much room a place needs, in GB: below ``least`` nothing works, below ``enough`` a training may not."""
-
-    name: str
-    least: float
-    enough: float
-    fix: str
-
-
-_HOME = _Space(
-    "disk", 1.0, 5.0, "make room with `mlops job prune --days 7`, or move it: export MLOPS_HOME=/PATH/ON/A/LARGER/DISK"
-)
-_TEMPORARY = _Space("temporary files", 0.2, 2.0, "export TMPDIR=/PATH/ON/A/LARGER/DISK")
-
-
 def check_machine() -> Iterator[Diagnosis]:
-    """All checks of the machine, one after the other."""
+    """Yield all checks of the machine, one after the other."""
     yield check_python(sys.version_info[:3])
     yield check_home(paths.home())
-    yield check_space(_TEMPORARY, Path(tempfile.gettempdir()))
+    temporary = Path(tempfile.gettempdir())
+    yield check_space("temporary files", temporary, 0.2, 2.0, "export TMPDIR=/PATH/ON/A/LARGER/DISK")
     yield check_memory(memory_available())
     yield check_processor(processor_flags(), platform.machine(), available_cores())
     yield check_port(SERVER_PORT)
 
 
 def check_python(version: tuple[int, ...]) -> Diagnosis:
-    """Whether Python is new enough."""
+    """Check whether Python is new enough."""
     shown, least = ".".join(map(str, version)), ".".join(map(str, OLDEST_PYTHON))
     if version[:2] < OLDEST_PYTHON:
         return failure(
@@ -73,32 +57,31 @@ def check_python(version: tuple[int, ...]) -> Diagnosis:
 
 
 def check_home(home: Path) -> Diagnosis:
-    """Whether the folder for everything that is written can be written, and has room."""
+    """Check whether the folder for everything that is written is writable and has room."""
     try:
-        with tempfile.TemporaryFile(
-            dir=_existing(home)
-        ):  # permissions do not tell all: a file system may take no files
+        with tempfile.TemporaryFile(dir=_existing(home)):  # permissions do not show it if a file system takes no files
             pass
     except OSError:
         return failure("disk", f"{home} cannot be written", "export MLOPS_HOME=/PATH/OF/A/FOLDER/OF/YOURS")
-    return check_space(_HOME, home)
+    fix = "make room with `mlops job prune --days 7`, or move it: export MLOPS_HOME=/PATH/ON/A/LARGER/DISK"
+    return check_space("disk", home, 1.0, 5.0, fix)
 
 
-def check_space(space: _Space, place: Path) -> Diagnosis:
-    """Whether a place has room."""
+def check_space(name: str, place: Path, least: float, enough: float, fix: str) -> Diagnosis:
+    """Check whether a place has room, in GB: below ``least`` nothing works, below ``enough`` a training may not."""
     usage = shutil.disk_usage(_existing(place))
     detail = f"{usage.free / _GB:.1f} GB of {usage.total / _GB:.0f} GB are free at {place}"
-    if usage.free < space.least * _GB:
-        return failure(space.name, f"{detail}; {space.least:g} GB are needed", space.fix)
-    if usage.free < space.enough * _GB:
-        return warning(space.name, f"{detail}; a training may need {space.enough:g} GB", space.fix)
-    return ok(space.name, detail)
+    if usage.free < least * _GB:
+        return failure(name, f"{detail}; {least:g} GB are needed", fix)
+    if usage.free < enough * _GB:
+        return warning(name, f"{detail}; training may need {enough:g} GB", fix)
+    return ok(name, detail)
 
 
 def check_memory(available: float | None) -> Diagnosis:
-    """Whether there is memory for a training. ``available`` is in bytes, None where the system does not say."""
+    """Check whether there is memory for a training. ``available`` is in bytes, None where the system does not say."""
     if available is None:
-        return ok("memory", "this system does not tell how much memory is available")
+        return ok("memory", "this system does not report how much memory is available")
     detail = f"{available / _GB:.1f} GB are available"
     if available < 1 * _GB:
         return failure(
@@ -106,12 +89,12 @@ def check_memory(available: float | None) -> Diagnosis:
         )
     if available < 3 * _GB:
         fix = "close other programs, or train with smaller batches: mlops run --set training.batch_size=8"
-        return warning("memory", f"{detail}; a training with the defaults needs 3 GB", fix)
+        return warning("memory", f"{detail}; training with the defaults needs 3 GB", fix)
     return ok("memory", detail)
 
 
 def check_processor(flags: frozenset[str], machine: str, cores: int) -> Diagnosis:
-    """What the processor can compute fast. Without flags, which only Linux on x86 tells, its kind is all that is known."""
+    """Check what the processor computes fast. Without flags, which only Linux on x86 reports, only its kind is known."""
     cores_text = f"{cores} core{'' if cores == 1 else 's'}"
     if machine.lower() not in ("x86_64", "amd64") or not flags:
         return ok("processor", f"{cores_text}, {machine}")
@@ -126,7 +109,7 @@ def check_processor(flags: frozenset[str], machine: str, cores: int) -> Diagnosi
 
 
 def check_port(port: int) -> Diagnosis:
-    """Whether the port of the scoring server is free."""
+    """Check whether the port of the scoring server is free."""
     with contextlib.closing(socket.socket()) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -140,7 +123,7 @@ def check_port(port: int) -> Diagnosis:
 
 
 def memory_available(proc: Path = _PROC, groups: Path = _GROUPS) -> float | None:
-    """Bytes that this process may still take: of the machine, and of its control group; None where it is not known."""
+    """Return how many bytes this process may still take, of the machine and of its control group; None if unknown."""
     found: list[float] = []
     with contextlib.suppress(OSError):
         if match := re.search(r"^MemAvailable:\s+(\d+) kB", (proc / "meminfo").read_text(), re.MULTILINE):
@@ -151,7 +134,7 @@ def memory_available(proc: Path = _PROC, groups: Path = _GROUPS) -> float | None
 
 
 def processor_flags(proc: Path = _PROC) -> frozenset[str]:
-    """What the processor can do, as Linux names its features; empty where they are not known."""
+    """Return the features of the processor, as Linux names them; empty if they are unknown."""
     with contextlib.suppress(OSError):
         if match := re.search(r"^flags\s*:(.*)$", (proc / "cpuinfo").read_text(), re.MULTILINE):
             return frozenset(match[1].split())
@@ -159,5 +142,5 @@ def processor_flags(proc: Path = _PROC) -> frozenset[str]:
 
 
 def _existing(place: Path) -> Path:
-    """A path, or the first folder above it that exists."""
+    """Return a path, or the first folder above it that exists."""
     return next((folder for folder in (place, *place.parents) if folder.exists()), Path("/"))

@@ -20,7 +20,7 @@ _NVIDIA = Path("/proc/driver/nvidia/version")
 
 
 def installed_version(name: str) -> str | None:
-    """The version of an installed package, or None."""
+    """Return the version of an installed package, or None."""
     with contextlib.suppress(metadata.PackageNotFoundError):
         return metadata.version(name)
     return None
@@ -29,7 +29,7 @@ def installed_version(name: str) -> str | None:
 def check_packages(
     requirements: Sequence[str] | None = None, installed: Installed = installed_version, nvidia: Path = _NVIDIA
 ) -> Iterator[Diagnosis]:
-    """The base and the extras, and which build of torch.
+    """Check the base and the extras, and which build of torch is installed.
 
     Args:
         requirements: As the metadata of this package has them; its own where not given.
@@ -82,7 +82,7 @@ def _check_torch(installed: Installed, nvidia: Path) -> Iterator[Diagnosis]:
 
 
 def _by_extra(requirements: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
-    """Names with their versions, by extra; those of the base have the extra ``""``."""
+    """Return names with their versions, by extra; those of the base have the extra ``""``."""
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for text in requirements:
         match = _REQUIREMENT.fullmatch(text.strip())
@@ -94,7 +94,7 @@ def _by_extra(requirements: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
 
 
 def _holds_here(marker: str) -> bool:
-    """Whether a requirement is meant for this machine, whatever its extra; where that cannot be told, it is."""
+    """Return whether a requirement, whatever its extra, is meant for this machine; it is if that is unclear."""
     marker = re.sub(r"\s+(and|or)\s+extra == .*$|^extra == .*$", "", marker)
     try:
         from packaging.markers import Marker
@@ -115,7 +115,7 @@ def _problems(needed: Sequence[tuple[str, str]], installed: Installed) -> list[s
 
 
 def _fits(version: str, versions: str) -> bool:
-    """Whether a version is one of those that are asked for; where the package ``packaging`` is not there, it is."""
+    """Return whether a version is one of those that are required; without ``packaging``, each one is."""
     try:
         from packaging.specifiers import SpecifierSet
     except ImportError:

@@ -1,6 +1,6 @@
 """What a project uses of that which can be retired: sizes of machines, agents, actions, Python, packages, services.
 
-Files are read line by line, not understood: a name counts wherever it stands, except in comments.
+Files are read line by line, not parsed: a name counts wherever it stands, except in comments.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _SIZES = ("instance_type", "cpu_sku", "gpu_sku")
 
 
 def check_retirements(project: Path, today: date, environ: Mapping[str, str] | None = None) -> Iterator[Diagnosis]:
-    """A warning for each use of something that is retired soon, and for what already was a failure."""
+    """Warn of each use of something that is retired soon; what already was is a failure."""
     uses = [*uses_of_files(project), *uses_of_settings(project, environ), Use("python", platform.python_version(), "")]
     near = [found for found in retired_uses(uses) if found.is_near(today)]
     for found in near:
@@ -70,7 +70,7 @@ def check_retirements(project: Path, today: date, environ: Mapping[str, str] | N
 
 
 def uses_of_files(project: Path) -> Iterator[Use]:
-    """What the files of a project name, and the definitions that ship with this package."""
+    """Find what the files of a project name, and the definitions that ship with this package."""
     own = Path(vision_mlops.__file__).parent
     for root in (
         *(project / place for place in _PLACES),
@@ -86,9 +86,9 @@ def uses_of_files(project: Path) -> Iterator[Use]:
 
 
 def uses_of_settings(project: Path, environ: Mapping[str, str] | None = None) -> Iterator[Use]:
-    """Sizes of machines in the settings of Azure, as far as they are set or have a default that is used."""
+    """Find sizes of machines in the settings of Azure, as far as they are set or have a default that is used."""
     given = dict(os.environ if environ is None else environ)
-    with contextlib.suppress(MlopsError):  # what is wrong with the file is told by what reads all of it
+    with contextlib.suppress(MlopsError):  # what reads all of the file reports what is wrong with it
         given = {**read_env_file(project / ".env"), **given}
     for variable, field in VARIABLES.items():
         if field in _SIZES:
@@ -98,7 +98,7 @@ def uses_of_settings(project: Path, environ: Mapping[str, str] | None = None) ->
 
 
 def uses_of_line(line: str) -> Iterator[tuple[str, str]]:
-    """Kind and name of what one line uses; nothing where it is a comment."""
+    """Yield kind and name of what one line uses; nothing where it is a comment."""
     if line.lstrip().startswith(("#", "//")):
         return
     for kind, pattern in _PATTERNS:
@@ -122,7 +122,7 @@ def _of_file(file: Path, shown: str) -> Iterator[Use]:
             return
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        return  # not a file that anything here reads
+        return  # nothing here reads such a file
     for number, line in enumerate(lines, start=1):
         for kind, name in uses_of_line(line):
             yield Use(kind, name, f"{shown}:{number}")

@@ -16,14 +16,14 @@ _DOCKER_SOCKET = Path("/var/run/docker.sock")
 
 
 def check_tools(environ: Mapping[str, str] | None = None, which: Which = shutil.which) -> Iterator[Diagnosis]:
-    """Whether the programs are there."""
+    """Check whether the programs are installed."""
     yield _check("git", "git", "the commit is recorded with each model", which)
     yield _check("make", "make", "the tasks of the Makefile need it", which)
     yield check_engine(os.environ if environ is None else environ, which)
 
 
 def check_engine(environ: Mapping[str, str], which: Which, socket: Path = _DOCKER_SOCKET) -> Diagnosis:
-    """The engine that containers run in, as ``vision_mlops.containers`` finds it; whether it runs is not tried."""
+    """Check the engine that containers run in, as ``vision_mlops.containers`` finds it, without starting it."""
     named = environ.get(ENGINE_VARIABLE, "").strip()
     if named:
         word = shlex.split(named)[0]
@@ -40,7 +40,7 @@ def check_engine(environ: Mapping[str, str], which: Which, socket: Path = _DOCKE
         )
     if found == "docker" and socket.exists() and not os.access(socket, os.R_OK | os.W_OK):
         fix = "sudo usermod -aG docker $USER, and sign in again"
-        return warning("containers", "Docker is installed, and this user may not use it", fix)
+        return warning("containers", "Docker is installed, but this user may not use it", fix)
     return ok("containers", f"{found} at {which(found)}")
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from vision_mlops.config.own_code import model_references, source_hashes
 from vision_mlops.config.workload import Model
 from vision_mlops.core import paths
-from vision_mlops.core.errors import BundleError, MissingExtraError
+from vision_mlops.core.errors import BundleError, require
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.images.decoding import Pixels, ResizeMode
 from vision_mlops.model.bundle import read_bundle
@@ -98,15 +98,12 @@ def from_backbone(model: Model) -> Embedding:
 
 def convert(model: Model, path: Path) -> None:
     """Write the graph of a pretrained backbone's features, whole or not at all."""
-    try:
-        import onnx as onnx
-        import torch
-        from torch import Tensor
+    require("torch", "timm", "onnx")
+    import torch
+    from torch import Tensor
 
-        from vision_mlops.model.network import Classifier
-        from vision_mlops.model.onnx_graph import NetworkPart, write_onnx
-    except ImportError as error:
-        raise MissingExtraError(error.name or "torch", "train") from error
+    from vision_mlops.model.network import Classifier
+    from vision_mlops.model.onnx_graph import NetworkPart, write_onnx
 
     # One frozen stage, so that the network tells whether it is made of stages at all.
     network = Classifier(model.model_copy(update={"frozen_stages": 1}), 2).eval()

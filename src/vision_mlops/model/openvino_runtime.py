@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from vision_mlops.core import library_settings
-from vision_mlops.core.errors import MissingExtraError
+from vision_mlops.core.errors import require
 
 _lock = threading.Lock()
 _core: Any = None
@@ -15,10 +15,9 @@ _core: Any = None
 def load_openvino() -> Any:
     """The module ``openvino``, which reports nothing about its use. Raises MissingExtraError where it is not installed."""
     library_settings.apply()
-    try:
-        import openvino
-    except ImportError as error:
-        raise MissingExtraError("openvino", "serve") from error
+    require("openvino")
+    import openvino
+
     return openvino
 
 

@@ -19,5 +19,5 @@ def load_ipython_extension(shell: Any) -> None:
         run_command(*(shell.var_expand(word) for word in shlex.split(text)))
 
     shell.register_magic_function(line, "line", "mlops")
-    # Of tqdm, which MLflow imports: it asks for a package for bars that nobody draws here.
+    # Of tqdm, which MLflow imports: it asks for a package for progress bars, which are not shown here.
     warnings.filterwarnings("ignore", message="IProgress not found")

@@ -13,7 +13,7 @@ from vision_mlops.notebooks.notebook_execution import execute_notebook, find_not
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, or 2 where a cell failed or something cannot be done."""
+    """Run the command line; returns the exit code: 0, or 2 if a cell failed or something else went wrong."""
     parser = argparse.ArgumentParser(prog="python -m vision_mlops.notebooks", description="Execute notebooks in order.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="execute only these, such as 02_model_training or 02")
     parser.add_argument("--folder", type=Path, default=Path("notebooks"), help="their folder (default: notebooks)")

@@ -19,7 +19,7 @@ _IN_THE_WAY = ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE")
 
 
 class FailedCommandError(MlopsError):
-    """A command ended with an exit code other than 0; what it printed stands above."""
+    """A command ended with an exit code other than 0; its output is above."""
 
 
 def run_command(*words: str | Path) -> None:
@@ -44,7 +44,7 @@ def read_command(*words: str | Path) -> Any:
     with _start((*words, "--json"), subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        # Beside the messages, or a long answer would fill the pipe and stop the command.
+        # In a thread of its own: otherwise a long answer would fill the pipe and stop the command.
         reader = threading.Thread(target=answer.extend, args=(process.stdout,), daemon=True)
         reader.start()
         _follow(process, process.stderr)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vision_mlops.core.errors import MissingExtraError, MlopsError
+from vision_mlops.core.errors import MlopsError, require
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.text import nearest
 
@@ -30,7 +30,7 @@ class NotebookError(MlopsError):
 
 
 def find_notebooks(folder: Path, names: Sequence[str] = ()) -> list[Path]:
-    """The ``.py`` files of notebooks, in the order in which they belong.
+    """Find the ``.py`` files of notebooks, in their order.
 
     Args:
         folder: Where they are.
@@ -54,15 +54,14 @@ def _is_called(stem: str, name: str) -> bool:
 
 
 def read_notebook(file: Path) -> Any:
-    """The notebook of a ``.py`` file, without outputs, as an ``nbformat`` notebook.
+    """Read the notebook of a ``.py`` file, without outputs, as an ``nbformat`` notebook.
 
     Raises:
         MissingExtraError: jupytext is not installed.
     """
-    try:
-        import jupytext
-    except ImportError as error:
-        raise MissingExtraError("jupytext", "notebooks") from error
+    require("jupytext")
+    import jupytext
+
     notebook = jupytext.read(file)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:02d}"  # the same each time, so that a diff has only what was changed
@@ -83,13 +82,12 @@ def execute_notebook(file: Path, out: Path, say: Callable[[str], None]) -> None:
         NotebookError: a cell failed, or the kernel has died.
         MissingExtraError: the packages are not installed.
     """
-    try:
-        import nbformat
-        from nbclient import NotebookClient
-        from nbclient.exceptions import CellExecutionError, DeadKernelError
-        from traitlets.config import Config
-    except ImportError as error:
-        raise MissingExtraError(error.name or "nbclient", "notebooks") from error
+    require("nbclient", "nbformat", "traitlets")
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+    from traitlets.config import Config
+
     notebook = read_notebook(file)
     # Sockets, which nobody else can reach, in the temporary folder, as their paths must be short.
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:

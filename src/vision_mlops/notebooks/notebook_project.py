@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from vision_mlops.config import load_workload
@@ -65,7 +66,7 @@ class NotebookProject:
         atomic_write(self.notes / _VERSIONS, json.dumps({**self._versions(), **versions}, indent=2) + "\n")
 
     def version(self, word: str) -> str:
-        """A version that :meth:`remember` has noted, such as ``textile:3``.
+        """Return a version that :meth:`remember` has noted, such as ``textile:3``.
 
         Raises:
             ConfigError: none was noted under the word.
@@ -84,10 +85,9 @@ class NotebookProject:
         return path.relative_to(self.root) if path.is_relative_to(self.root) else path
 
     def test_images(self, most: int) -> list[Path]:
-        """Images of the test split, one of each class after the other."""
+        """List images of the test split, one of each class after the other."""
         classes = [sorted(folder.iterdir()) for folder in sorted((self.data / "test").iterdir())]
-        longest = max(map(len, classes))
-        return [files[number] for number in range(longest) for files in classes if number < len(files)][:most]
+        return [file for files in zip_longest(*classes) for file in files if file is not None][:most]
 
 
 def open_project() -> NotebookProject:
@@ -96,7 +96,7 @@ def open_project() -> NotebookProject:
     The workload is that of ``MLOPS_WORKLOAD``, else the first of the project's own in ``workloads/``, else textile.
 
     Raises:
-        ConfigError: there is no project, or its workload has mistakes.
+        ConfigError: this is not in a project, or its workload has mistakes.
     """
     here = Path.cwd()
     root = next((folder for folder in (here, *here.parents) if any((folder / mark).exists() for mark in _MARKS)), None)

@@ -51,7 +51,7 @@ def write_small(image: Image, file: Path) -> None:
 
 
 def _copy(files: list[Path], folder: Path, wanted: int, max_pixels: int) -> int:
-    """Copy so many of the files, and say how many there were."""
+    """Copy up to that many of the files; returns how many there were."""
     written = 0
     for file in files:
         try:

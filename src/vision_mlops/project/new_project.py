@@ -1,4 +1,4 @@
-"""Makes a project from the template: asks or takes the answers, writes the files, and looks at the images that it is for."""
+"""Makes a project from the template: asks for the answers, writes the files, and looks at the images that it is for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vision_mlops.images.decoding import open_rgb
 from vision_mlops.project.handful import take_handful, write_small
 from vision_mlops.project.placed_files import place_components
 from vision_mlops.project.shipped_files import copy_template
-from vision_mlops.project.template_origin import TemplateOrigin, template_origin
+from vision_mlops.project.template_origin import template_origin
 
 ANSWERS = ".copier-answers.yml"
 _VALIDATION = re.compile(r"^Validation error for question '(\w+)': ")
@@ -51,7 +51,7 @@ class ProjectRequest:
 
 @dataclass(frozen=True)
 class MadeProject:
-    """What was made: all answers, and what to say of images that will be left out."""
+    """What was made: all answers, and messages about images that will be left out."""
 
     answers: dict[str, Any]
     left_out: list[str]
@@ -76,7 +76,7 @@ def make_project(request: ProjectRequest) -> MadeProject:
         else:
             origin = template_origin()
             with _own_template() as template:
-                given = _render(folder, request, str(template), "", _origin_facts(origin))
+                given = _render(folder, request, str(template), "", origin)
         answers = read_yaml((folder / ANSWERS).read_text(encoding="utf-8"))
         if not images and given.get("images"):  # copier asked for it
             look = look_at_images(str(given["images"]))
@@ -94,7 +94,7 @@ def look_at_images(folder: str) -> FolderOverview:
 
 @contextmanager
 def _no_folder_left(target: Path) -> Iterator[None]:
-    """Remove the folders above the target that were made for it, where the body fails."""
+    """Remove the folders above the target that were made for it if the body fails."""
     missing = [folder for folder in target.parents if not folder.exists()]
     try:
         yield
@@ -107,19 +107,15 @@ def _no_folder_left(target: Path) -> Iterator[None]:
 
 @contextmanager
 def _own_template() -> Iterator[Path]:
-    """The template of this package in a folder of its own: copier would clone the repository that it lies in."""
+    """Copy the template of this package to a folder: copier would clone the repository that it lies in."""
     with tempfile.TemporaryDirectory(prefix="mlops-template-") as folder:
         place = Path(folder, "template")
         copy_template(repository(), place)
         yield place
 
 
-def _origin_facts(origin: TemplateOrigin) -> dict[str, str]:
-    return {"template_repository": origin.repository, "template_ref": origin.ref}
-
-
 def _render(folder: Path, request: ProjectRequest, source: str, ref: str, facts: Mapping[str, str]) -> dict[str, Any]:
-    """Let copier write the files, and return all answers as they were given."""
+    """Let copier write the files, and return all answers."""
     from copier import run_copy
     from copier.errors import CopierError
 

@@ -23,7 +23,7 @@ def place_requirements(target: Path) -> None:
 
 
 def place_components(project: Path) -> None:
-    """Copy the components that ship beside the pipelines of a project that has some."""
+    """Copy the components that ship into a project that has pipelines."""
     if (project / COMPONENTS.parent).is_dir():
         shutil.rmtree(project / COMPONENTS, ignore_errors=True)
         shutil.copytree(_SHIPPED_COMPONENTS, project / COMPONENTS)

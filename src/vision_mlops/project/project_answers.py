@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from vision_mlops.project.shipped_files import QUESTIONS
 
 
 def read_questions(root: Path) -> dict[str, Any]:
-    """The questions by name, in their order, as copier.yml of a template has them.
+    """Read the questions by name, in their order, as copier.yml of a template has them.
 
     Raises:
         ConfigError: the file is missing or cannot be read.
@@ -29,24 +29,15 @@ def read_questions(root: Path) -> dict[str, Any]:
     return {name: question for name, question in content.items() if not name.startswith("_")}
 
 
-def read_answers(items: Iterable[str], questions: Mapping[str, Any]) -> dict[str, Any]:
-    """Answers of ``NAME=VALUE`` texts; those of a question that takes several are separated by commas.
+def read_answer(name: str, text: str, questions: Mapping[str, Any]) -> Any:
+    """Parse the answer to a question; several answers, where it takes them, are separated by commas.
 
     Raises:
-        ConfigError: one has another form, or there is no such question or choice.
+        ConfigError: the question or a choice is unknown.
     """
-    answers: dict[str, Any] = {}
-    for item in items:
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise ConfigError(f"--data {item!r} is not of the form NAME=VALUE", "for example --data ci=github")
-        if name not in questions:
-            raise ConfigError(f"unknown question {name!r}", nearest(name, questions))
-        answers[name] = _value(name, text, questions[name])
-    return answers
-
-
-def _value(name: str, text: str, question: Mapping[str, Any]) -> Any:
+    if name not in questions:
+        raise ConfigError(f"unknown question {name!r}", nearest(name, questions))
+    question = questions[name]
     choices = question.get("choices")
     if not choices:
         return text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import tomllib
-from dataclasses import dataclass
 from importlib.metadata import Distribution
 from pathlib import Path
 
@@ -16,21 +15,11 @@ from vision_mlops.core.paths import repository
 _PACKAGE = "vision-mlops"
 
 
-@dataclass(frozen=True)
-class TemplateOrigin:
-    """A commit of a git repository.
+def template_origin() -> dict[str, str]:
+    """Find where this package is from: the clone that it runs in, what pip installed, or its metadata.
 
-    Attributes:
-        repository: Address, as git takes it.
-        ref: Tag or commit.
-    """
-
-    repository: str
-    ref: str
-
-
-def template_origin() -> TemplateOrigin:
-    """Where this package is from: the clone that it runs in, what pip installed, or the repository of its metadata.
+    Returns:
+        Answers of the template: ``template_repository``, an address as git takes it, and ``template_ref``, a tag or commit.
 
     Raises:
         ConfigError: the metadata name none.
@@ -42,30 +31,34 @@ def template_origin() -> TemplateOrigin:
     installed = json.loads(distribution.read_text("direct_url.json") or "{}")  # PEP 610
     if installed.get("vcs_info", {}).get("vcs") == "git":
         information = installed["vcs_info"]
-        return TemplateOrigin(installed["url"], information.get("requested_revision") or information["commit_id"])
+        return _answers(installed["url"], information.get("requested_revision") or information["commit_id"])
     for line in distribution.metadata.get_all("Project-URL") or ():
         label, _, address = line.partition(", ")
         if label == "Repository":
-            return TemplateOrigin(address, f"v{__version__}")
+            return _answers(address, f"v{__version__}")
     raise ConfigError(
         "the metadata of this package name no repository, so the project could not be updated later",
         "give the template with --template ADDRESS",
     )
 
 
-def _of_clone(root: Path) -> TemplateOrigin:
-    """The remote ``origin`` of a clone, or the clone itself where it has none that others can reach."""
+def _of_clone(root: Path) -> dict[str, str]:
+    """Return the remote ``origin`` of a clone, or the clone itself if others cannot reach that."""
     remote = _git(root, "remote", "get-url", "origin")
     ref = _git(root, "describe", "--tags", "--always", "--match", "v*")
     if not ref:  # an archive of the repository, without its history
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        return TemplateOrigin(project["urls"]["Repository"], f"v{__version__}")
+        return _answers(project["urls"]["Repository"], f"v{__version__}")
     reachable = "://" in remote or remote.startswith("git@")
-    return TemplateOrigin(remote if reachable else str(root), ref)
+    return _answers(remote if reachable else str(root), ref)
+
+
+def _answers(repository: str, ref: str) -> dict[str, str]:
+    return {"template_repository": repository, "template_ref": ref}
 
 
 def _git(root: Path, *words: str) -> str:
-    """What git says about a repository whose root this is; empty where it is none, or git is not installed."""
+    """Return what git says about a repository with this root; empty if it is none, or git is not installed."""
     command = ["git", "-C", str(root), *words]
     if not (root / ".git").exists():
         return ""

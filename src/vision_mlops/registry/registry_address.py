@@ -61,9 +61,9 @@ def open_registry(address: str | None = None) -> Registry:
 
 def _azure(kind: Literal["workspace", "registry"], **given: Any) -> AzureRegistry:
     from vision_mlops.azure.clients import ml_client, registry_client
-    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.registry.azureml.azureml_registry import AzureRegistry
 
-    settings = load_azure_settings(**given)
+    settings = AzureSettings.load(**given)
     connect = ml_client if kind == "workspace" else registry_client
     return AzureRegistry(lambda: connect(settings), f"{kind} {getattr(settings, f'{kind}_name')}")

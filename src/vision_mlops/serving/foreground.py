@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from vision_mlops.config.workload import Serving
 from vision_mlops.core.cpu import available_cores
-from vision_mlops.core.errors import MissingExtraError
 from vision_mlops.core.listening import listen, url_of
 from vision_mlops.serving.access_keys import AccessKeys
 from vision_mlops.serving.telemetry.metrics_folder import metrics_folder
@@ -91,14 +90,12 @@ class ForegroundServer:
 
     def _run_workers(self, listener: socket.socket, size: int, announce: Callable[[str], None]) -> None:
         # Only now: the packages read the folder of the metrics when they are imported.
-        try:
-            from vision_mlops.serving.served_model import ModelSource
-            from vision_mlops.serving.telemetry.server_log import start_log, stop_log
-            from vision_mlops.serving.telemetry.tracing import check_tracing
-            from vision_mlops.serving.workers.supervisor import Supervisor
-            from vision_mlops.serving.workers.worker import WorkerSettings
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(error.name or "httptools", "serve") from error
+        from vision_mlops.serving.served_model import ModelSource
+        from vision_mlops.serving.telemetry.server_log import start_log, stop_log
+        from vision_mlops.serving.telemetry.tracing import check_tracing
+        from vision_mlops.serving.workers.supervisor import Supervisor
+        from vision_mlops.serving.workers.worker import WorkerSettings
+
         source = ModelSource(self.folder.absolute(), *self.model, self.precision)
         check_tracing()
         predictions = self.limits.predictions

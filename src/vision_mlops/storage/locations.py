@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from vision_mlops.config.azure_settings import KNOWN_CLOUDS, AzureSettings, load_azure_settings
+from vision_mlops.config.azure_settings import KNOWN_CLOUDS, AzureSettings
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.storage.addresses import CLOUD_SUFFIXES, ContainerAddress, DatastoreAddress, parse_address
 from vision_mlops.storage.blob_folder import BlobFolder
@@ -44,7 +44,7 @@ def locate(
     suffix = settings.storage_suffix if settings else environ.get("AZURE_STORAGE_SUFFIX", "").strip()
     address = parse_address(text, [suffix] if suffix else [])
     if isinstance(address, DatastoreAddress):
-        return resolve(address, settings or load_azure_settings(environ=environ), client)
+        return resolve(address, settings or AzureSettings.load(environ=environ), client)
     sign_in = from_environment(address, environ)
     if sign_in is None:
         sign_in = _identity(address, settings, environ)

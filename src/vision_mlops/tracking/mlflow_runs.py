@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vision_mlops.core import library_settings, paths
-from vision_mlops.core.errors import MissingExtraError, MlopsError
+from vision_mlops.core.errors import MlopsError, require
 from vision_mlops.core.locks import locked
 from vision_mlops.tracking import mlflow_import
 
@@ -274,10 +274,8 @@ def _load() -> Any:
     library_settings.apply()
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    try:
-        client = mlflow_import.client_class(with_database=database_file() is not None)
-    except ImportError as error:
-        raise MissingExtraError("mlflow", "train") from error
+    require("mlflow")
+    client = mlflow_import.client_class(with_database=database_file() is not None)
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)

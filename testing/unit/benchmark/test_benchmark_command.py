@@ -184,7 +184,7 @@ def test_without_a_result_there_is_no_report(mlops: Run, monkeypatch: pytest.Mon
             "unknown contestant 'linear-prob'\n  -> did you mean 'linear-probe'? Valid here: ours,",
         ),
         (("--with", "mine:Other"), "mine:Other: the module mine has no contestant class 'Other'"),
-        (("--with", "nothing:Mine"), "nothing:Mine: there is no module 'nothing'"),
+        (("--with", "nothing:Mine"), "nothing:Mine: no module is called 'nothing'"),
         (("--with", "lacking:Mine"), "lacking:Mine needs the package 'no_such_package', which is not installed"),
         (("--with", "broken:Mine"), "broken:Mine: broken.py:1: not valid Python"),
         (("--with", "named:Mine"), "named:Mine: its name is 'My Model'"),

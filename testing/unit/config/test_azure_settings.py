@@ -11,7 +11,7 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 import vision_mlops
-from vision_mlops.config.azure_settings import CLOUD_ADDRESSES, VARIABLES, AzureSettings, Cloud, load_azure_settings
+from vision_mlops.config.azure_settings import CLOUD_ADDRESSES, VARIABLES, AzureSettings, Cloud
 from vision_mlops.core.errors import ConfigError
 
 ROOT = Path(vision_mlops.__file__).parents[2]
@@ -24,12 +24,12 @@ NEEDED = {
 
 def settings(tmp_path: Path, environ: dict[str, str] | None = None, **arguments: str | int | None) -> AzureSettings:
     """Settings of an environment with the needed ones and some more, and of ``tmp_path/.env``."""
-    return load_azure_settings(env_file=tmp_path / ".env", environ={**NEEDED, **(environ or {})}, **arguments)
+    return AzureSettings.load(env_file=tmp_path / ".env", environ={**NEEDED, **(environ or {})}, **arguments)
 
 
 def refused(tmp_path: Path, environ: dict[str, str], **arguments: str | int | None) -> str:
     with pytest.raises(ConfigError) as caught:
-        load_azure_settings(env_file=tmp_path / ".env", environ=environ, **arguments)
+        AzureSettings.load(env_file=tmp_path / ".env", environ=environ, **arguments)
     return str(caught.value)
 
 
@@ -60,7 +60,7 @@ def test_the_process_environment_and_the_current_folder_are_the_default(
     for name, value in NEEDED.items():
         monkeypatch.setenv(name, value)
     Path(".env").write_text("MLOPS_AZURE_GPU_CLUSTER=a100\n")
-    assert load_azure_settings().gpu_cluster == "a100"
+    assert AzureSettings.load().gpu_cluster == "a100"
 
 
 def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_the_example_file_has_every_setting_with_its_default(tmp_path: Path) -> 
     file.write_text(text.replace("\n# MLOPS_AZURE_", "\nMLOPS_AZURE_").replace("\n# AZURE", "\nAZURE"))
     assert set(dotenv_values(file)) == set(VARIABLES)
     # The addresses in it are those of another cloud.
-    found = load_azure_settings(env_file=file, environ={"AZURE_CLOUD": "Another"})
+    found = AzureSettings.load(env_file=file, environ={"AZURE_CLOUD": "Another"})
     plain = settings(tmp_path / "nothing")
     told = {"subscription_id", "tenant_id", "registry_name"}
     told |= {"cloud_name", *(name for name, value in plain.model_dump().items() if value is None)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vision_mlops.config.custom_vision_settings import CustomVisionSettings, load_custom_vision_settings
+from vision_mlops.config.custom_vision_settings import CustomVisionSettings
 from vision_mlops.core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -19,7 +19,7 @@ NEEDED = {
 
 
 def test_defaults() -> None:
-    settings = load_custom_vision_settings(environ=NEEDED)
+    settings = CustomVisionSettings.load(environ=NEEDED)
     assert (settings.sku, settings.domain, settings.training) == ("F0", "General", "quick")
     assert settings.training_key is None
 
@@ -42,17 +42,17 @@ def test_defaults() -> None:
 )  # fmt: skip
 def test_settings_that_are_wrong(changes: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_custom_vision_settings(environ={**NEEDED, **changes})
+        CustomVisionSettings.load(environ={**NEEDED, **changes})
     assert message in str(caught.value)
 
 
 def test_no_key_is_shown() -> None:
     for key in ("two words", "sécret"):
         with pytest.raises(ConfigError) as caught:
-            load_custom_vision_settings(environ={**NEEDED, f"{PREFIX}TRAINING_KEY": key})
+            CustomVisionSettings.load(environ={**NEEDED, f"{PREFIX}TRAINING_KEY": key})
         assert "TRAINING_KEY (environment) is not valid" in str(caught.value)
         assert key not in str(caught.value)
-    assert "abc123" not in repr(load_custom_vision_settings(environ={**NEEDED, f"{PREFIX}TRAINING_KEY": "abc123"}))
+    assert "abc123" not in repr(CustomVisionSettings.load(environ={**NEEDED, f"{PREFIX}TRAINING_KEY": "abc123"}))
 
 
 def test_the_example_file_has_every_setting(tmp_path: Path) -> None:
@@ -61,5 +61,5 @@ def test_the_example_file_has_every_setting(tmp_path: Path) -> None:
     assert all(f"\n# {name}=" in text for name in names)
     file = tmp_path / ".env"
     file.write_text(text.replace(f"# {PREFIX}", PREFIX))
-    found = load_custom_vision_settings(env_file=file, environ={f"{PREFIX}SKU": "S0"})
+    found = CustomVisionSettings.load(env_file=file, environ={f"{PREFIX}SKU": "S0"})
     assert (found.sku, found.training) == ("S0", "quick"), "the environment wins"

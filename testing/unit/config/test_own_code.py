@@ -81,7 +81,7 @@ def test_what_is_only_known_at_run_time_is_left_to_the_import() -> None:
     ("text", "message"),
     [
         ("my_cod.images:double", r"the module 'my_cod' is neither in /.*/project nor installed"),
-        ("my_code.image:double", r"there is no my_code/image.py in /.*/project"),
+        ("my_code.image:double", r"/.*/project has no my_code/image.py"),
         ("my_code.images:duoble", r"my_code/images.py has no 'duoble'\n  -> did you mean 'double'\?"),
         ("my_code.images:zzz", r"my_code/images.py has no 'zzz'\n  -> define zzz in it"),
         ("broken:f", r"broken.py:2: not valid Python: "),

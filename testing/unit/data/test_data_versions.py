@@ -407,14 +407,15 @@ def test_properties_of_other_tools_do_no_harm() -> None:
 
 def steps_of(images: object, *changes: str) -> Any:
     """The step that prepares, of the shipped pipeline as `mlops run` would run it."""
-    from vision_mlops.cli.jobs.run import pipeline_changes, workload_for
-    from vision_mlops.cli.jobs.training_pipeline import PIPELINE
+    from vision_mlops.cli.jobs.run import workload_for
+    from vision_mlops.cli.jobs.training_pipeline import PIPELINE, read_pipeline
+    from vision_mlops.cli.options import RunLocation
     from vision_mlops.jobs.definitions.overrides import parse_changes
     from vision_mlops.jobs.definitions.plan.planner import resolve
 
     given = None if images is None else str(images)
     workload = workload_for("textile", given, changes)
-    plan = resolve(PIPELINE, changes=parse_changes(pipeline_changes(workload, given)))
+    plan = resolve(PIPELINE, changes=parse_changes(read_pipeline(PIPELINE).changes(workload, given, RunLocation.LOCAL)))
     return workload, next(node for node in plan.nodes if node.step == "prepare")
 
 

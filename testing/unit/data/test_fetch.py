@@ -38,7 +38,7 @@ from testing.support.web_server import Page, Site, serving
 from typer.testing import CliRunner, Result
 
 from vision_mlops.cli.data.image_location import images_for
-from vision_mlops.cli.jobs.run import pipeline_changes
+from vision_mlops.cli.jobs.training_pipeline import PIPELINE, read_pipeline
 from vision_mlops.cli.main import app
 from vision_mlops.cli.options import RunLocation
 from vision_mlops.config import load_workload
@@ -181,7 +181,7 @@ def test_before_it_is_fetched_nothing_runs(workload: str, home: Path, tmp_path: 
 def test_the_pipeline_gets_the_folder(workload: str, folder: Path) -> None:
     fetch(workload)
     loaded = load_workload(workload)
-    changes = pipeline_changes(loaded, images_for(loaded, None, RunLocation.LOCAL))
+    changes = read_pipeline(PIPELINE).changes(loaded, images_for(loaded, None, RunLocation.LOCAL), RunLocation.LOCAL)
     assert changes[-1] == f'jobs.prepare.inputs.images={{type: uri_folder, path: "{folder}"}}'
     prepared = RUNNER.invoke(app, ["data", "prepare", "--workload", workload, "--images", str(folder)])
     assert prepared.exit_code == 0

@@ -11,6 +11,7 @@ import pytest
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.devops.pipeline_files import AZURE, DOCKER, FOLDER, GITHUB, PipelineUse, read_pipelines
 from vision_mlops.devops.pipeline_values import Scope, loop_of
+from vision_mlops.devops.workflow_files import workflow_environments
 
 ROOT = Path(__file__).parents[3]
 SCOPE = Scope(
@@ -171,7 +172,7 @@ jobs:
         ({"a_pipeline": "steps: [{template: nowhere.yml}]"}, "the template 'nowhere.yml' does not exist"),
         ({"a_pipeline": "steps: [{template: b.yml}]", "b": "steps: [{template: b.yml}]"}, "a template uses itself"),
         ({"a_pipeline": "a: [", "b": ""}, "cannot be read"),
-        ({"a_pipeline": "- a"}, "must be a mapping"),
+        ({"a_pipeline": "- a"}, "is not a mapping of keys to values"),
         (
             {"a_pipeline": "resources: {pipelines: [{pipeline: p, source: other}]}"},
             "the source 'other', not one of a",
@@ -216,3 +217,15 @@ def test_our_pipelines_without_prod_need_one_environment(tmp_path: Path) -> None
     names = {name for use in uses for name in (*use.connections, *use.environments, *use.groups)}
     assert "vision-dev" in names
     assert not [name for name in names if "prod" in name]
+
+
+def test_environments_of_workflows_are_read_and_what_is_no_workflow_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    (folder / "a.yml").write_text(
+        "jobs: {x: {environment: dev}, y: {environment: {name: prod}}, z: {environment: '${{ inputs.place }}'}, w: {}}"
+    )
+    assert workflow_environments(tmp_path) == ["dev", "prod"]
+    (folder / "b.yml").write_text("name: nothing")
+    with pytest.raises(PipelineError, match=r"b.yml is not a workflow: it has no mapping of jobs"):
+        workflow_environments(tmp_path)

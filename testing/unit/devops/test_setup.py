@@ -16,9 +16,11 @@ from vision_mlops.azure.identities import ManagedIdentity
 from vision_mlops.cli.main import main
 from vision_mlops.core.errors import AzureError, ConfigError
 from vision_mlops.devops.devops_client import DevOpsClient, organization_authorization
+from vision_mlops.devops.pipeline_files import HOSTED
 from vision_mlops.devops.setup.first_push import push, push_commands
 from vision_mlops.devops.setup.identity_parts import PIPELINE_ROLES, IdentityPart
-from vision_mlops.devops.setup.project_parts import BranchPolicyPart, ProjectPart, RepositoryPart
+from vision_mlops.devops.setup.pipeline_parts import BranchPolicyPart, PipelinePart, QueuePart
+from vision_mlops.devops.setup.project_parts import ProjectPart, RepositoryPart
 from vision_mlops.devops.setup.setup_part import EXISTS, SetupFinding, SetupPart, blocked, differing, later, missing
 from vision_mlops.devops.setup.setup_run import look, make
 from vision_mlops.devops.setup.stage_settings import Stage, read_stages
@@ -232,7 +234,7 @@ def test_a_branch_policy_covers_the_branch(scope: dict[str, str | None], enabled
         settings = {"buildDefinitionId": 7, "scope": [scope]}
         kind = {"id": "0609b952-1397-4640-95ec-e00a01b2c241"}
         made.policies[1] = {"id": 1, "type": kind, "isEnabled": enabled, "isBlocking": True, "settings": settings}
-        pipeline = SimpleNamespace(id=7)
-        assert BranchPolicyPart(repository, "ci", pipeline).look().standing == standing
-        assert BranchPolicyPart(repository, "ci", SimpleNamespace(id=8)).look().standing == "create"
+        pipeline = PipelinePart(repository, QueuePart(repository.project, HOSTED), "ci", "ci_pipeline.yml")
+        for pipeline.id, expected in ((7, standing), (8, "create")):
+            assert BranchPolicyPart(repository, pipeline).look().standing == expected
         client.close()

@@ -25,7 +25,7 @@ GB = 1e9
         (machine_checks.check_memory(8 * GB), "ok", "8.0 GB"),
         (machine_checks.check_memory(2 * GB), "warn", "training.batch_size=8"),
         (machine_checks.check_memory(0.5 * GB), "fail", "a server needs 1 GB"),
-        (machine_checks.check_memory(None), "ok", "does not tell"),
+        (machine_checks.check_memory(None), "ok", "does not report"),
         (machine_checks.check_processor(frozenset({"avx2", "avx512f", "avx512_vnni"}), "x86_64", 4), "ok", "VNNI"),
         (machine_checks.check_processor(frozenset({"avx2", "amx_bf16"}), "x86_64", 1), "ok", "1 core, x86_64, AMX"),
         (machine_checks.check_processor(frozenset({"sse4_2"}), "x86_64", 2), "warn", "CPU type host"),

@@ -15,7 +15,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.mgmt.containerinstance.models import ContainerGroup
 
 from vision_mlops.azure.azure_errors import azure_errors
-from vision_mlops.config.azure_settings import load_azure_settings
+from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError, ConfigError, DeploymentError
 from vision_mlops.endpoints.aci import group_state as states
 from vision_mlops.endpoints.aci.group_changes import Changes, Expected
@@ -51,7 +51,7 @@ IMAGE = "crvision.azurecr.io/mlops-textile:3-0123456789ab"
 
 
 def settings(**more: str) -> Any:
-    return load_azure_settings(env_file=Path("none"), environ={**NEEDED, **REGISTRY, **more})
+    return AzureSettings.load(env_file=Path("none"), environ={**NEEDED, **REGISTRY, **more})
 
 
 def request(**options: Any) -> DeploymentRequest:

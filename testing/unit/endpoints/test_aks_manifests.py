@@ -13,7 +13,7 @@ import yaml
 from testing.support.aks_example import BEHIND_GATEWAY, EXAMPLE, EXAMPLES, FILE
 from testing.support.kubernetes_gateway import validate
 
-from vision_mlops.config.cluster_settings import VARIABLES, load_cluster_settings
+from vision_mlops.config.cluster_settings import VARIABLES, ClusterSettings
 from vision_mlops.core.errors import ConfigError, DeploymentError
 from vision_mlops.endpoints.aks.cluster_errors import explain
 from vision_mlops.endpoints.aks.cluster_update import as_applied
@@ -136,17 +136,17 @@ def test_a_definition_survives_its_annotation() -> None:
 
 
 def test_an_update_keeps_what_is_not_said() -> None:
-    settings = load_cluster_settings(environ={"MLOPS_AKS_DOMAIN": "ml.example.org", "MLOPS_AKS_EGRESS": "https"})
+    settings = ClusterSettings.load(environ={"MLOPS_AKS_DOMAIN": "ml.example.org", "MLOPS_AKS_EGRESS": "https"})
     first = define(request(cpu=0.5, port=81), settings, "vision", "image:1", None)
     assert (first.host, first.egress, first.max_instances) == ("textile.ml.example.org", "https", 4)
-    unset = load_cluster_settings(environ={})
+    unset = ClusterSettings.load(environ={})
     second = define(request(instances=5), unset, "vision", "image:2", replace(first, deadline_s=5))
     assert (second.egress, second.deadline_s) == ("https", 600), "a timeout is of one deploy"
-    third = define(request(), load_cluster_settings(environ={"MLOPS_AKS_EGRESS": "none"}), "vision", "image:2", second)
+    third = define(request(), ClusterSettings.load(environ={"MLOPS_AKS_EGRESS": "none"}), "vision", "image:2", second)
     assert third == replace(second, egress="none")
     assert (second.image, second.cpu, second.port, second.host) == ("image:2", 0.5, 81, first.host)
     assert (second.instances, second.max_instances) == (5, 10)
-    bounded = load_cluster_settings(environ={"MLOPS_AKS_MAX_INSTANCES": "4"})
+    bounded = ClusterSettings.load(environ={"MLOPS_AKS_MAX_INSTANCES": "4"})
     with pytest.raises(DeploymentError, match="--instances 5 is more than MLOPS_AKS_MAX_INSTANCES=4"):
         define(request(), bounded, "vision", "image:2", second)
     with pytest.raises(DeploymentError, match="is not the name of a host"):
@@ -154,11 +154,11 @@ def test_an_update_keeps_what_is_not_said() -> None:
 
 
 def test_the_image_has_the_name_that_baking_gives_it() -> None:
-    settings = load_cluster_settings(environ={"MLOPS_AZURE_CONTAINER_REGISTRY": "crvision.azurecr.io"})
+    settings = ClusterSettings.load(environ={"MLOPS_AZURE_CONTAINER_REGISTRY": "crvision.azurecr.io"})
     assert image_of(request(), settings) == "crvision.azurecr.io/mlops-textile_2:3-0123456789ab"
     assert image_of(request(image="own:1"), settings) == "own:1"
     with pytest.raises(DeploymentError, match="no image to run"):
-        image_of(request(), load_cluster_settings(environ={}))
+        image_of(request(), ClusterSettings.load(environ={}))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_the_image_has_the_name_that_baking_gives_it() -> None:
 )
 def test_settings_that_are_wrong(environ: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_cluster_settings(environ=environ)
+        ClusterSettings.load(environ=environ)
     assert message in str(caught.value)
 
 
@@ -183,7 +183,7 @@ def test_the_example_file_has_every_setting(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text(text.replace("# MLOPS_A", "MLOPS_A"))
     assert all(f"\n# {name}=" in text for name in VARIABLES)
-    found = load_cluster_settings(env_file=file, environ={"MLOPS_AKS_CONTEXT": "other"})
+    found = ClusterSettings.load(env_file=file, environ={"MLOPS_AKS_CONTEXT": "other"})
     assert (found.context, found.namespace) == ("other", "vision"), "the environment wins"
 
 

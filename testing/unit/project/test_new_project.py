@@ -436,4 +436,4 @@ def test_an_installed_package_knows_where_its_template_is(tmp_path: Path, monkey
     ):
         monkeypatch.setattr(importlib.metadata.Distribution, "from_name", lambda _, text=text: Installed(text))
         found = origins.template_origin()
-        assert (found.repository, found.ref) == expected
+        assert (found["template_repository"], found["template_ref"]) == expected

@@ -10,7 +10,6 @@ from copier import run_copy, run_update
 from testing.support.projects import commit, git, project, sources
 
 from vision_mlops.project import new_project
-from vision_mlops.project.template_origin import TemplateOrigin
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +39,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def birds(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project that `mlops init` of the first version made, committed."""
-    monkeypatch.setattr(new_project, "template_origin", lambda: TemplateOrigin(str(template), "v0.1.0"))
+    origin = {"template_repository": str(template), "template_ref": "v0.1.0"}
+    monkeypatch.setattr(new_project, "template_origin", lambda: origin)
     made = project(tmp_path / "birds", targets=["local", "managed"])
     commit(made, "From the template")
     return made

@@ -103,7 +103,7 @@ def test_home_that_is_a_file_is_refused(home: Path) -> None:
 
 
 def test_missing_mlflow_names_the_extra(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(MissingExtraError, match=r"vision-mlops\[train\]"):
         mlflow_runs.client()
 

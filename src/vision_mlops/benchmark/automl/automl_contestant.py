@@ -17,7 +17,7 @@ from vision_mlops.benchmark.automl.kept_training import KeptTraining
 from vision_mlops.benchmark.automl.onnx_classifier import CROP, MODEL, RESIZE, OnnxClassifier
 from vision_mlops.benchmark.automl.training_tables import TrainingTables, upload_tables, uploads_of
 from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task, Usage
-from vision_mlops.config.azure_settings import load_azure_settings
+from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError, ConfigError, DataError, MlopsError
 from vision_mlops.core.text import counted
 from vision_mlops.jobs.azureml import azure_jobs
@@ -46,7 +46,7 @@ class AutomlImages(Contestant):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._settings = load_azure_settings()
+        self._settings = AzureSettings.load()
         self._classifier: OnnxClassifier | None = None
 
     def settings(self) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ from vision_mlops.benchmark.custom_vision.service_errors import VisionError
 from vision_mlops.benchmark.custom_vision.sku_limits import LIMITS, check_sizes, prediction_warning
 from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
 from vision_mlops.benchmark.custom_vision.vision_project import VisionProject, project_name, tag_names
-from vision_mlops.config.custom_vision_settings import PREFIX, TRAINING_ENDPOINT, load_custom_vision_settings
+from vision_mlops.config.custom_vision_settings import PREFIX, TRAINING_ENDPOINT, CustomVisionSettings
 from vision_mlops.core.errors import ConfigError, DataError, MlopsError
 from vision_mlops.core.text import counted, few
 from vision_mlops.data.manifest import ImageRecord
@@ -47,7 +47,7 @@ class CustomVision(Contestant):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._settings = load_custom_vision_settings()
+        self._settings = CustomVisionSettings.load()
         self._images: list[ImageRecord] = []
         self._stored = 0
         self._iteration: dict[str, Any] = {}

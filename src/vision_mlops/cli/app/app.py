@@ -31,15 +31,14 @@ def run(
     endpoint: Annotated[
         str,
         typer.Option(
-            "--endpoint",
             metavar="URL|NAME",
             help="Address of the scoring endpoint, or its name in `mlops endpoint list`.",
             show_default="MLOPS_APP_ENDPOINT, else the endpoint that runs on this machine",
         ),
     ] = "",
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
-    port_file: Annotated[Path | None, typer.Option("--port-file", hidden=True)] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    port_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the web frontend until Ctrl-C: pages on which people classify images, and see what is deployed.
 
@@ -118,7 +117,7 @@ def _serve(settings: AppSettings, listener: socket.socket, ready: str) -> None:
     try:
         Application().run()
     except SystemExit as end:
-        if os.getpid() != process:  # this is a worker that ends
+        if os.getpid() != process:  # this is a worker process
             raise
         if end.code:
             raise ConfigError("the web frontend cannot start", "see the reason above") from end

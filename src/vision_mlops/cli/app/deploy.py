@@ -32,7 +32,6 @@ def deploy(
     endpoint: Annotated[
         str,
         typer.Option(
-            "--endpoint",
             metavar="URL|NAME",
             help="Address of the scoring endpoint, or with --on its name.",
             show_default="MLOPS_APP_ENDPOINT",
@@ -43,20 +42,16 @@ def deploy(
         str,
         typer.Option("--resource-group", "-g", help="Resource group.", show_default="AZURE_RESOURCE_GROUP"),
     ] = "",
-    plan: Annotated[str, typer.Option("--plan", help="Name of the App Service plan.", show_default="asp-NAME")] = "",
+    plan: Annotated[str, typer.Option(help="Name of the App Service plan.", show_default="asp-NAME")] = "",
     sku: Annotated[
-        str, typer.Option("--sku", help="SKU of a new plan; B1 is cheaper and has no slots.", show_default="P0v3")
+        str, typer.Option(help="SKU of a new plan; B1 is cheaper and has no slots.", show_default="P0v3")
     ] = "",
-    slot: Annotated[str, typer.Option("--slot", help="Slot that the release is deployed to first.")] = "staging",
+    slot: Annotated[str, typer.Option(help="Slot that the release is deployed to first.")] = "staging",
     package: Annotated[
         Path | None,
-        typer.Option(
-            "--package", metavar="FILE", help="Zip from `mlops app package`.", show_default="built now", dir_okay=False
-        ),
+        typer.Option(metavar="FILE", help="Zip from `mlops app package`.", show_default="built now", dir_okay=False),
     ] = None,
-    image: Annotated[
-        str, typer.Option("--image", help="Deploy this image, REGISTRY/NAME@sha256:DIGEST, instead of a zip.")
-    ] = "",
+    image: Annotated[str, typer.Option(help="Deploy this image, REGISTRY/NAME@sha256:DIGEST, instead of a zip.")] = "",
     samples: Samples = None,
     brand: Brand = None,
     no_swap: Annotated[
@@ -66,9 +61,7 @@ def deploy(
     github: GitHub = False,
     timeout: Annotated[
         float,
-        typer.Option(
-            "--timeout", min=1, help="Seconds to wait for the build of the zip, and for the app to become healthy."
-        ),
+        typer.Option(min=1, help="Seconds to wait for the build of the zip, and for the app to become healthy."),
     ] = 900,
     workload: Annotated[
         str, typer.Option("--workload", "-w", help="Workload that the app belongs to, for `mlops down`.")
@@ -87,7 +80,7 @@ def deploy(
 
     Example: `mlops app deploy vision-textile --endpoint https://HOST/score --dry-run`
     """
-    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.devops.build_results import open_build
     from vision_mlops.endpoints.appservice.app_deployment import AppDeployment
     from vision_mlops.endpoints.appservice.app_package import build_package, read_package
@@ -98,7 +91,7 @@ def deploy(
     given = [*made_before, *(option for option, value in (("--samples", samples), ("--brand", brand)) if value)]
     if len(given) > 1 and made_before:
         raise DeploymentError(f"{given[0]} and {given[1]} cannot be used together", f"remove {given[1]}")
-    settings = load_azure_settings(resource_group=resource_group or None)
+    settings = AzureSettings.load(resource_group=resource_group or None)
     build = open_build(typer.echo, azure_devops=azure_devops, github=github)
     named = _endpoint_settings(endpoint, on, settings, keep=not dry_run) if on else {}
     variables = _variables("" if on else endpoint, named)

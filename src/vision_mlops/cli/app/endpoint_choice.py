@@ -36,7 +36,7 @@ def choose_endpoint(name: str = "", target: str = "") -> ChosenEndpoint:
         target: Its target; by default the one that it was deployed to from here.
 
     Raises:
-        DeploymentError: there is no such endpoint, or more than one; the hint says how to start or name one.
+        DeploymentError: no endpoint matches, or more than one; the hint says how to start or name one.
         MlopsError: the target denies access to it.
     """
     endpoint = open_target(target or target_of(name)).endpoint(name) if name else _only_one()

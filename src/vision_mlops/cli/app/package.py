@@ -44,7 +44,7 @@ def brand_folder(given: Path | None) -> Path | None:
 
 
 def package(
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Zip file to write.")] = Path("app.zip"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Zip file to write.")] = Path("app.zip"),
     samples: Samples = None,
     brand: Brand = None,
 ) -> None:

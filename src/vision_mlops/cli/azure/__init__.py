@@ -1,1 +1,1 @@
-"""``mlops azure``: what is about Azure as such."""
+"""Commands about Azure itself, and about leaving version 1 of Azure ML."""

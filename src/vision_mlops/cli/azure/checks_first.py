@@ -46,9 +46,9 @@ def check_first(
     from vision_mlops.azure.preflight.caller import UNSEEN
     from vision_mlops.azure.preflight.preflight import Preflight
     from vision_mlops.azure.preflight.purposes import purpose_of
-    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.config.azure_settings import AzureSettings
 
-    place = settings or load_azure_settings()
+    place = settings or AzureSettings.load()
     wanted = purpose_of(purpose)
     if demands:
         wanted = wanted.with_demands(*demands)

@@ -11,6 +11,7 @@ import typer
 
 from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit_json
+from vision_mlops.core.errors import ConfigError, MissingExtraError
 from vision_mlops.doctor.check_results import Diagnosis, Outcome, failed, failure
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def doctor(
         if not json_:
             show(result)
     if json_:
-        emit_json({"ok": not failed(results), "checks": [result.to_dict() for result in results]})
+        emit_json({"ok": not failed(results), "checks": results})
     else:
         _summarise(results)
     if failed(results):
@@ -89,11 +90,10 @@ def show(result: Diagnosis) -> None:
 def _azure_checks(purpose: Purpose, names: list[WantedName], today: date) -> Iterator[Diagnosis]:
     """Run the checks of Azure; missing settings or packages are results of the check, not mistakes in the command."""
     from vision_mlops.azure.preflight.preflight import Preflight
-    from vision_mlops.config.azure_settings import load_azure_settings
-    from vision_mlops.core.errors import ConfigError, MissingExtraError
+    from vision_mlops.config.azure_settings import AzureSettings
 
     try:
-        yield from Preflight(load_azure_settings(), purpose, today, names).run()
+        yield from Preflight(AzureSettings.load(), purpose, today, names).run()
     except ConfigError as error:
         yield failure("azure settings", error.message, error.hint)
     except MissingExtraError as error:

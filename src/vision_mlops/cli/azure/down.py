@@ -23,9 +23,7 @@ def down(
     with_data: Annotated[bool, typer.Option("--with-data", help="Also archive its data assets.")] = False,
     idle_days: Annotated[
         int,
-        typer.Option(
-            "--idle-days", min=0, max=90, help="Days without a request after which an endpoint counts as idle."
-        ),
+        typer.Option(min=0, max=90, help="Days without a request after which an endpoint counts as idle."),
     ] = 7,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
@@ -41,17 +39,17 @@ def down(
 
     Example: `mlops down --workload textile --dry-run`
     """
-    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.teardown.made_things import Search
-    from vision_mlops.teardown.removal import find, remove
+    from vision_mlops.teardown.removal import Removal, find, remove
 
-    search = Search(load_azure_settings(), workload, with_models, with_data, idle_days)
+    search = Search(AzureSettings.load(), workload, with_models, with_data, idle_days)
     inventory = find(search)
     if not json_:
         _list(inventory, workload)
     if dry_run or not inventory.things:
         if json_:
-            emit_json(_as_dict(inventory, None))
+            emit_json(_as_dict(inventory, Removal(left=inventory.things)))
         if inventory.problems:
             raise typer.Exit(1)
         return
@@ -102,14 +100,9 @@ def _report(result: Removal) -> None:
         say("run the same command again to continue with what is left")
 
 
-def _as_dict(inventory: Inventory, result: Removal | None) -> dict[str, Any]:
+def _as_dict(inventory: Inventory, result: Removal) -> dict[str, Any]:
     from vision_mlops.teardown import prices
 
-    removed = [thing.title for thing in result.removed] if result else []
-    failed = (
-        [{"thing": thing.title, "problem": error.on_one_line()} for thing, error in result.failed] if result else []
-    )
-    left = [thing.title for thing in result.left] if result else [thing.title for thing in inventory.things]
     return {
         "things": [thing.to_dict() for thing in inventory.things],
         "usd_per_month": inventory.usd,
@@ -117,7 +110,7 @@ def _as_dict(inventory: Inventory, result: Removal | None) -> dict[str, Any]:
         "stays": [thing.to_dict() for thing in inventory.kept],
         "idle": inventory.notes,
         "not_looked_at": inventory.problems,
-        "removed": removed,
-        "failed": failed,
-        "left": left,
+        "removed": [thing.title for thing in result.removed],
+        "failed": [{"thing": thing.title, "problem": error.on_one_line()} for thing, error in result.failed],
+        "left": [thing.title for thing in result.left],
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Annotated
 import typer
 
 from vision_mlops.core import paths
-from vision_mlops.core.errors import MissingExtraError
+from vision_mlops.core.errors import require
 
-app = typer.Typer(no_args_is_help=True, help="Try the Azure part without an account.")
+app = typer.Typer(no_args_is_help=True)
 _PROGRAM = "azureml_emulator"
 
 
@@ -28,7 +27,6 @@ def emulate(
     port: Annotated[
         int | None,
         typer.Option(
-            "--port",
             min=0,
             max=65535,
             help="Port of the proxy; 0 takes a free one.",
@@ -36,27 +34,24 @@ def emulate(
         ),
     ] = None,
     state: Annotated[
-        Path | None, typer.Option("--state", help="Folder that holds the state.", show_default="outputs/emulator")
+        Path | None, typer.Option(help="Folder that holds the state.", show_default="outputs/emulator")
     ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            "--fault",
             metavar="'METHOD PATTERN WHAT [xN]'",
             help="Make the next N calls fail: with a status, or drop, or lose. Repeatable.",
         ),
     ] = None,
     workspace: Annotated[
         list[str] | None,
-        typer.Option(
-            "--workspace", metavar="NAME", help="Also create this workspace, such as one for prod. Repeatable."
-        ),
+        typer.Option(metavar="NAME", help="Also create this workspace, such as one for prod. Repeatable."),
     ] = None,
     env: Annotated[
         bool, typer.Option("--env", help="Print the variables that point a shell at the running emulator.")
     ] = False,
 ) -> None:
-    """Run Azure Machine Learning and its neighbours on this machine: submitted jobs run, deployments answer.
+    """Run Azure Machine Learning and its neighbours on this machine: submitted jobs run, deployments respond.
 
     Environment variables direct clients to it: an HTTPS proxy on this machine answers for Azure's host names, and refuses
     all others. The folder keeps its state between runs. src/azureml_emulator/README.md says what is emulated.
@@ -64,8 +59,7 @@ def emulate(
     Example: `mlops azure emulate`, and in another terminal `eval "$(mlops azure emulate --env)"` and `mlops run --on azure`;
     or all in one: `mlops azure emulate -- mlops run --on azure`
     """
-    if importlib.util.find_spec(_PROGRAM) is None or importlib.util.find_spec("uvicorn") is None:
-        raise MissingExtraError(_PROGRAM, "emulator")
+    require("uvicorn")
     words = ["--state", str(state or paths.home() / "emulator")]
     words += ["--port", str(port)] if port is not None else []
     for expression in fault or []:

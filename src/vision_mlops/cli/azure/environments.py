@@ -11,7 +11,7 @@ from vision_mlops.cli.data.versions import workspace
 from vision_mlops.cli.options import DryRunOption, JsonOption
 from vision_mlops.cli.output import emit_table
 
-app = typer.Typer(no_args_is_help=True, help="Register the environments of a project on Azure ML.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()

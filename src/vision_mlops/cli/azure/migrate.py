@@ -13,7 +13,7 @@ from vision_mlops.cli.output import emit_json, say
 from vision_mlops.core.errors import Severity
 from vision_mlops.core.text import counted
 
-app = typer.Typer(no_args_is_help=True, help="Find what a repository uses of version 1 of Azure ML.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()
@@ -34,7 +34,7 @@ def scan(
 
     result = run(folder, date.today())
     if json_:
-        emit_json([finding.to_dict() for finding in result.findings])
+        emit_json(result.findings)
     else:
         for finding in result.findings:
             typer.echo(str(finding))

@@ -27,7 +27,7 @@ _FULL = 150
 """Columns of a terminal that fit the whole table; a narrower one shows the most important, and the report all of them."""
 _NARROW = ("contestant", "accuracy", "95% interval", "ms per image", "training", "against ours")
 
-app = typer.Typer(no_args_is_help=True, help="Compare reference models with ours on the same test images.")
+app = typer.Typer(no_args_is_help=True)
 app.command("export")(exchange.export)
 app.command("import")(exchange.import_)
 app.command("clean")(clean.clean)
@@ -55,7 +55,7 @@ def run(
             show_default="ours, linear-probe, knn, from-scratch",
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Use this prepared data.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Use this prepared data.")] = None,
     images: ImagesOption = None,
     set_: SetOption = None,
     again: Annotated[
@@ -77,6 +77,7 @@ def run(
     Example: `mlops benchmark run --workload textile`, or `mlops benchmark run -w textile --with knn --with mine:Mine`
     """
     from vision_mlops.benchmark.arena import Arena
+    from vision_mlops.benchmark.benchmark_report import write_report
     from vision_mlops.benchmark.benchmark_tracking import log_new_results
     from vision_mlops.benchmark.contestants import find_contestants
     from vision_mlops.benchmark.service_prices import load_prices
@@ -93,7 +94,7 @@ def run(
         say(f"finished contestants are kept: {words} continues with the others")
         raise
     found = standings(arena.folder, table, ended.manifest.fingerprint)
-    report = _report(found, out or arena.folder.report, loaded.gate.significance) if found.rows else None
+    report = write_report(found, out or arena.folder.report, loaded.gate.significance) if found.rows else None
     _show(found, report, loaded.gate.significance, as_json=json_, failed=ended.failed)
     if report:
         log_new_results(found, arena.folder, report, say, warn)
@@ -116,20 +117,15 @@ def report(
     Example: `mlops benchmark report --workload textile --out benchmark.html`
     """
     from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
+    from vision_mlops.benchmark.benchmark_report import write_report
     from vision_mlops.benchmark.service_prices import load_prices
     from vision_mlops.benchmark.standings import standings
 
     name, significance = benchmark_name(workload)
     folder = BenchmarkFolder(name)
     found = standings(folder, load_prices(prices))
-    written = _report(found, out or folder.report, significance)
+    written = write_report(found, out or folder.report, significance)
     _show(found, written, significance, as_json=json_, failed={})
-
-
-def _report(found: Standings, path: Path, significance: float) -> Path:
-    from vision_mlops.benchmark.benchmark_report import write_report
-
-    return write_report(found, path, significance)
 
 
 def _show(found: Standings, report: Path | None, significance: float, *, as_json: bool, failed: dict[str, str]) -> None:

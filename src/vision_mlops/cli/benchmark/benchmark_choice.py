@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vision_mlops.cli.output import count_bar, say, warn
+from vision_mlops.core import paths
+from vision_mlops.core.errors import MlopsError
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload
@@ -38,8 +40,6 @@ def prepared_data(
     from vision_mlops.cli.data.workload_choice import workload_named
     from vision_mlops.cli.jobs.run import workload_for
     from vision_mlops.config import load_workload
-    from vision_mlops.core import paths
-    from vision_mlops.core.errors import MlopsError
     from vision_mlops.data.manifest import read_manifest
     from vision_mlops.data.prepare import prepare
 
@@ -76,7 +76,6 @@ def benchmark_name(reference: str) -> tuple[str, float]:
     from vision_mlops.config import load_workload
     from vision_mlops.config.workload import NAME, Gate
     from vision_mlops.config.workload_files import list_workloads
-    from vision_mlops.core import paths
 
     has_results = re.fullmatch(NAME, reference) and (paths.home() / "benchmarks" / reference).is_dir()
     if has_results and reference not in list_workloads():

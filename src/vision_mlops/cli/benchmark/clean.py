@@ -9,6 +9,8 @@ import typer
 from vision_mlops.cli.benchmark.benchmark_choice import benchmark_name
 from vision_mlops.cli.options import DEFAULT_WORKLOAD, WorkloadOption, YesOption
 from vision_mlops.cli.output import confirm, emit_table, fail, say
+from vision_mlops.core.errors import MlopsError
+from vision_mlops.core.text import counted, nearest
 
 
 def clean(
@@ -29,8 +31,6 @@ def clean(
     """
     from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
     from vision_mlops.benchmark.service_leftovers import leftovers, remove_leftovers
-    from vision_mlops.core.errors import MlopsError
-    from vision_mlops.core.text import counted, nearest
 
     folder = BenchmarkFolder(benchmark_name(workload)[0])
     known = {work.path.parent.name for work in folder.all_work()} | set(folder.names())

@@ -10,11 +10,12 @@ import typer
 from vision_mlops.cli.benchmark.benchmark_choice import benchmark_name
 from vision_mlops.cli.options import DEFAULT_WORKLOAD, WorkloadOption
 from vision_mlops.cli.output import say
+from vision_mlops.core import paths
 
 
 def export(
     name: Annotated[str, typer.Option("--with", metavar="NAME", help="Contestant whose result to export.")],
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
     workload: WorkloadOption = DEFAULT_WORKLOAD,
 ) -> None:
     """Write the result of a contestant, with its prediction of each test image, into one file.
@@ -33,9 +34,7 @@ def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File that `mlops benchmark export` wrote.")],
     data: Annotated[
         Path | None,
-        typer.Option(
-            "--data", help="Prepared data that the result must belong to.", show_default="outputs/data/WORKLOAD"
-        ),
+        typer.Option(help="Prepared data that the result must belong to.", show_default="outputs/data/WORKLOAD"),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a result of the contestant that was measured here.")
@@ -49,7 +48,6 @@ def import_(
     """
     from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
     from vision_mlops.benchmark.result_exchange import import_result, read_exported
-    from vision_mlops.core import paths
     from vision_mlops.data.manifest import read_manifest
 
     workload = read_exported(file)[0].workload

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +16,7 @@ from vision_mlops.cli.data.versions import find_version
 from vision_mlops.cli.data.workload_choice import workload_named
 from vision_mlops.cli.options import DEFAULT_WORKLOAD, DryRunOption, JsonOption, RunLocation, filled
 from vision_mlops.cli.output import count_bar, emit_json, emit_table, say, warn
+from vision_mlops.core import paths
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.text import counted
 
@@ -50,14 +50,13 @@ def add_labels(
     base: Annotated[
         str | None,
         typer.Option(
-            "--base",
             help="Prepared or registered data to add to.",
             show_default="the newest version of the workload's data asset, else its prepared data",
         ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Name of the data asset.", show_default="that of --base or the workload"),
+        typer.Option(help="Name of the data asset.", show_default="that of --base or the workload"),
     ] = None,
     new_classes: Annotated[
         bool, typer.Option("--new-classes", help="Also add classes that the data does not have.")
@@ -127,7 +126,6 @@ def _named(base: str) -> tuple[Path, str]:
 
 def _newest(workload: str, asset: str, name: str) -> tuple[Path, str]:
     """Return what the workload's next training would use: the newest version of its data asset, else its prepared data."""
-    from vision_mlops.core import paths
     from vision_mlops.data import data_versions
     from vision_mlops.data.manifest import MANIFEST, read_manifest
 
@@ -177,7 +175,7 @@ def _as_json(found: LabelAdditions) -> dict[str, Any]:
         "added": dict(Counter(record.label for record in found.added)),
         "not_added": dict(Counter(item.reason for item in found.left_out)),
         "files": [record.path for record in found.added],
-        "left_out": [asdict(item) for item in found.left_out],
+        "left_out": found.left_out,
         "warnings": found.warnings,
     }
 

@@ -11,7 +11,7 @@ from vision_mlops.cli.bundle_argument import choose_bundle
 from vision_mlops.cli.options import DryRunOption, JsonOption, SeverityOption, filled
 from vision_mlops.cli.output import count_bar, emit_json, emit_table, say, warn
 from vision_mlops.core import paths
-from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
+from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError, require
 from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
@@ -43,25 +43,23 @@ def check(
     ] = None,
     bundle: Annotated[
         str | None,
-        typer.Option(
-            "--bundle", help="Judge the labels by the features of this trained bundle: a folder, or `NAME@champion`."
-        ),
+        typer.Option(help="Judge the labels by the features of this trained bundle: a folder, or `NAME@champion`."),
     ] = None,
     labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Look for label errors.")] = True,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder to write the report to.", show_default="outputs/checks/NAME"),
+        typer.Option(help="Folder to write the report to.", show_default="outputs/checks/NAME"),
     ] = None,
     fail_on: SeverityOption = "error",
     fix: Annotated[
-        str | None, typer.Option("--fix", help="Move the files of these kinds of findings, with commas, to quarantine.")
+        str | None, typer.Option(help="Move the files of these kinds of findings, separated by commas, to quarantine.")
     ] = None,
     to: Annotated[
-        Path | None, typer.Option("--to", help="Quarantine folder of --fix.", show_default="FOLDER.quarantine")
+        Path | None, typer.Option(help="Quarantine folder of --fix.", show_default="FOLDER.quarantine")
     ] = None,
     dry_run: DryRunOption = False,
     undo: Annotated[
-        Path | None, typer.Option("--undo", help="Move everything back from this quarantine folder, and exit.")
+        Path | None, typer.Option(help="Move everything back from this quarantine folder, and exit.")
     ] = None,
     json_: JsonOption = False,
 ) -> None:
@@ -187,14 +185,10 @@ def _embedder(listing: ImageListing, model: Model, bundle: Path | None) -> tuple
     if sum(count >= SMALLEST for count in sizes.values()) < 2:
         return None, f"fewer than two classes have {SMALLEST} images"
     try:
-        import cleanlab as cleanlab
-
+        require("cleanlab")
         return (embedding.from_bundle(bundle) if bundle is not None else embedding.from_backbone(model)), ""
     except MissingExtraError as error:
         return None, f"{error.message}: {error.hint}"
-    except ImportError:
-        missing = MissingExtraError("cleanlab", "train")
-        return None, f"{missing.message}: {missing.hint}"
 
 
 def _print(result: CheckResult) -> None:

@@ -14,6 +14,7 @@ import typer
 from vision_mlops.cli.data.image_location import name_of
 from vision_mlops.cli.options import JsonOption, SetOption
 from vision_mlops.cli.output import bars, emit_json, interruptible, say, warn
+from vision_mlops.core import paths
 from vision_mlops.core.errors import ConfigError, DataError
 from vision_mlops.core.text import counted
 
@@ -32,19 +33,16 @@ def fetch(
             " addresses.",
         ),
     ],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to create.", show_default="outputs/downloads/NAME")
-    ] = None,
-    sha256: Annotated[str | None, typer.Option("--sha256", help="Expected checksum of the file at URL.")] = None,
-    size: Annotated[int | None, typer.Option("--size", min=1, help="Expected bytes of the file at URL.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to create.", show_default="outputs/downloads/NAME")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Expected checksum of the file at URL.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Expected bytes of the file at URL.")] = None,
     inside: Annotated[
         str | None,
-        typer.Option("--inside", help="Folder in the archive that has the class folders.", show_default="the only one"),
+        typer.Option(help="Folder in the archive that has the class folders.", show_default="the only one"),
     ] = None,
     max_size: Annotated[
         int | None,
         typer.Option(
-            "--max-size",
             min=1,
             help="Maximum number of bytes after unpacking.",
             show_default="20 times the archive, at least 256 MB",
@@ -55,16 +53,14 @@ def fetch(
         bool, typer.Option("--skip-missing", help="Skip images of a list that cannot be downloaded.")
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Parallel downloads of a list.")] = 8,
-    attempts: Annotated[int, typer.Option("--attempts", min=1, help="Attempts without progress before giving up.")] = 6,
-    pause: Annotated[
-        float, typer.Option("--pause", min=0.0, help="Seconds before the second attempt; doubles each time.")
-    ] = 1.0,
+    attempts: Annotated[int, typer.Option(min=1, help="Attempts without progress before giving up.")] = 6,
+    pause: Annotated[float, typer.Option(min=0.0, help="Seconds before the second attempt; doubles each time.")] = 1.0,
     stall: Annotated[
-        float, typer.Option("--stall", min=0.1, help="Seconds without data after which a connection counts as dead.")
+        float, typer.Option(min=0.1, help="Seconds without data after which a connection counts as dead.")
     ] = 60.0,
     per_class: Annotated[
         int | None,
-        typer.Option("--per-class", min=1, help="Maximum number of images per class when a bundled dataset is copied."),
+        typer.Option(min=1, help="Maximum number of images per class when a bundled dataset is copied."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Download again and replace an earlier download.")] = False,
     set_: SetOption = None,
@@ -130,7 +126,6 @@ def _options(given: dict[str, Any]) -> list[str]:
 
 def _copy(workload: Workload, out: Path | None, given: list[str], per_class: int | None, as_json: bool) -> None:
     """Copy the images that come with a package."""
-    from vision_mlops.core import paths
     from vision_mlops.data.bundled_copy import copy_images
     from vision_mlops.data.sources import find_source
 
@@ -153,7 +148,6 @@ def _request(
     what: list[str], out: Path | None, settings: dict[str, Any], file: dict[str, Any], set_: list[str]
 ) -> FetchRequest:
     """Return the request for the dataset that the arguments name."""
-    from vision_mlops.core import paths
     from vision_mlops.data.fetch.assembly import FetchRequest, plain_name
 
     found = [url for url in map(_address, what) if url is not None]

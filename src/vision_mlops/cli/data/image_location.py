@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vision_mlops.cli.data.versions import find_version
 from vision_mlops.cli.options import DEFAULT_WORKLOAD, RunLocation
 from vision_mlops.cli.output import say, warn
+from vision_mlops.core.errors import ConfigError, DataError, MlopsError
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload
@@ -56,8 +57,6 @@ def images_for(workload: Workload, images: str | Path | None, place: RunLocation
 
 
 def _folder_version(text: str, place: RunLocation) -> DataVersion:
-    from vision_mlops.core.errors import DataError
-
     version = find_version(text, place)
     if version.type != "uri_folder":
         raise DataError(f"{version.reference} is of type {version.type}, not a folder of images", "name another one")
@@ -70,8 +69,6 @@ def registered_folder(reference: str) -> Path:
 
 
 def _existing_folder(text: str) -> Path:
-    from vision_mlops.core.errors import DataError
-
     folder = Path(text).expanduser()
     if not folder.is_dir():
         hint = "give a folder with one sub-folder of images per class, or azureml:NAME:VERSION of registered data"
@@ -104,8 +101,6 @@ def workload_of(reference: str | None, images: str | Path | None, *, needed: boo
             used without being asked for.
         ConfigError: no workload has these images, and a workload file cannot be read.
     """
-    from vision_mlops.core.errors import MlopsError
-
     if reference is not None or images is None:
         return reference or DEFAULT_WORKLOAD
     found = _workloads_with(str(images))
@@ -134,7 +129,6 @@ def workload_of(reference: str | None, images: str | Path | None, *, needed: boo
 def _workloads_with(images: str) -> list[str]:
     """Return the names of the workloads that have these images: the same folder, or a version of the same data asset."""
     from vision_mlops.config.workload_files import find_workload, list_workloads, parse_workload
-    from vision_mlops.core.errors import ConfigError
 
     found, unread = [], []
     for name in list_workloads():

@@ -11,19 +11,16 @@ from vision_mlops.cli.data import versions
 from vision_mlops.cli.data.image_location import images_here, workload_of
 from vision_mlops.cli.options import ChosenWorkloadOption, ImagesOption, JsonOption, SetOption
 from vision_mlops.cli.output import count_bar, say, warn
+from vision_mlops.core import paths
 
 
 def prepare(
     workload: ChosenWorkloadOption = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to write.", show_default="outputs/data/NAME")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="outputs/data/NAME")] = None,
     images: ImagesOption = None,
     source: Annotated[
         str,
-        typer.Option(
-            "--source", help="Record this as the source of the images in the manifest.", show_default="FOLDER"
-        ),
+        typer.Option(help="Record this as the source of the images in the manifest.", show_default="FOLDER"),
     ] = "",
     strict: Annotated[bool, typer.Option("--strict", help="Fail if an image would be left out.")] = False,
     set_: SetOption = None,
@@ -34,7 +31,6 @@ def prepare(
     Example: `mlops data prepare --workload textile --out outputs/data/textile`
     """
     from vision_mlops.config import load_workload
-    from vision_mlops.core import paths
     from vision_mlops.data.prepare import prepare as run
 
     loaded = load_workload(workload_of(workload, images, needed=False), set_ or ())

@@ -34,7 +34,7 @@ JobsOption = Annotated[
 
 def upload(
     folder: Annotated[Path, typer.Argument(help="Folder to upload.")],
-    to: Annotated[str, typer.Option("--to", help=f"Destination: {_PLACE}")],
+    to: Annotated[str, typer.Option(help=f"Destination: {_PLACE}")],
     delete: DeleteOption = False,
     delete_all: DeleteAllOption = False,
     checksum: ChecksumOption = False,
@@ -70,7 +70,7 @@ def download(
     from_: Annotated[
         str, typer.Option("--from", help=f"Source: azureml:NAME:VERSION of data registered in Azure, {_PLACE}")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder to download to; created if it does not exist.")],
+    out: Annotated[Path, typer.Option(help="Folder to download to; created if it does not exist.")],
     delete: DeleteOption = False,
     delete_all: DeleteAllOption = False,
     checksum: ChecksumOption = False,
@@ -99,11 +99,10 @@ def download(
 
 def _registered(place: str) -> str:
     """Return the address of data registered in the workspace; any other place unchanged."""
-    if not place.startswith("azureml:") or place.startswith("azureml://"):
-        return place
+    from vision_mlops.cli.data.image_location import is_registered
     from vision_mlops.cli.data.versions import find_version
 
-    return find_version(place, RunLocation.AZURE).path
+    return find_version(place, RunLocation.AZURE).path if is_registered(place) else place
 
 
 def _report(summary: TransferSummary, as_json: bool) -> None:

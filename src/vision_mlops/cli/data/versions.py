@@ -9,6 +9,7 @@ import typer
 
 from vision_mlops.cli.options import JsonOption, OnOption, RunLocation, filled, pairs
 from vision_mlops.cli.output import count_bar, emit, emit_json, emit_table, say, transfer_bar
+from vision_mlops.core.errors import DataError
 
 if TYPE_CHECKING:
     from vision_mlops.data.data_versions import DataVersion
@@ -20,12 +21,10 @@ def register(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Prepared data, class folders, or any folder.")],
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Name of the asset.", show_default="that of the prepared workload or the folder"),
+        typer.Option(help="Name of the asset.", show_default="that of the prepared workload or the folder"),
     ] = None,
-    description: Annotated[str, typer.Option("--description", help="Description for people.")] = "",
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Tag a new version. Repeatable.")
-    ] = None,
+    description: Annotated[str, typer.Option(help="Description for people.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Tag a new version. Repeatable.")] = None,
     on: OnOption = RunLocation.LOCAL,
     json_: JsonOption = False,
 ) -> None:
@@ -35,7 +34,6 @@ def register(
 
     Example: `mlops data register outputs/data/textile --name textile`
     """
-    from vision_mlops.core.errors import DataError
     from vision_mlops.data import data_versions
     from vision_mlops.data.folder_contents import describe, left_out
 
@@ -69,7 +67,7 @@ def register(
 
 
 def list_(
-    name: Annotated[str | None, typer.Option("--name", help="List all versions of this asset.")] = None,
+    name: Annotated[str | None, typer.Option(help="List all versions of this asset.")] = None,
     on: OnOption = RunLocation.LOCAL,
     json_: JsonOption = False,
 ) -> None:
@@ -90,12 +88,10 @@ def list_(
         found = data_versions.list_newest() if name is None else data_versions.versions(name)
         if name is not None and not found:
             data_versions.find(name)
-    if json_:
-        emit_json([version.to_dict() for version in found])
-        return
     place = " --on azure" if on is RunLocation.AZURE else ""
     rows = [_row(version) if name or on is RunLocation.LOCAL else _asset_row(version) for version in found]
-    emit_table(rows, as_json=False, empty=f"no data assets yet: mlops data register FOLDER --name NAME{place}")
+    hint = f"no data assets yet: mlops data register FOLDER --name NAME{place}"
+    emit_table(rows, as_json=json_, content=[version.to_dict() for version in found], empty=hint)
 
 
 def show(
@@ -118,7 +114,6 @@ def show(
 
     Example: `mlops data show outputs/data/textile`, or `mlops data show azureml:textile:3`
     """
-    from vision_mlops.core.errors import DataError
     from vision_mlops.data import data_versions
 
     if on is RunLocation.LOCAL and _is_folder(what):
@@ -146,17 +141,14 @@ def print_counts(folder: Path, *, as_json: bool) -> None:
 
     manifest = read_manifest(folder)
     counts = manifest.counts()
-    if as_json:
-        excluded = [item.model_dump() for item in manifest.excluded]
-        emit_json({"folder": folder, "fingerprint": manifest.fingerprint, "counts": counts, "excluded": excluded})
-        return
+    excluded = [item.model_dump() for item in manifest.excluded]
+    content = {"folder": folder, "fingerprint": manifest.fingerprint, "counts": counts, "excluded": excluded}
     rows = [{"class": label, **{split: counts[split][label] for split in counts}} for label in manifest.classes]
-    emit_table(rows, as_json=False)
+    emit_table(rows, as_json=as_json, content=content)
 
 
 def find_version(what: str, place: RunLocation) -> DataVersion:
     """Find a version on this machine or in the workspace by what the user typed. Raises MlopsError if there is none."""
-    from vision_mlops.core.errors import DataError
     from vision_mlops.data import data_versions
     from vision_mlops.data.asset_store import split_reference
 
@@ -174,9 +166,9 @@ def find_version(what: str, place: RunLocation) -> DataVersion:
 def workspace() -> tuple[Any, Any]:
     """Return a client of the workspace, and its settings. Raises MlopsError if it cannot be reached."""
     from vision_mlops.azure.clients import check_workspace, ml_client
-    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.config.azure_settings import AzureSettings
 
-    place = load_azure_settings()
+    place = AzureSettings.load()
     client = ml_client(place)
     check_workspace(client, place)
     return client, place

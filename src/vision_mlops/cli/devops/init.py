@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vision_mlops.cli.options import DryRunOption, JsonOption, YesOption
-from vision_mlops.cli.output import confirm, emit_json, emit_table, say, warn
+from vision_mlops.cli.output import confirm, emit_table, say, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,27 +19,25 @@ if TYPE_CHECKING:
 def init(
     organization: Annotated[
         str,
-        typer.Option("--organization", help="Address of the organization, such as `https://dev.azure.com/contoso`."),
+        typer.Option(help="Address of the organization, such as `https://dev.azure.com/contoso`."),
     ] = "",
-    project: Annotated[str, typer.Option("--project", help="Project in Azure DevOps.")] = "",
+    project: Annotated[str, typer.Option(help="Project in Azure DevOps.")] = "",
     repository: Annotated[
         str,
-        typer.Option("--repository", help="Git repository in the project.", show_default="named like the project"),
+        typer.Option(help="Git repository in the project.", show_default="named like the project"),
     ] = "",
-    branch: Annotated[str, typer.Option("--branch", help="Branch that the pipelines are read from.")] = "main",
+    branch: Annotated[str, typer.Option(help="Branch that the pipelines are read from.")] = "main",
     environments: Annotated[
-        str, typer.Option("--environments", help="Environments, with commas; the settings of each are in `.env.NAME`.")
+        str, typer.Option(help="Environments, separated by commas; the settings of each are in `.env.NAME`.")
     ] = "dev,prod",
     approver: Annotated[
         list[str] | None,
-        typer.Option(
-            "--approver", help="Person who approves deployments to all environments but the first. Repeatable."
-        ),
+        typer.Option(help="Person who approves deployments to all environments but the first. Repeatable."),
     ] = None,
     github: Annotated[
-        str, typer.Option("--github", metavar="OWNER/NAME", help="Also let workflows of this repository deploy.")
+        str, typer.Option(metavar="OWNER/NAME", help="Also let workflows of this repository deploy.")
     ] = "",
-    root: Annotated[Path, typer.Option("--root", help="Folder of the project, with `ado_pipelines`.")] = Path(),
+    root: Annotated[Path, typer.Option(help="Folder of the project, with `ado_pipelines`.")] = Path(),
     dry_run: DryRunOption = False,
     check: Annotated[
         bool, typer.Option("--check", help="Like --dry-run; exit with code 1 if anything is missing.")
@@ -96,11 +94,9 @@ def init(
 
 
 def _show(rows: list[SetupRow], *, check: bool, as_json: bool) -> None:
-    if as_json:
-        emit_json([{**row.to_dict(), "fix": row.finding.fix} for row in rows])
-        return
+    content = [{**row.to_dict(), "fix": row.finding.fix} for row in rows]
     shown = [row.to_dict() for row in rows if not (check and row.finding.standing == "exists")]
-    emit_table(shown, as_json=False, empty="nothing is missing")
+    emit_table(shown, as_json=as_json, content=content, empty="nothing is missing")
 
 
 def _explain(rows: list[SetupRow], told: Callable[[str], None]) -> None:

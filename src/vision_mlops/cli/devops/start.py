@@ -9,6 +9,7 @@ import typer
 
 from vision_mlops.cli.options import JsonOption, filled, pairs
 from vision_mlops.cli.output import emit
+from vision_mlops.core.errors import ConfigError
 
 
 def start(
@@ -21,13 +22,9 @@ def start(
     ] = None,
     organization: Annotated[
         str,
-        typer.Option(
-            "--organization", metavar="URL", help="Address of the organization.", show_default="SYSTEM_COLLECTIONURI"
-        ),
+        typer.Option(metavar="URL", help="Address of the organization.", show_default="SYSTEM_COLLECTIONURI"),
     ] = "",
-    project: Annotated[
-        str, typer.Option("--project", help="Project in the organization.", show_default="SYSTEM_TEAMPROJECT")
-    ] = "",
+    project: Annotated[str, typer.Option(help="Project in the organization.", show_default="SYSTEM_TEAMPROJECT")] = "",
     json_: JsonOption = False,
 ) -> None:
     """Start a pipeline of Azure DevOps on its default branch, and do not wait for it.
@@ -38,7 +35,6 @@ def start(
     Example: `mlops devops start model_deployment --parameter model=textile:3`
     """
     from vision_mlops.azure.devops_sign_in import service_token
-    from vision_mlops.core.errors import ConfigError
     from vision_mlops.devops.run_start import named_pipeline, start_run
 
     values = pairs(parameters, "--parameter", "model=textile:3")

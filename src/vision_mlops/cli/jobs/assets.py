@@ -10,13 +10,13 @@ import typer
 from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit, emit_table
 
-app = typer.Typer(no_args_is_help=True, help="Register data, components, environments and models for local jobs.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()
 def create(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML of an asset or component.")],
-    version: Annotated[str | None, typer.Option("--version", help="Override the version of the file.")] = None,
+    version: Annotated[str | None, typer.Option(help="Override the version of the file.")] = None,
     json_: JsonOption = False,
 ) -> None:
     """Store a version of an asset with the files that it points to. A version never changes.

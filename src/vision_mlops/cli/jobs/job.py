@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vision_mlops.jobs.definitions.definition import Definition
     from vision_mlops.jobs.local.state.job_state import JobState
 
-app = typer.Typer(no_args_is_help=True, help="Check, show and run jobs, components and schedules in Azure ML v2 YAML.")
+app = typer.Typer(no_args_is_help=True)
 
 NameArgument = Annotated[
     str, typer.Argument(callback=filled, metavar="JOB", help="Name of a job, as `mlops job list` shows it.")
@@ -63,7 +63,7 @@ def lint(
     findings = run(files, Workload.model_fields, _ask_sdk)
     errors = len(findings.errors)
     if json_:
-        emit_json([finding.to_dict() for finding in findings])
+        emit_json(list(findings))
     else:
         for finding in findings:
             typer.echo(str(finding))
@@ -93,9 +93,6 @@ def show(
     from vision_mlops.jobs.definitions.plan.planner import plan
 
     steps = plan(file)
-    if json_:
-        emit_json([step.to_dict() for step in steps])
-        return
     rows = [
         {
             "step": step.step,
@@ -106,7 +103,7 @@ def show(
         }
         for step in steps
     ]
-    emit_table(rows, as_json=False)
+    emit_table(rows, as_json=json_, content=steps)
 
 
 @app.command()
@@ -114,7 +111,7 @@ def run(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a job.")],
     on: OnOption = RunLocation.LOCAL,
     set_: ChangeOption = None,
-    name: Annotated[str | None, typer.Option("--name", callback=filled, help="Job name.", show_default="new")] = None,
+    name: Annotated[str | None, typer.Option(callback=filled, help="Job name.", show_default="new")] = None,
     jobs: JobsOption = 2,
     force: ForceOption = False,
     environment: EnvironmentOption = EnvironmentMode.AUTO,
@@ -163,34 +160,28 @@ def list_(on: OnOption = RunLocation.LOCAL, json_: JsonOption = False) -> None:
     Example: `mlops job list`
     """
     if on is RunLocation.AZURE:
-        from vision_mlops.azure.clients import ml_client
-        from vision_mlops.config.azure_settings import load_azure_settings
+        from vision_mlops.cli.jobs.on_azure import workspace_client
         from vision_mlops.jobs.azureml.azure_jobs import list_jobs
 
-        remote = list_jobs(ml_client(load_azure_settings()))
-        if json_:
-            emit_json([job.to_dict() for job in remote])
-            return
+        remote = list_jobs(workspace_client())
         keys = ("name", "status", "type", "experiment", "created")
         shown = [{key: getattr(job, key) for key in keys} for job in remote]
-        emit_table(shown, as_json=False, empty="no jobs yet: mlops job run FILE --on azure")
+        full = [job.to_dict() for job in remote]
+        emit_table(shown, as_json=json_, content=full, empty="no jobs yet: mlops job run FILE --on azure")
         return
     from vision_mlops.jobs.local.state.job_display import duration
     from vision_mlops.jobs.local.state.job_state import jobs
 
     found = jobs()
-    if json_:
-        emit_json([_row(state) for state in found])
-        return
     rows = [{**_row(state), "seconds": duration(state.seconds)} for state in found]
-    emit_table(rows, as_json=False, empty="no jobs yet: mlops job run FILE")
+    emit_table(rows, as_json=json_, content=[*map(_row, found)], empty="no jobs yet: mlops job run FILE")
 
 
 @app.command()
 def logs(
     name: NameArgument,
     step: Annotated[str | None, typer.Argument(callback=filled, metavar="STEP", help="Print only this step.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue while the job runs.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing while the job runs.")] = False,
     on: OnOption = RunLocation.LOCAL,
 ) -> None:
     """Print the output of the steps of a job; a job on Azure ML is always followed to its end.
@@ -198,11 +189,10 @@ def logs(
     Example: `mlops job logs train-20261124-061502-3fa2 train --follow`
     """
     if on is RunLocation.AZURE:
-        from vision_mlops.azure.clients import ml_client
-        from vision_mlops.config.azure_settings import load_azure_settings
+        from vision_mlops.cli.jobs.on_azure import workspace_client
         from vision_mlops.jobs.azureml.azure_jobs import stream
 
-        stream(ml_client(load_azure_settings()), name, on_line=typer.echo)
+        stream(workspace_client(), name, on_line=typer.echo)
         return
     from vision_mlops.jobs.local.engine.local_jobs import job_logs
 
@@ -242,7 +232,7 @@ def cancel(
 def prune(
     days: Annotated[
         float,
-        typer.Option("--days", min=0.0, help="Remove what is older than this; 0 removes everything that has ended."),
+        typer.Option(min=0.0, help="Remove what is older than this; 0 removes everything that has ended."),
     ],
     dry_run: DryRunOption = False,
     json_: JsonOption = False,
@@ -252,13 +242,11 @@ def prune(
 
     Example: `mlops job prune --days 30 --dry-run`
     """
-    from dataclasses import asdict
-
     from vision_mlops.jobs.local.engine.pruning import prune as run
 
     found = run(days, dry_run=dry_run)
     if json_:
-        emit_json(asdict(found))
+        emit_json(found)
         return
     for name in found.jobs:
         typer.echo(name)

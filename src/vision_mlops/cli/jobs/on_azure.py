@@ -11,14 +11,21 @@ import typer
 
 from vision_mlops.cli.azure.checks_first import check_first
 from vision_mlops.cli.output import emit, emit_json, say
-from vision_mlops.config.azure_settings import load_azure_settings
-from vision_mlops.core.errors import ConfigError
+from vision_mlops.config.azure_settings import AzureSettings
+from vision_mlops.core.errors import AzureError, ConfigError
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
 if TYPE_CHECKING:
     from vision_mlops.jobs.azureml.azure_records import JobRecord
 
 STEPS_AT_ONCE = 2  # on this machine, unless --jobs says otherwise
+
+
+def workspace_client() -> Any:
+    """Return a client of the workspace that the settings name."""
+    from vision_mlops.azure.clients import ml_client
+
+    return ml_client(AzureSettings.load())
 
 
 def run_on_azure(
@@ -35,7 +42,7 @@ def run_on_azure(
     from vision_mlops.cli.jobs.own_code_snapshot import step_code
     from vision_mlops.jobs.azureml import azure_jobs
 
-    place = load_azure_settings()
+    place = AzureSettings.load()
     checks = partial(check_first, "jobs", skip=skip_checks, settings=place)
     job = azure_jobs.submit(file, changes, place, name, tags=tags, say=say, before=checks, step_code=step_code)
     say(f"submitted {job.name}")
@@ -75,12 +82,10 @@ def report_azure(job: JobRecord, *, as_json: bool, waited: bool) -> None:
 def cancel_azure(name: str, *, as_json: bool, if_running: bool = False) -> None:
     """Cancel a job; with ``if_running``, a job that does not exist is not an error."""
     from vision_mlops.azure.azure_errors import is_missing
-    from vision_mlops.azure.clients import ml_client
-    from vision_mlops.core.errors import AzureError
     from vision_mlops.jobs.azureml.azure_jobs import cancel
 
     try:
-        job = cancel(ml_client(load_azure_settings()), name, say=say)
+        job = cancel(workspace_client(), name, say=say)
     except AzureError as error:
         if not (if_running and is_missing(error)):
             raise
@@ -91,10 +96,9 @@ def cancel_azure(name: str, *, as_json: bool, if_running: bool = False) -> None:
 
 def download_azure(name: str, outputs: Sequence[str], out: Path, *, as_json: bool) -> dict[str, Path]:
     """Download outputs of a job."""
-    from vision_mlops.azure.clients import ml_client
     from vision_mlops.jobs.azureml.azure_jobs import download
 
-    found = download(ml_client(load_azure_settings()), name, outputs, out)
+    found = download(workspace_client(), name, outputs, out)
     if as_json:
         emit_json({key: str(path) for key, path in found.items()})
     else:
@@ -106,11 +110,10 @@ def download_azure(name: str, outputs: Sequence[str], out: Path, *, as_json: boo
 def metrics_azure(name: str) -> dict[str, float]:
     """Return the metrics that a job logged; empty, with a note, if the tracking server does not respond."""
     from vision_mlops.azure.clients import ml_client
-    from vision_mlops.core.errors import AzureError
     from vision_mlops.jobs.azureml.azure_jobs import tracked
 
     try:
-        place = load_azure_settings()
+        place = AzureSettings.load()
         return dict(tracked(ml_client(place), place, name).metrics)
     except AzureError as error:
         say(f"note: its metrics could not be read: {error.message}")
@@ -119,11 +122,10 @@ def metrics_azure(name: str) -> dict[str, float]:
 
 def bring_back(job: JobRecord, out: Path) -> dict[str, Any]:
     """Download the outputs of a completed pipeline job, and return them with the metrics that its steps logged."""
-    from vision_mlops.azure.clients import ml_client
     from vision_mlops.jobs.azureml.run_history import RunHistory
 
     outputs = download_azure(job.name, (), out, as_json=False)
-    steps = RunHistory(ml_client(load_azure_settings())).steps(job.name)
+    steps = RunHistory(workspace_client()).steps(job.name)
     metrics = {step.step: metrics_azure(step.name) for step in steps}
     found = {step: values for step, values in metrics.items() if values}
     return {"outputs": {key: str(path) for key, path in outputs.items()}, "metrics": found}

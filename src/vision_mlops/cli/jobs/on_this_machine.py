@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vision_mlops.cli.output import emit_json, say
+from vision_mlops.core.errors import RegistryError
 from vision_mlops.core.text import counted
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
@@ -40,7 +41,7 @@ def report(ended: JobResult, *, as_json: bool, verdict: RunVerdict | None = None
             say(f"  {line}")
         say(f"  -> repeat it alone with: {command}")
     if as_json:
-        emit_json({**state.to_dict(), **({"verdict": verdict.to_dict()} if verdict is not None else {})})
+        emit_json({**state.to_dict(), **({"verdict": verdict} if verdict is not None else {})})
     else:
         reused = sum(step.status is Status.REUSED for step in state.steps.values())
         note = f", {reused} of {counted(len(state.steps), 'step')} reused" if reused else ""
@@ -55,7 +56,6 @@ def report(ended: JobResult, *, as_json: bool, verdict: RunVerdict | None = None
 
 def model_folder(reference: str) -> Path | None:
     """Return the bundle of a registered model that an input ``azureml:NAME:VERSION`` names; None if there is none."""
-    from vision_mlops.core.errors import RegistryError
     from vision_mlops.registry import open_registry
 
     registry = open_registry()

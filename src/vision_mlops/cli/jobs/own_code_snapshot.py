@@ -24,7 +24,7 @@ from vision_mlops.jobs.definitions.plan.nodes import Node, Value
 
 
 def step_code(node: Node) -> Path | None:
-    """Folder with the own code that a step needs, which becomes its code; None where it needs none, or has it.
+    """Return the folder with the own code that a step needs, as its code; None where it needs none, or has it.
 
     Raises:
         PipelineError: own code is missing or left out by an ignore file, or not in the code that the definition has for it.
@@ -44,7 +44,7 @@ def step_code(node: Node) -> Path | None:
 
 
 def _references(node: Node) -> list[CodeReference]:
-    """The own code that a step reads of its workloads: of the sections that a tag names, else of all."""
+    """Return the own code that a step reads of its workloads: of the sections that a tag names, else of all."""
     narrowed = tags.sections_read(node.tags)
     found: list[CodeReference] = []
     for name, source in node.inputs.items():

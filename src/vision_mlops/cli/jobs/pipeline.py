@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vision_mlops.cli.azure.checks_first import SkipChecks, check_first
 from vision_mlops.cli.jobs import trigger
+from vision_mlops.cli.jobs.on_azure import workspace_client
 from vision_mlops.cli.jobs.training_pipeline import PipelineOption, pipeline_file, read_pipeline
 from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption, filled
 from vision_mlops.cli.output import emit, emit_table, say
+from vision_mlops.core import paths
 
 if TYPE_CHECKING:
-    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.jobs.azureml.azure_records import ScheduleRecord
 
 
-app = typer.Typer(
-    no_args_is_help=True, help="Publish pipelines on Azure ML, start and schedule them; retrain here on new images."
-)
+app = typer.Typer(no_args_is_help=True)
 schedule_app = typer.Typer(no_args_is_help=True, help="Create, list, pause, resume and delete schedules on Azure ML.")
 app.add_typer(schedule_app, name="schedule")
 
@@ -38,14 +37,12 @@ EnvironmentOption = Annotated[
 
 @app.command()
 def watch(
-    data: Annotated[Path, typer.Option("--data", help="Folder of class folders to watch.")],
+    data: Annotated[Path, typer.Option(help="Folder of class folders to watch.")],
     workload: ChosenWorkloadOption = None,
     set_: SetOption = None,
     pipeline: PipelineOption = None,
-    poll: Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between two checks.")] = 5.0,
-    settle: Annotated[
-        float, typer.Option("--settle", min=0.0, help="Seconds without a change before a run starts.")
-    ] = 30.0,
+    poll: Annotated[float, typer.Option(min=0.1, help="Seconds between two checks.")] = 5.0,
+    settle: Annotated[float, typer.Option(min=0.0, help="Seconds without a change before a run starts.")] = 30.0,
     once: Annotated[bool, typer.Option("--once", help="Check once and exit, for use in a scheduled task.")] = False,
 ) -> None:
     """Run the training pipeline whenever the content of a folder of images has changed, one run at a time.
@@ -59,7 +56,6 @@ def watch(
     from vision_mlops.cli.jobs.own_code_trial import try_metrics
     from vision_mlops.cli.jobs.run import run_pipeline, workload_for
     from vision_mlops.cli.jobs.run_verdict import exit_code, run_verdict, tell
-    from vision_mlops.core import paths
     from vision_mlops.jobs.local.engine.image_watch import PollIntervals, Watch
     from vision_mlops.jobs.local.state.job_display import duration
     from vision_mlops.jobs.local.state.job_state import Status
@@ -73,8 +69,8 @@ def watch(
         say(f"job {ended.state.name}: {ended.state.status.value.lower()} after {duration(ended.state.seconds)}")
         if ended.state.status is not Status.COMPLETED:
             return False
-        if (verdict := run_verdict(ended.state.outputs, loaded.name)) is not None:
-            tell(verdict)
+        verdict = run_verdict(ended.state.outputs, loaded.name)
+        tell(verdict)
         rejected = bool(exit_code(verdict))
         return True
 
@@ -108,7 +104,7 @@ def publish(
     ] = "default",
     compute: Annotated[
         str | None,
-        typer.Option("--compute", help="Cluster that runs the steps.", show_default="the CPU cluster of the settings"),
+        typer.Option(help="Cluster that runs the steps.", show_default="the CPU cluster of the settings"),
     ] = None,
     environment: EnvironmentOption = None,
     workload: OwnerOption = "",
@@ -119,9 +115,10 @@ def publish(
 
     Example: `mlops pipeline publish src/vision_mlops/jobs/pipelines/train-component.yml --endpoint vision-train`
     """
+    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.jobs.azureml.published_pipelines import publish as run
 
-    place = _settings()
+    place = AzureSettings.load()
     found = run(
         file, endpoint, deployment, place, compute=compute, environment_file=environment, say=say,
         workload=workload, before=lambda: check_first("publish", skip=skip_checks, settings=place),
@@ -147,9 +144,10 @@ def create(
 
     Example: `mlops pipeline schedule create src/vision_mlops/jobs/pipelines/schedule-recurrence.yml`
     """
+    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.jobs.azureml.schedules import create as run
 
-    _emit(run(file, _settings(), environment_file=environment, say=say, workload=workload), as_json=json_)
+    _emit(run(file, AzureSettings.load(), environment_file=environment, say=say, workload=workload), as_json=json_)
 
 
 @schedule_app.command("list")
@@ -160,7 +158,7 @@ def list_(json_: JsonOption = False) -> None:
     """
     from vision_mlops.jobs.azureml.schedules import list_schedules
 
-    rows = [schedule.to_dict() for schedule in list_schedules(_client())]
+    rows = [schedule.to_dict() for schedule in list_schedules(workspace_client())]
     emit_table(rows, as_json=json_, empty="no schedules yet: mlops pipeline schedule create FILE")
 
 
@@ -172,7 +170,7 @@ def pause(name: NameArgument, json_: JsonOption = False) -> None:
     """
     from vision_mlops.jobs.azureml.schedules import pause as run
 
-    _emit(run(_client(), name), as_json=json_)
+    _emit(run(workspace_client(), name), as_json=json_)
 
 
 @schedule_app.command()
@@ -183,7 +181,7 @@ def resume(name: NameArgument, json_: JsonOption = False) -> None:
     """
     from vision_mlops.jobs.azureml.schedules import resume as run
 
-    _emit(run(_client(), name), as_json=json_)
+    _emit(run(workspace_client(), name), as_json=json_)
 
 
 @schedule_app.command()
@@ -194,20 +192,8 @@ def delete(name: NameArgument, json_: JsonOption = False) -> None:
     """
     from vision_mlops.jobs.azureml.schedules import delete as run
 
-    run(_client(), name)
+    run(workspace_client(), name)
     emit({"name": name, "deleted": True}, f"{name}: deleted", as_json=json_)
-
-
-def _settings() -> AzureSettings:
-    from vision_mlops.config.azure_settings import load_azure_settings
-
-    return load_azure_settings()
-
-
-def _client() -> Any:
-    from vision_mlops.azure.clients import ml_client
-
-    return ml_client(_settings())
 
 
 def _emit(schedule: ScheduleRecord, *, as_json: bool) -> None:

@@ -14,13 +14,7 @@ from vision_mlops.cli.jobs.job import EnvironmentOption, ForceOption, JobsOption
 from vision_mlops.cli.jobs.on_this_machine import local_options, report
 from vision_mlops.cli.jobs.own_code_trial import try_metrics
 from vision_mlops.cli.jobs.run_verdict import exit_code, run_verdict, tell
-from vision_mlops.cli.jobs.training_pipeline import (
-    PIPELINE,
-    PipelineOption,
-    TrainingPipeline,
-    pipeline_file,
-    read_pipeline,
-)
+from vision_mlops.cli.jobs.training_pipeline import PipelineOption, pipeline_file, read_pipeline
 from vision_mlops.cli.options import (
     ChosenWorkloadOption,
     ImagesOption,
@@ -32,10 +26,12 @@ from vision_mlops.cli.options import (
     pairs,
 )
 from vision_mlops.cli.output import emit_json, interruptible, say
+from vision_mlops.core import paths
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload
+    from vision_mlops.jobs.azureml.azure_records import JobRecord
     from vision_mlops.jobs.local.engine.local_jobs import JobResult
 
 
@@ -46,7 +42,7 @@ def run(
     pipeline: PipelineOption = None,
     inputs: InputOption = None,
     on: OnOption = RunLocation.LOCAL,
-    name: Annotated[str | None, typer.Option("--name", help="Job name.", show_default="new")] = None,
+    name: Annotated[str | None, typer.Option(help="Job name.", show_default="new")] = None,
     jobs: JobsOption = 2,
     force: ForceOption = False,
     environment: EnvironmentOption = EnvironmentMode.AUTO,
@@ -72,23 +68,28 @@ def run(
     Example: `mlops run --workload textile --set training.epochs=4`, or `mlops run --pipeline pipelines/train.yml`
     """
     if on is RunLocation.AZURE:
-        from vision_mlops.cli.jobs.on_azure import refuse_options_of_this_machine
+        from vision_mlops.cli.jobs.on_azure import refuse_options_of_this_machine, run_on_azure
 
         refuse_options_of_this_machine(environment, jobs)
     loaded = workload_for(workload, images, set_ or ())
     values = pairs(inputs, "--input", "nodes=2")
     try_metrics(loaded, images, on)
     if on is RunLocation.AZURE:
-        _run_on_azure(
-            read_pipeline(pipeline_file(pipeline)), loaded, images, values, name,
-            force=force, wait=wait, as_json=json_, skip_checks=skip_checks,
-        )  # fmt: skip
+        training = read_pipeline(pipeline_file(pipeline))
+        changes = [
+            *training.changes(loaded, images, RunLocation.AZURE),
+            *training.given(values),
+            *(["settings.force_rerun=true"] if force else []),
+        ]
+        tags = {"workload": loaded.name}
+        job = run_on_azure(training.file, changes, name, wait=wait, tags=tags, skip_checks=skip_checks)
+        _report_azure(job, loaded.name, waited=wait, as_json=json_)
         return
     ended = run_pipeline(loaded, images, pipeline=pipeline, inputs=values, name=name, jobs=jobs, force=force,
                          quiet=json_, environment=environment)  # fmt: skip
     verdict = run_verdict(ended.state.outputs, loaded.name)
     report(ended, as_json=json_, verdict=verdict)
-    if verdict is not None and not json_:
+    if not json_:
         tell(verdict)
     raise typer.Exit(exit_code(verdict))
 
@@ -108,41 +109,22 @@ def workload_for(reference: str | None, images: str | Path | None, set_: Sequenc
     return load_workload(chosen, [f"name={name_of(images)}", f"title={title_of(str(images))}", *set_])
 
 
-def _run_on_azure(
-    pipeline: TrainingPipeline,
-    workload: Workload,
-    images: str | None,
-    inputs: Mapping[str, str],
-    name: str | None,
-    *,
-    force: bool,
-    wait: bool,
-    as_json: bool,
-    skip_checks: bool,
-) -> None:
-    from vision_mlops.cli.jobs.on_azure import bring_back, report_azure, run_on_azure
-    from vision_mlops.core import paths
+def _report_azure(job: JobRecord, model: str, *, waited: bool, as_json: bool) -> None:
+    """Report a job; bring the results of a completed one here, and end with the exit code of its verdict."""
+    from vision_mlops.cli.jobs.on_azure import bring_back, report_azure
 
-    changes = [
-        *pipeline.changes(workload, images, RunLocation.AZURE),
-        *pipeline.given(inputs),
-        *(["settings.force_rerun=true"] if force else []),
-    ]
-    tags = {"workload": workload.name}
-    job = run_on_azure(pipeline.file, changes, name, wait=wait, tags=tags, skip_checks=skip_checks)
-    if not wait or job.status != "Completed":
-        report_azure(job, as_json=as_json, waited=wait)
+    if not waited or job.status != "Completed":
+        report_azure(job, as_json=as_json, waited=waited)
         return
     found = bring_back(job, paths.home() / "azure" / job.name)
-    verdict = run_verdict(found["outputs"], workload.name, "azure")
+    verdict = run_verdict(found["outputs"], model, "azure")
     if as_json:
-        emit_json({**job.to_dict(), **found, **({"verdict": verdict.to_dict()} if verdict is not None else {})})
+        emit_json({**job.to_dict(), **found, **({"verdict": verdict} if verdict is not None else {})})
     else:
         for step, metrics in found["metrics"].items():
             say(f"  {step}: " + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
         report_azure(job, as_json=False, waited=True)
-        if verdict is not None:
-            tell(verdict)
+        tell(verdict)
     raise typer.Exit(exit_code(verdict))
 
 
@@ -164,7 +146,6 @@ def run_pipeline(
     """
     from dataclasses import replace
 
-    from vision_mlops.core import paths
     from vision_mlops.jobs.local.engine.local_jobs import run_job
 
     home = paths.home()
@@ -186,11 +167,6 @@ def run_pipeline(
     if {"verdict", "report"} <= ended.state.outputs.keys():
         _show_in_report(ended)
     return ended
-
-
-def pipeline_changes(workload: Workload, images: str | Path | None, on: RunLocation = RunLocation.LOCAL) -> list[str]:
-    """Return the changes that make the shipped pipeline that of a workload."""
-    return read_pipeline(PIPELINE).changes(workload, images, on)
 
 
 def _show_in_report(ended: JobResult) -> None:

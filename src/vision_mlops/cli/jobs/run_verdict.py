@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from vision_mlops.cli.output import say
+from vision_mlops.core.errors import MlopsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,6 @@ class RunVerdict:
         """Whether the gate passed the candidate."""
         return self.decision == "promote"
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return asdict(self)
-
 
 def run_verdict(outputs: Mapping[str, str], model: str, registry: str | None = None) -> RunVerdict | None:
     """Return the verdict of a completed pipeline; None if it judges nothing.
@@ -53,7 +50,6 @@ def run_verdict(outputs: Mapping[str, str], model: str, registry: str | None = N
     Raises:
         DataError: its output ``verdict`` is not a verdict.
     """
-    from vision_mlops.core.errors import MlopsError
     from vision_mlops.evaluation.gate import read_verdict
     from vision_mlops.registry import CHAMPION, open_registry
 
@@ -70,8 +66,10 @@ def run_verdict(outputs: Mapping[str, str], model: str, registry: str | None = N
     return RunVerdict(decision, reasons, model, registered, champion)
 
 
-def tell(verdict: RunVerdict) -> None:
+def tell(verdict: RunVerdict | None) -> None:
     """Print the reasons on standard error; the verdict, and what became of the candidate, on standard output."""
+    if verdict is None:
+        return
     signs = {True: "ok  ", False: "FAIL", None: "note"}
     say("")
     for reason in verdict.reasons:

@@ -1,6 +1,6 @@
 """What the result of a step depends on beyond its definition: of our commands, their code and the workload that they read.
 
-The engine does not know it. It is told by the command line, which knows both.
+The engine does not know that; the command line, which knows both, passes it on.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _OURS = re.compile(r"\bmlops\b|\bvision_mlops\b")
 
 
 def dependencies() -> Dependencies:
-    """What the engine is told of the workload, our code, a project's own and the registry."""
+    """Return what the engine has to know of the workload, our code, a project's own code and the registry."""
     graph = ImportGraph(Path(vision_mlops.__file__).parent)
     return Dependencies(registry_state, workload_sections, Software(graph).of, step_code)
 
 
 def workload_sections(text: str, sections: Sequence[str], code: Path | None) -> str | None:
-    """The sections of a workload that a step reads, as JSON: the same for its name, its file and its content as JSON.
+    """Return the sections of a workload that a step reads, as JSON, however the workload is given.
 
     Args:
         text: Name, file or JSON, as ``--workload`` takes it; empty for the default.
@@ -51,7 +51,7 @@ def workload_sections(text: str, sections: Sequence[str], code: Path | None) -> 
         None where only the step can know the workload: the shell completes the text, or the step makes the file.
 
     Raises:
-        PipelineError: there is no such workload or section, or the workload has mistakes.
+        PipelineError: the workload or a section does not exist, or the workload has mistakes.
     """
     known = list(Workload.model_fields)
     if wrong := next((name for name in sections if name not in known), None):
@@ -105,7 +105,7 @@ class Software:
         return self._known.get(entries, "")
 
     def _imported(self, node: Node) -> set[str]:
-        """Our modules that the Python files of a step import, such as its entry script."""
+        """Find our modules that the Python files of a step import, such as its entry script."""
         roots = tuple(path for path in (node.code, *node.includes) if path is not None)
         if roots not in self._imports:
             files = [root / name for root in roots for name in (snapshot_files(root) if root.is_dir() else ("",))]
@@ -130,7 +130,7 @@ def _named(command: str) -> Callable[..., Any]:
 
 
 def registry_state(kind: str, node: Node, inputs: Mapping[str, str]) -> str:
-    """What the registry holds of the model that a step judges against and registers."""
+    """Return what the registry holds of the model that a step judges against and registers."""
     from vision_mlops.registry import open_registry
 
     if kind != "registry":

@@ -11,7 +11,7 @@ _DEFAULT = "textile"
 
 
 def read_workload(text: str, code: Path | None) -> Workload | None:
-    """The workload that a step will read.
+    """Load the workload that a step will read.
 
     Args:
         text: Name, file or JSON, as ``--workload`` takes it; empty for the default.

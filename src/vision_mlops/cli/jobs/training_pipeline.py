@@ -12,6 +12,8 @@ import typer
 from vision_mlops.cli.data.image_location import images_for, is_registered
 from vision_mlops.cli.options import RunLocation
 from vision_mlops.cli.output import say
+from vision_mlops.core.errors import MlopsError, PipelineError
+from vision_mlops.core.text import nearest
 from vision_mlops.jobs.pipelines import PIPELINES
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class TrainingPipeline:
     prepare: frozenset[str] | None
 
     def changes(self, workload: Workload, images: str | Path | None, on: RunLocation) -> list[str]:
-        """What makes it that of a workload: the workload itself as JSON, and where its images are.
+        """Return what makes it that of a workload: the workload itself as JSON, and where its images are.
 
         Raises:
             MlopsError: images are given, and it has no place for them.
@@ -60,7 +62,6 @@ class TrainingPipeline:
         import yaml
 
         from vision_mlops.config.workload_files import workload_content
-        from vision_mlops.core.errors import MlopsError
 
         changes = [f"inputs.workload={workload_content(workload)}"]
         if "model_name" in self.inputs:
@@ -82,14 +83,11 @@ class TrainingPipeline:
         return changes
 
     def given(self, inputs: Mapping[str, str]) -> list[str]:
-        """Changes that give values to its other inputs, such as the number of nodes.
+        """Return changes that give values to its other inputs, such as the number of nodes.
 
         Raises:
             MlopsError: it has no input of that name, or the workload decides on its value.
         """
-        from vision_mlops.core.errors import MlopsError
-        from vision_mlops.core.text import nearest
-
         for name in inputs:
             if name in _OF_THE_WORKLOAD:
                 raise MlopsError(f"--input {name}: the workload gives this input", "choose it with --workload")
@@ -99,12 +97,12 @@ class TrainingPipeline:
         return [f"inputs.{name}={value}" for name, value in inputs.items()]
 
     def placed(self, places: Mapping[str, Path]) -> list[str]:
-        """Changes that let those of its outputs that have no place of their own go to these."""
+        """Return changes that set the paths of those of its outputs that have no path of their own."""
         return [f"outputs.{name}.path={path}" for name, path in places.items() if name in self.outputs]
 
 
 def pipeline_file(given: Path | None) -> Path:
-    """The pipeline to run: the given one, that of the project in the current folder, or the one that ships."""
+    """Return the pipeline to run: the given one, that of the project in the current folder, or the one that ships."""
     if given is None and OWN_PIPELINE.is_file():
         say(f"pipeline {OWN_PIPELINE}")
         return OWN_PIPELINE
@@ -117,7 +115,6 @@ def read_pipeline(file: Path) -> TrainingPipeline:
     Raises:
         PipelineError: the file is no pipeline job, or has no input ``workload``.
     """
-    from vision_mlops.core.errors import PipelineError
     from vision_mlops.jobs.definitions.findings import Findings
     from vision_mlops.jobs.definitions.referenced_files import Files, project_root
 

@@ -18,6 +18,7 @@ from vision_mlops.cli.options import (
     pairs,
 )
 from vision_mlops.cli.output import emit, say, warn
+from vision_mlops.core.errors import MlopsError
 
 
 def trigger(
@@ -25,9 +26,7 @@ def trigger(
     workload: ChosenWorkloadOption = None,
     images: Annotated[
         str | None,
-        typer.Option(
-            "--images", help="Use this registered data, `azureml:NAME:VERSION`, instead of the images of the workload."
-        ),
+        typer.Option(help="Use this registered data, `azureml:NAME:VERSION`, instead of the images of the workload."),
     ] = None,
     set_: SetOption = None,
     inputs: InputOption = None,
@@ -40,7 +39,7 @@ def trigger(
             "--deployment", "-d", callback=filled, help="Deployment to start.", show_default="the default one"
         ),
     ] = None,
-    job: Annotated[str | None, typer.Option("--job", callback=filled, help="Job name.", show_default="new")] = None,
+    job: Annotated[str | None, typer.Option(callback=filled, help="Job name.", show_default="new")] = None,
     on_registered: OnRegisteredOption = None,
     token_secret: TokenSecretOption = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job to its end.")] = False,
@@ -54,8 +53,7 @@ def trigger(
     Example: `mlops pipeline trigger vision-train --workload textile --set training.epochs=4 --tag reason=drift --wait`
     """
     from vision_mlops.azure.devops_sign_in import check_token_source
-    from vision_mlops.config.azure_settings import load_azure_settings
-    from vision_mlops.core.errors import MlopsError
+    from vision_mlops.config.azure_settings import AzureSettings
     from vision_mlops.devops.run_start import run_address
     from vision_mlops.jobs.azureml.published_pipelines import trigger as run
 
@@ -72,7 +70,7 @@ def trigger(
         chosen["token_secret"] = token_secret
     if twice := sorted(chosen.keys() & values.keys()):
         raise MlopsError(f"--input {twice[0]} is set by another option already", "remove one of the two")
-    settings = load_azure_settings()
+    settings = AzureSettings.load()
     started = run(
         endpoint, {**chosen, **values}, marks, settings, wait=wait, deployment=deployment, name=job, on_line=say
     )

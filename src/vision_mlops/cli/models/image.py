@@ -10,27 +10,24 @@ import typer
 from vision_mlops.cli.models.version_output import Ref
 from vision_mlops.cli.options import AzureDevOps, GitHub, JsonOption, filled
 from vision_mlops.cli.output import emit, say
+from vision_mlops.core.errors import ConfigError
 
 
 def image(
     ref: Ref,
     context: Annotated[
         Path | None,
-        typer.Option(
-            "--context", metavar="FOLDER", help="Write the build context to this folder, which must not exist."
-        ),
+        typer.Option(metavar="FOLDER", help="Write the build context to this folder, which must not exist."),
     ] = None,
     base: Annotated[
         str | None,
         typer.Option(
-            "--base", callback=filled, help="Image of the scoring server.", show_default="MLOPS_AZURE_INFERENCING_IMAGE"
+            callback=filled, help="Image of the scoring server.", show_default="MLOPS_AZURE_INFERENCING_IMAGE"
         ),
     ] = None,
     registry: Annotated[
         str | None,
-        typer.Option(
-            "--registry", callback=filled, help="Registry of the image.", show_default="MLOPS_AZURE_CONTAINER_REGISTRY"
-        ),
+        typer.Option(callback=filled, help="Registry of the image.", show_default="MLOPS_AZURE_CONTAINER_REGISTRY"),
     ] = None,
     azure_devops: AzureDevOps = False,
     github: GitHub = False,
@@ -44,7 +41,6 @@ def image(
     Example: `mlops models image textile:3 --context outputs/image`
     """
     from vision_mlops.config.variable_settings import read_setting
-    from vision_mlops.core.errors import ConfigError
     from vision_mlops.devops.build_results import open_build
     from vision_mlops.endpoints.inferencing_image import NAME, REGISTRY_VARIABLE, baked_image, write_context
     from vision_mlops.registry import open_registry

@@ -12,12 +12,14 @@ from vision_mlops.cli.models.version_output import REF_HELP, Ref, public
 from vision_mlops.cli.options import JsonOption, filled
 from vision_mlops.cli.output import emit, emit_json, emit_table, say, warn, width
 from vision_mlops.core.text import counted
+from vision_mlops.registry import compare as compare_versions
+from vision_mlops.registry import open_registry
 
 if TYPE_CHECKING:
-    from vision_mlops.registry import ModelVersion, Registry
+    from vision_mlops.registry import ModelVersion
     from vision_mlops.registry.lineage import Link
 
-app = typer.Typer(no_args_is_help=True, help="Register, compare, promote and explain models.")
+app = typer.Typer(no_args_is_help=True)
 
 app.command()(register.register)
 
@@ -31,7 +33,7 @@ def list_(
 
     Example: `mlops models list textile`
     """
-    registry = _registry()
+    registry = open_registry()
     if name is not None:
         rows = [_row(version) for version in registry.versions(name)]
         emit_table(rows, as_json=json_, empty=f"{name} has no versions; archived ones are not listed")
@@ -47,14 +49,11 @@ def show(ref: Ref, json_: JsonOption = False) -> None:
 
     Example: `mlops models show textile@champion`
     """
-    registry = _registry()
+    registry = open_registry()
     version = registry.get(ref)
-    if json_:
-        emit_json(public(version))
-        return
     rows = [{"key": key, "value": value} for key, value in {**_row(version), "source": version.source}.items()]
     rows += [{"key": key, "value": f"{value:.6g}"} for key, value in version.metrics.items() if key != "accuracy"]
-    emit_table(rows, as_json=False)
+    emit_table(rows, as_json=json_, content=public(version))
 
 
 @app.command()
@@ -70,7 +69,7 @@ def promote(
     """
     from vision_mlops.registry.version_index import UNFIT
 
-    registry = _registry()
+    registry = open_registry()
     chosen = registry.get(ref)
     version = registry.promote(chosen.name, chosen.version, alias, force=force)
     previous = version.tags.get(f"{alias}.previous")
@@ -90,9 +89,7 @@ def compare(
 
     Example: `mlops models compare textile:2 textile@champion`
     """
-    from vision_mlops.registry import compare as compare_versions
-
-    registry = _registry()
+    registry = open_registry()
     first, second = registry.get(a), registry.get(b)
     rows = compare_versions(first, second)
     if json_:
@@ -113,7 +110,7 @@ def path(ref: Ref, json_: JsonOption = False) -> None:
     """
     from vision_mlops.registry.version_index import warning_about
 
-    registry = _registry()
+    registry = open_registry()
     version = registry.get(ref)
     folder, warning = registry.bundle_path(version), warning_about(version, registry.versions(version.name))
     if warning and not json_:
@@ -132,7 +129,7 @@ def download(
 
     Example: `mlops models download textile@champion --out champion`
     """
-    version = _registry().download(ref, out)
+    version = open_registry().download(ref, out)
     emit(public(version), f"wrote {version.reference} to {out}", as_json=json_)
 
 
@@ -150,19 +147,13 @@ def explain(ref: Ref, json_: JsonOption = False) -> None:
     from vision_mlops.data.data_versions import reference_of
     from vision_mlops.registry import lineage
 
-    registry = _registry()
+    registry = open_registry()
     version = registry.get(ref)
     links = lineage.explain(version, registry.history(version.name), reference_of(version.data_fingerprint))
     if json_:
         emit_json({"model": version.name, "version": version.version, "chain": [link.to_dict() for link in links]})
         return
     _print_tree(version, links)
-
-
-def _registry() -> Registry:
-    from vision_mlops.registry import open_registry
-
-    return open_registry()
 
 
 def _evaluated_on(version: ModelVersion) -> object:

@@ -17,9 +17,9 @@ from vision_mlops.core.errors import MlopsError
 def register(
     bundle: Annotated[Path, typer.Option("--bundle", "-b", help="Folder that `mlops train` wrote.")],
     name: Annotated[str, typer.Option("--name", "-n", help="Model to add a version to; created if it does not exist.")],
-    metrics: Annotated[Path | None, typer.Option("--metrics", help="metrics.json of `mlops evaluate`.")] = None,
-    verdict: Annotated[Path | None, typer.Option("--verdict", help="verdict.json of `mlops gate`.")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Prepared data it was trained on, for lineage.")] = None,
+    metrics: Annotated[Path | None, typer.Option(help="metrics.json of `mlops evaluate`.")] = None,
+    verdict: Annotated[Path | None, typer.Option(help="verdict.json of `mlops gate`.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Prepared data it was trained on, for lineage.")] = None,
     promote: Annotated[bool, typer.Option("--promote", help="Make it champion unless its verdict is reject.")] = False,
     promote_if_passed: Annotated[
         bool, typer.Option("--promote-if-passed", help="Make it the champion if its verdict is promote.")

@@ -17,7 +17,6 @@ def transfer(
     to: Annotated[
         str,
         typer.Option(
-            "--to",
             help="Destination: `mlflow`, `azure`, `azureml://registries/NAME` or `azureml://workspaces/NAME`.",
             metavar="PLACE",
         ),
@@ -30,9 +29,7 @@ def transfer(
     alias: Annotated[list[str] | None, typer.Option("--alias", "-a", help="Alias to set there. Repeatable.")] = None,
     digest: Annotated[
         str,
-        typer.Option(
-            "--digest", help="Transfer only a version with this digest, or `any`; with a name alone, find it."
-        ),
+        typer.Option(help="Transfer only a version with this digest, or `any`; with a name alone, find it."),
     ] = ANY,
     force: Annotated[bool, typer.Option("--force", help="Set the alias even if the verdict is reject.")] = False,
     json_: JsonOption = False,

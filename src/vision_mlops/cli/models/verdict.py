@@ -15,7 +15,7 @@ from vision_mlops.registry.version_digest import ANY
 
 def verdict(
     ref: Ref,
-    digest: Annotated[str, typer.Option("--digest", help="Digest that the version must have, or `any`.")] = ANY,
+    digest: Annotated[str, typer.Option(help="Digest that the version must have, or `any`.")] = ANY,
     fail_on: FailOnOption = "never",
     azure_devops: AzureDevOps = False,
     github: GitHub = False,

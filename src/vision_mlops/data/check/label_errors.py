@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vision_mlops.core.errors import MissingExtraError, Severity
+from vision_mlops.core.errors import Severity, require
 from vision_mlops.data.check.dataset_findings import DatasetFinding
 from vision_mlops.data.check.feature_rows import RowFile
 from vision_mlops.data.check.file_listing import ImageListing
@@ -58,10 +58,9 @@ def find(
     Raises:
         MissingExtraError: cleanlab is not installed.
     """
-    try:
-        from cleanlab.filter import find_label_issues
-    except ImportError as error:
-        raise MissingExtraError("cleanlab", "train") from error
+    require("cleanlab")
+    from cleanlab.filter import find_label_issues
+
     assert scan.features is not None, "scan with an embedder"
     usable = [int(i) for i in scan.usable if scan.looks[i].contrast >= BLANK_CONTRAST]
     sizes = Counter(listing.entries[i].label for i in usable)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from vision_mlops import __version__
-from vision_mlops.core.errors import DownloadError, MissingExtraError
+from vision_mlops.core.errors import DownloadError, require
 from vision_mlops.data.fetch.http_responses import shown
 
 if TYPE_CHECKING:
@@ -39,10 +39,8 @@ def open_session() -> requests.Session:
     Raises:
         MissingExtraError: requests is not installed.
     """
-    try:
-        import requests
-    except ImportError as error:
-        raise MissingExtraError("requests", "train") from error
+    require("requests")
+    import requests
 
     class Session(requests.Session):
         """Ignores redirects: it would read their bodies, however large or slow, even if it does not follow them."""

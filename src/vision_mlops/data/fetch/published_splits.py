@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from vision_mlops.core.errors import DataError, MissingExtraError
+from vision_mlops.core.errors import DataError, require
 from vision_mlops.core.text import counted, few
 from vision_mlops.data.fetch.http_responses import printable
 from vision_mlops.data.manifest import SplitName
@@ -50,11 +50,10 @@ def _of_text(content: bytes, name: str) -> list[str]:
 
 
 def _of_matlab(content: bytes, name: str, variable: str) -> list[str]:
-    try:
-        from scipy.io import loadmat, whosmat
-        from scipy.io.matlab import MatReadError
-    except ImportError as error:
-        raise MissingExtraError("scipy", "train") from error
+    require("scipy")
+    from scipy.io import loadmat, whosmat
+    from scipy.io.matlab import MatReadError
+
     hint = "it must be a MATLAB 5 file with a cell array of paths (data.download.list_variable)"
     damage = (MatReadError, ValueError, TypeError, KeyError, IndexError, OSError, NotImplementedError, zlib.error,
               struct.error)  # fmt: skip

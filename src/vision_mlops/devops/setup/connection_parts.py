@@ -25,14 +25,10 @@ class ForeignConnectionPart(NamedPart):
         super().__init__(project, name)
         self._type = type
 
-    def _look(self) -> SetupFinding:
-        row = self._row()
-        if row is None:
-            place = "Project settings > Service connections"
-            fix = f"create the project, then the connection (type {self._type}) in {place}"
-            return blocked("only a person can create it", fix)
-        self.id = str(row["id"])
-        return EXISTS
+    def _absent(self) -> SetupFinding:
+        place = "Project settings > Service connections"
+        fix = f"create the project, then the connection (type {self._type}) in {place}"
+        return blocked("only a person can create it", fix)
 
 
 class ConnectionPart(NamedPart):
@@ -51,7 +47,7 @@ class ConnectionPart(NamedPart):
         self._origin = ("", "")
 
     def origin(self) -> tuple[str, str]:
-        """Issuer and subject of its tokens, as the service reports them: their form depends on when it was created."""
+        """Return issuer and subject of its tokens, as the service reports them: their form depends on its age."""
         return self._origin
 
     def _look(self) -> SetupFinding:
@@ -114,11 +110,11 @@ class ConnectionPart(NamedPart):
 
     @abstractmethod
     def _url(self) -> str:
-        """What it is a connection to."""
+        """Return the address that it connects to."""
 
     @abstractmethod
     def _parameters(self) -> dict[str, str]:
-        """Parameters of the sign-in, without the identity."""
+        """Return the parameters of the sign-in, without the identity."""
 
     def _data(self) -> dict[str, Any]:
         stage = self.identity.stage

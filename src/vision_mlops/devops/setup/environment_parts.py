@@ -22,13 +22,6 @@ class EnvironmentPart(NamedPart):
     permission = "creating an environment needs the role Creator (Pipelines > Environments > Security)"
     collection, selector = "distributedtask/environments", "name"
 
-    def _look(self) -> SetupFinding:
-        found = self._row()
-        if found is None:
-            return missing()
-        self.id = int(found["id"])
-        return EXISTS
-
     def _make(self) -> None:
         body = {"name": self.name, "description": "Created by mlops devops init."}
         self.id = int(self.project.client.send("POST", self._path, body)["id"])
@@ -119,7 +112,7 @@ class ApprovalPart(_CheckPart):
         rows = [item for item in self._environment.project.client.identities(who) if item.get("isActive", True)]
         exact = [item for item in rows if who.lower() in _names(item)] or rows
         if not exact:
-            return blocked(f"the organization has nobody called {who!r}", "correct --approver, or invite them first")
+            return blocked(f"nobody in the organization is called {who!r}", "correct --approver, or invite them first")
         if len(exact) > 1:
             shown = ", ".join(str(item.get("providerDisplayName")) for item in exact)
             return blocked(f"{who!r} may be {shown}", "give the mail address, or the whole name of the group")

@@ -14,7 +14,7 @@ _SECONDS = 600
 
 
 def push_commands(repository: RepositoryPart) -> list[str]:
-    """Commands that push the current commit of a clone."""
+    """Return commands that push the current commit of a clone."""
     url = shlex.quote(repository.url)
     return [f"git remote add azure {url}", f"git push azure HEAD:refs/heads/{repository.branch}"]
 

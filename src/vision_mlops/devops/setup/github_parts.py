@@ -36,19 +36,18 @@ class GithubPlan:
         self._environments = [(name, IdentityPart(stage, stage.identity)) for name, stage in stages]
 
     def parts(self) -> Iterator[SetupPart]:
-        """Identities with their roles, and the credentials of the workflows."""
+        """Yield identities with their roles, and the credentials of the workflows."""
         for environment, identity in self._environments:
             yield identity
             yield from role_parts(identity, self._environments[0][1])
             yield self._federation(environment, identity)
 
     def _federation(self, environment: str, identity: IdentityPart) -> FederationPart:
-        name = re.sub(r"[^A-Za-z0-9_-]+", "-", f"github-{self._repository}-{environment}")[:120]
-        subject = f"repo:{self._repository}:environment:{environment}"
-        return FederationPart(identity, name, lambda: (ISSUER, subject))
+        origin = (ISSUER, f"repo:{self._repository}:environment:{environment}")
+        return FederationPart(identity, f"github-{self._repository}-{environment}", lambda: origin)
 
     def commands(self, names: tuple[str, ...]) -> list[str]:
-        """Commands for ``gh`` that create environments and set variables, except ids of identities that do not exist yet.
+        """Return commands for ``gh`` that create environments and set variables, except ids that do not exist yet.
 
         Args:
             names: Variables that the workflows read.

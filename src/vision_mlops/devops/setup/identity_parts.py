@@ -6,6 +6,7 @@ our infrastructure, they are created here with the same roles, and no wider ones
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from vision_mlops.azure.identities import Federation, ManagedIdentity
@@ -57,7 +58,7 @@ class IdentityPart(SetupPart):
         self.found = self.stage.directory.create(self.name)
 
     def holds(self, role: str, scope: str) -> bool:
-        """Whether it has a role, by the id of its definition, at a scope or above it."""
+        """Return whether it has a role, by the id of its definition, at a scope or above it."""
         if self.found is None:
             return False
         group = self.stage.directory.group
@@ -103,7 +104,7 @@ class FederationPart(SetupPart):
 
     Args:
         identity: Who.
-        name: Of the federated credential.
+        name: Of the federated credential; what it may not have in it becomes a hyphen.
         origin: Returns issuer and subject of the tokens; both are empty while they are unknown.
     """
 
@@ -111,7 +112,7 @@ class FederationPart(SetupPart):
     permission = "a federated credential needs the role Managed Identity Contributor on the identity"
 
     def __init__(self, identity: IdentityPart, name: str, origin: Callable[[], tuple[str, str]]) -> None:
-        super().__init__(name, identity.name)
+        super().__init__(re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:120], identity.name)
         self._identity, self._origin = identity, origin
 
     def _look(self) -> SetupFinding:
@@ -132,7 +133,7 @@ class FederationPart(SetupPart):
 
 
 def role_parts(identity: IdentityPart, first: IdentityPart) -> Iterator[RolePart]:
-    """The roles of the identity of pipelines, on what the environment has.
+    """Yield the roles of the identity of pipelines, on what the environment has.
 
     Args:
         identity: Who.
@@ -148,7 +149,7 @@ def role_parts(identity: IdentityPart, first: IdentityPart) -> Iterator[RolePart
 
 
 def _scopes(stage: Stage) -> dict[str, str]:
-    """Paths of the resources that roles are assigned on, as far as the environment has them."""
+    """Return the paths of the resources that roles are assigned on, as far as the environment has them."""
     properties, group, settings = stage.directory.workspace_properties(), stage.directory.group, stage.settings
     found = {"group": group}
     if properties:

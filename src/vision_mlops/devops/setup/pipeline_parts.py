@@ -1,8 +1,8 @@
-"""The pipelines themselves, and what each of them may use."""
+"""The pipelines themselves, what each of them may use, and the policy that requires one for pull requests."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from vision_mlops.devops.devops_client import PREVIEW
 from vision_mlops.devops.pipeline_files import HOSTED
@@ -11,6 +11,8 @@ from vision_mlops.devops.setup.setup_part import EXISTS, SetupFinding, SetupPart
 
 _YAML_PROCESS = 2
 _FROM_YAML = 2
+_BUILD_POLICY = "0609b952-1397-4640-95ec-e00a01b2c241"
+"""Type of the policy that requires a successful build; the same in every organization."""
 
 
 class QueuePart(NamedPart):
@@ -19,12 +21,9 @@ class QueuePart(NamedPart):
     kind = "agent pool"
     collection, selector = "distributedtask/queues", "queueNames"
 
-    def _look(self) -> SetupFinding:
+    def _absent(self) -> SetupFinding:
         if not self.project.id:
             return missing("comes with the project" if self.name == HOSTED else "is looked up in the project")
-        if row := self._row():
-            self.id = int(row["id"])
-            return EXISTS
         if self.name == HOSTED:
             return blocked(
                 "the project has none because Pipelines are turned off", "turn them on in Project settings > Overview"
@@ -91,18 +90,6 @@ class PipelinePart(NamedPart):
         return f"refs/heads/{self.repository.branch}"
 
 
-class Resource(Protocol):
-    """What a pipeline may be permitted to use; its ``id`` is empty or 0 if it does not exist yet."""
-
-    @property
-    def id(self) -> str | int:
-        """Its id."""
-
-    @property
-    def label(self) -> str:
-        """Kind and name."""
-
-
 class PermissionPart(SetupPart):
     """A pipeline may use a resource; other pipelines may not.
 
@@ -115,7 +102,7 @@ class PermissionPart(SetupPart):
     kind = "permission"
     permission = "permitting a pipeline needs the role Administrator of the resource (its page > Security)"
 
-    def __init__(self, pipeline: PipelinePart, type: str, resource: Resource) -> None:
+    def __init__(self, pipeline: PipelinePart, type: str, resource: NamedPart) -> None:
         super().__init__(f"{pipeline.name}: {resource.label}")
         self._pipeline, self._type, self._resource = pipeline, type, resource
 
@@ -137,3 +124,58 @@ class PermissionPart(SetupPart):
     def _path(self) -> str:
         kind, project = f"{self._type}/{self._resource.id}", self._pipeline.project
         return f"{project.path}/_apis/pipelines/pipelinepermissions/{kind}"
+
+
+class BranchPolicyPart(SetupPart):
+    """Pull requests to the main branch must pass the CI pipeline: in Azure Repos, ``pr`` in the YAML starts nothing."""
+
+    kind = "branch policy"
+    permission = "a branch policy needs the permission Edit policies (Project settings > Repositories > Policies)"
+
+    def __init__(self, repository: RepositoryPart, pipeline: PipelinePart) -> None:
+        super().__init__(f"{pipeline.name} on pull requests to {repository.branch}")
+        self._repository, self._pipeline = repository, pipeline
+        self._configuration = 0
+
+    def _look(self) -> SetupFinding:
+        project = self._repository.project
+        if not (project.id and self._repository.id and self._pipeline.id):
+            return missing()
+        rows = project.client.rows(f"{project.path}/_apis/policy/configurations", policyType=_BUILD_POLICY)
+        for item in rows:
+            settings = item.get("settings") or {}
+            if settings.get("buildDefinitionId") == self._pipeline.id and any(map(self._covers, settings["scope"])):
+                self._configuration = int(item["id"])
+                if not (item.get("isEnabled") and item.get("isBlocking")):
+                    return differing("it is not enabled, or not blocking")
+                return EXISTS
+        return missing()
+
+    def _make(self) -> None:
+        project = self._repository.project
+        scope = {
+            "repositoryId": self._repository.id,
+            "refName": f"refs/heads/{self._repository.branch}",
+            "matchKind": "exact",
+        }
+        body = {
+            "isEnabled": True,
+            "isBlocking": True,
+            "type": {"id": _BUILD_POLICY},
+            "settings": {
+                "buildDefinitionId": self._pipeline.id,
+                "displayName": self._pipeline.name,
+                "queueOnSourceUpdateOnly": True,
+                "manualQueueOnly": False,
+                "validDuration": 720.0,
+                "scope": [scope],
+            },
+        }
+        path = f"{project.path}/_apis/policy/configurations"
+        self._configuration = int(project.client.save(path, self._configuration, body)["id"])
+
+    def _covers(self, scope: dict[str, object]) -> bool:
+        there, name = str(scope.get("refName") or "refs/heads/"), f"refs/heads/{self._repository.branch}"
+        # A scope without a repository applies to all of them.
+        here = scope.get("repositoryId") in (None, self._repository.id)
+        return here and (name == there or (str(scope.get("matchKind")).lower() == "prefix" and name.startswith(there)))

@@ -1,19 +1,17 @@
-"""The project in Azure DevOps, the repository in it, and the policy that requires the CI pipeline for pull requests."""
+"""The project in Azure DevOps, and the repository in it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from vision_mlops.core.errors import AzureError
 from vision_mlops.devops.devops_client import DevOpsClient, Json, in_path
-from vision_mlops.devops.setup.setup_part import EXISTS, SetupFinding, SetupPart, blocked, differing, missing
+from vision_mlops.devops.setup.setup_part import EXISTS, SetupFinding, SetupPart, blocked, missing
 
 _OPERATION_SECONDS = 300.0
 _POLL_SECONDS = 2.0
-_BUILD_POLICY = "0609b952-1397-4640-95ec-e00a01b2c241"
-"""Type of the policy that requires a successful build; the same in every organization."""
 
 
 class ProjectPart(SetupPart):
@@ -31,7 +29,7 @@ class ProjectPart(SetupPart):
 
     @property
     def path(self) -> str:
-        """Start of the paths of everything in it."""
+        """Prefix of the paths of everything in it."""
         return in_path(self.name)
 
     def _look(self) -> SetupFinding:
@@ -96,12 +94,23 @@ class NamedPart(SetupPart):
         self.project = project
         self.id: Any = ""
 
+    def _look(self) -> SetupFinding:
+        row = self._row()
+        if row is None:
+            return self._absent()
+        self.id = row["id"]
+        return EXISTS
+
+    def _absent(self) -> SetupFinding:
+        """Return what to say of it where it does not exist."""
+        return missing()
+
     @property
     def _path(self) -> str:
         return f"{self.project.path}/_apis/{self.collection}"
 
     def _row(self, **query: str) -> Json | None:
-        """Its row in the list; None if it or the project does not exist."""
+        """Find its row in the list; None if it or the project does not exist."""
         if not self.project.id:
             return None
         chosen = {self.selector: self.name} if self.selector else {}
@@ -138,66 +147,3 @@ class RepositoryPart(NamedPart):
     def _take(self, found: dict[str, object]) -> None:
         self.id, self.url = str(found["id"]), str(found.get("remoteUrl") or "")
         self.empty = not found.get("defaultBranch")
-
-
-class NumberedPipeline(Protocol):
-    """A pipeline by its id, which is empty or 0 if it does not exist yet."""
-
-    @property
-    def id(self) -> int:
-        """Its id."""
-
-
-class BranchPolicyPart(SetupPart):
-    """Pull requests to the main branch must pass the CI pipeline: in Azure Repos, ``pr`` in the YAML starts nothing."""
-
-    kind = "branch policy"
-    permission = "a branch policy needs the permission Edit policies (Project settings > Repositories > Policies)"
-
-    def __init__(self, repository: RepositoryPart, pipeline: str, definition: NumberedPipeline) -> None:
-        super().__init__(f"{pipeline} on pull requests to {repository.branch}")
-        self._repository, self._pipeline, self._definition = repository, pipeline, definition
-        self._configuration = 0
-
-    def _look(self) -> SetupFinding:
-        project = self._repository.project
-        if not (project.id and self._repository.id and self._definition.id):
-            return missing()
-        rows = project.client.rows(f"{project.path}/_apis/policy/configurations", policyType=_BUILD_POLICY)
-        for item in rows:
-            settings = item.get("settings") or {}
-            if settings.get("buildDefinitionId") == self._definition.id and any(map(self._covers, settings["scope"])):
-                self._configuration = int(item["id"])
-                if not (item.get("isEnabled") and item.get("isBlocking")):
-                    return differing("it is not enabled, or not blocking")
-                return EXISTS
-        return missing()
-
-    def _make(self) -> None:
-        project = self._repository.project
-        scope = {
-            "repositoryId": self._repository.id,
-            "refName": f"refs/heads/{self._repository.branch}",
-            "matchKind": "exact",
-        }
-        body = {
-            "isEnabled": True,
-            "isBlocking": True,
-            "type": {"id": _BUILD_POLICY},
-            "settings": {
-                "buildDefinitionId": self._definition.id,
-                "displayName": self._pipeline,
-                "queueOnSourceUpdateOnly": True,
-                "manualQueueOnly": False,
-                "validDuration": 720.0,
-                "scope": [scope],
-            },
-        }
-        path = f"{project.path}/_apis/policy/configurations"
-        self._configuration = int(project.client.save(path, self._configuration, body)["id"])
-
-    def _covers(self, scope: dict[str, object]) -> bool:
-        there, name = str(scope.get("refName") or "refs/heads/"), f"refs/heads/{self._repository.branch}"
-        # A scope without a repository applies to all of them.
-        here = scope.get("repositoryId") in (None, self._repository.id)
-        return here and (name == there or (str(scope.get("matchKind")).lower() == "prefix" and name.startswith(there)))

@@ -87,20 +87,20 @@ class SetupPart(ABC):
 
 
 def missing(detail: str = "") -> SetupFinding:
-    """Something that does not exist, and is created."""
+    """Return the state of something that does not exist, and is created."""
     return SetupFinding(Standing.CREATE, detail)
 
 
 def differing(detail: str) -> SetupFinding:
-    """Something that exists with other content, and is changed."""
+    """Return the state of something that exists with other content, and is changed."""
     return SetupFinding(Standing.DIFFERS, detail)
 
 
 def blocked(detail: str, fix: str) -> SetupFinding:
-    """Something that a person has to take care of first."""
+    """Return the state of something that a person has to take care of first."""
     return SetupFinding(Standing.BLOCKED, detail, fix)
 
 
 def later(detail: str, fix: str) -> SetupFinding:
-    """Something that cannot be created yet, and that nothing else waits for."""
+    """Return the state of something that cannot be created yet, and that nothing else waits for."""
     return SetupFinding(Standing.LATER, detail, fix)

@@ -1,8 +1,7 @@
-"""Everything that the pipelines of a project need, in an order in which each part finds what it needs itself."""
+"""Everything that the pipelines of a project need, ordered so that each part comes after those that it needs."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from vision_mlops.devops.setup.connection_parts import (
 )
 from vision_mlops.devops.setup.environment_parts import ApprovalPart, EnvironmentPart, ExclusiveLockPart
 from vision_mlops.devops.setup.identity_parts import FederationPart, IdentityPart, role_parts
-from vision_mlops.devops.setup.pipeline_parts import PermissionPart, PipelinePart, QueuePart
-from vision_mlops.devops.setup.project_parts import BranchPolicyPart, ProjectPart, RepositoryPart
+from vision_mlops.devops.setup.pipeline_parts import BranchPolicyPart, PermissionPart, PipelinePart, QueuePart
+from vision_mlops.devops.setup.project_parts import ProjectPart, RepositoryPart
 from vision_mlops.devops.setup.setup_part import SetupPart
 from vision_mlops.devops.setup.stage_settings import Stage
 from vision_mlops.devops.setup.starter_parts import BuildService, ClusterIdentityPart, MemberPart, StarterPart
@@ -91,7 +90,7 @@ class SetupPlan:
         self._pipelines = {use.name: PipelinePart(self.repository, hosted, use.name, use.path) for use in uses}
 
     def parts(self) -> Iterator[SetupPart]:
-        """All parts. Each is only requested after the parts before it have been looked at."""
+        """Yield all parts. Each is requested only after the parts before it have been looked at."""
         yield self.project
         yield self.repository
         yield from self._pools.values()
@@ -101,8 +100,8 @@ class SetupPlan:
         for connection in self._connections.values():
             yield connection
             if isinstance(connection, ConnectionPart):
-                name = re.sub(r"[^A-Za-z0-9_-]+", "-", f"azure-devops-{self.project.name}-{connection.name}")
-                yield FederationPart(connection.identity, name[:120], connection.origin)
+                name = f"azure-devops-{self.project.name}-{connection.name}"
+                yield FederationPart(connection.identity, name, connection.origin)
         for environment in self._environments.values():
             yield environment
             yield ExclusiveLockPart(environment)
@@ -114,10 +113,10 @@ class SetupPlan:
         yield from self._starters()
         for use in self._files.pipelines:
             if use.for_pull_requests:
-                yield BranchPolicyPart(self.repository, use.name, self._pipelines[use.name])
+                yield BranchPolicyPart(self.repository, self._pipelines[use.name])
 
     def _permissions(self) -> Iterator[PermissionPart]:
-        """Each pipeline may use what it refers to, and nothing else."""
+        """Yield permissions of each pipeline to use what it refers to, and nothing else."""
         for use in self._files.pipelines:
             pipeline = self._pipelines[use.name]
             for name in sorted(use.connections):
@@ -130,7 +129,7 @@ class SetupPlan:
                 yield PermissionPart(pipeline, "queue", self._pools[name])
 
     def _starters(self) -> Iterator[SetupPart]:
-        """What starts pipelines besides people: jobs that call back, and runs of other pipelines."""
+        """Yield what starts pipelines besides people: jobs that call back, and runs of other pipelines."""
         members: dict[str, list[MemberPart]] = {}
         for use in self._files.pipelines:
             names = [name for name, kind in sorted(use.connections.items()) if kind == AZURE]
@@ -155,7 +154,7 @@ class SetupPlan:
         return made(self.project, name, identity)
 
     def _stage(self, name: str) -> Stage:
-        """The environment that a name of the pipelines belongs to."""
+        """Return the environment that a name of the pipelines belongs to."""
         found = self._files.stage_of(name, tuple(self._stages))
         if found not in self._stages:
             raise ConfigError(

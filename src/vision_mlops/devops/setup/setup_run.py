@@ -19,7 +19,7 @@ class SetupRow:
     finding: SetupFinding
 
     def to_dict(self) -> dict[str, str]:
-        """The row as it is displayed."""
+        """Return the row as it is displayed."""
         shown = {"kind": self.part.kind, "name": self.part.label.removeprefix(f"{self.part.kind} ")}
         return {**shown, "state": str(self.finding.standing), "detail": self.finding.detail}
 
@@ -30,7 +30,7 @@ def look(parts: Iterable[SetupPart]) -> list[SetupRow]:
 
 
 def of_standing(rows: Iterable[SetupRow], *standings: Standing) -> list[SetupRow]:
-    """The rows whose parts have one of the given standings."""
+    """Return the rows whose parts have one of the given standings."""
     return [row for row in rows if row.finding.standing in standings]
 
 
@@ -53,7 +53,7 @@ def make(rows: Iterable[SetupRow], told: Callable[[str], None]) -> list[SetupRow
             continue
         part = row.part
         try:
-            # It may have come with what it needs: a new project has a repository, for example.
+            # It may exist since the part that it needs was created: a new project has a repository, for example.
             finding = part.look()
             if finding.standing is Standing.BLOCKED:
                 raise AzureError(f"{part.label}: {finding.detail}", finding.fix)

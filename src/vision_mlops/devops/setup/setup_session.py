@@ -1,4 +1,4 @@
-"""A set-up as requested: which services, which environments, and what is left to do by hand afterwards."""
+"""A requested set-up: which services, which environments, and what is left to do by hand afterwards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SetupSession:
         self._request, self._files, self._plan, self._github = request, files, plan, github
 
     def parts(self) -> Iterator[SetupPart]:
-        """All parts, in the order in which they are looked at and created."""
+        """Yield all parts, in the order in which they are looked at and created."""
         if self._plan is not None:
             yield from self._plan.parts()
         if self._github is not None:
@@ -43,7 +43,7 @@ class SetupSession:
         return self._plan.repository.url
 
     def commands(self, *, pushed: bool) -> list[str]:
-        """Commands that finish the set-up."""
+        """Return commands that finish the set-up."""
         lines = push_commands(self._plan.repository) if self._plan is not None and self.is_empty and not pushed else []
         return lines + (self._github.commands(tuple(self._files.group_variables)) if self._github is not None else [])
 
@@ -85,17 +85,17 @@ def open_setup(request: SetupRequest, told: Callable[[str], None]) -> Iterator[S
 
 
 def _read_files(request: SetupRequest) -> PipelineFiles:
-    """The pipelines, which a project with workflows at GitHub need not have."""
+    """Read the pipelines, which a project with workflows at GitHub need not have."""
     needed = request.organization or (request.root / FOLDER).exists()
     environments = [] if needed else workflow_environments(request.root)
     return no_pipelines(environments) if environments else read_pipelines(request.root)
 
 
 def _github_plan(request: SetupRequest, files: PipelineFiles, stages: tuple[Stage, ...]) -> GithubPlan:
-    """Environments of the workflows, else those of the request, each with the settings that belong to it."""
+    """Plan the environments of the workflows, else those of the request, each with its settings."""
     by_name = {stage.name: stage for stage in stages}
     places = workflow_environments(request.root) or list(by_name)
     known = ((place, by_name.get(files.stage_of(place, tuple(by_name)))) for place in places)
     found = [(place, stage) for place, stage in known if stage is not None]
-    # The first environment comes first, wherever workflows name it.
+    # The first environment comes first, whatever the order of the workflows.
     return GithubPlan(request.github, tuple(sorted(found, key=lambda item: stages.index(item[1]))))

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vision_mlops.azure.identities import IdentityDirectory
-from vision_mlops.config.azure_settings import VARIABLES, AzureSettings, load_azure_settings
+from vision_mlops.config.azure_settings import VARIABLES, AzureSettings
 from vision_mlops.config.variable_settings import read_env_file
 from vision_mlops.core.errors import ConfigError
 
@@ -77,7 +77,7 @@ def _read(name: str, root: Path, environ: Mapping[str, str], *, alone: bool) -> 
         )
     written = {key: value.strip() for key, value in read_env_file(file).items() if value.strip()}
     others = {key: value for key, value in environ.items() if key not in written}
-    settings = load_azure_settings(env_file=file, environ=others)
+    settings = AzureSettings.load(env_file=file, environ=others)
     values = {
         variable: str(getattr(settings, field))
         for variable, field in VARIABLES.items()

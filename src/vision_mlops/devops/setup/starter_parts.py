@@ -90,7 +90,7 @@ class MemberPart(SetupPart):
         self._project, self._cluster, self._known = project, cluster, ""
 
     def descriptor(self) -> str | None:
-        """Its descriptor; empty if it is not a member yet, None if the cluster has no identity."""
+        """Return its descriptor; empty if it is not a member yet, None if the cluster has no identity."""
         return self._known if self._cluster.principal else None
 
     def _look(self) -> SetupFinding:
@@ -132,7 +132,7 @@ class BuildService:
         self._project, self._known = project, ""
 
     def descriptor(self) -> str:
-        """Its descriptor; empty if the project does not exist yet."""
+        """Return its descriptor; empty if the project does not exist yet."""
         project = self._project
         if not self._known and project.id:
             mark = f":Build:{project.id}".lower()

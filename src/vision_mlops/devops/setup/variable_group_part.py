@@ -45,7 +45,7 @@ class VariableGroupPart(NamedPart):
         self.id, self._kept = int(found["id"]), found.get("variables") or {}
         if found.get("type", "Vsts") != "Vsts":
             return blocked(f"its type is {found['type']}", "rename it, or change its name in ado_pipelines/variables")
-        # A secret is read as null. It belongs to its owner, and stays.
+        # A secret is read as null. It belongs to its owner and is kept.
         changed = [
             key
             for key, value in self._values.items()

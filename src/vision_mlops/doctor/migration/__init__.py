@@ -1,1 +1,1 @@
-"""What of the first version of Azure ML's SDK, and of what was retired since, a repository uses."""
+"""Finds what a repository uses of version 1 of Azure ML's SDK, and of what was retired since."""

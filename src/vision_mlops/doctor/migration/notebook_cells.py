@@ -1,4 +1,4 @@
-"""Code cells of Jupyter notebooks, as Python and as the lines that stand in them."""
+"""Code cells of Jupyter notebooks, as Python and as their text."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def read_notebook(text: str) -> Notebook:
 
 
 def _kernel(metadata: Any) -> str:
-    """The version in the name of the kernel, else that of the Python which last ran the notebook."""
+    """Return the version in the name of the kernel, else that of the Python that last ran the notebook."""
     sections = metadata if isinstance(metadata, dict) else {}
     kernel, language = (section if isinstance(section := sections.get(key), dict) else {} for key in _SECTIONS)
     for name in (kernel.get("name"), kernel.get("display_name")):

@@ -14,7 +14,7 @@ _COPIES = {"list", "tuple", "sorted", "reversed", "iter"}
 
 
 def names_in(source: str, returns: Mapping[str, str], elements: Mapping[str, str] = _NONE) -> Iterator[tuple[int, str]]:
-    """Line and full name of each import and use of what was imported.
+    """Return line and full name of each import and use of what was imported.
 
     A variable counts as an instance of the class that it was made with, or that ``returns`` knows a call to return, so that
     ``run.log`` after ``run = Run.get_context()`` is ``azureml.core.Run.log``.
@@ -30,11 +30,11 @@ def names_in(source: str, returns: Mapping[str, str], elements: Mapping[str, str
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # escapes in strings that another Python will refuse
-            # A cell of a notebook may wait for something.
+            # A cell of a notebook may use await at its top level.
             tree = compile(source, "<code>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         reader = _Reader(returns, elements)
         reader.visit(tree)
-    except (ValueError, RecursionError, MemoryError) as error:  # null characters, or nothing that anybody wrote
+    except (ValueError, RecursionError, MemoryError) as error:  # null characters, or no code that a person wrote
         raise SyntaxError(str(error) or "it is nested too deeply") from error
     return iter(sorted(reader.found))
 
@@ -71,7 +71,7 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         if base := self._name(node.value):
-            # The line of the last part, for a chain may stand on several.
+            # The line of the last part, because a chain may span several lines.
             self.found.add((node.end_lineno or node.lineno, f"{base}.{node.attr}"))
         inner: ast.expr = node
         while isinstance(inner, ast.Attribute):
@@ -122,7 +122,7 @@ class _Reader(ast.NodeVisitor):
             self._bind(ast.Name(node.arg), node.annotation)
 
     def _bind_element(self, loop: ast.For | ast.comprehension) -> None:
-        """Bind the variable of a loop to the class of what is looped over, where that is known."""
+        """Bind the variable of a loop to the class of the elements, where it is known."""
         self.visit(loop.iter)
         self._bind(loop.target, ast.Subscript(loop.iter, ast.Constant(0)))
 
@@ -141,7 +141,7 @@ class _Reader(ast.NodeVisitor):
             self._bound.pop(target.id, None)
 
     def _name(self, node: ast.expr) -> str:
-        """Full name of an expression, or of the class that it is an instance of; empty where that is not known."""
+        """Return the full name of an expression, or of the class that it is an instance of; empty if unknown."""
         if isinstance(node, ast.Name):
             return self._bound.get(node.id, "")
         if isinstance(node, ast.Attribute):
@@ -157,18 +157,18 @@ class _Reader(ast.NodeVisitor):
             return self._name(ast.Subscript(node.args[0], ast.Constant(0)))
         if isinstance(node.func, ast.Name) and node.func.id in _COPIES and node.args:
             return self._name(node.args[0])
-        # What is called keeps its name until it is known what it returns.
+        # A call keeps the name of what is called if it is unknown what that returns.
         called = self._name(node.func)
         keeps = called.rpartition(".")[2][:1].isupper() or short_name(called) in self._elements
         return self._known(called) or (called if keeps else "")
 
     def _many(self, node: ast.expr) -> str:
-        """Name of a list or mapping, also where only its values are taken."""
+        """Return the name of a list or mapping, also where only its values are used."""
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "values":
             return self._name(node.func.value)
         return self._name(node)
 
     def _known(self, name: str) -> str:
-        """Class of what a name is known to return or to be; empty where it is not."""
+        """Return the class of what a name is known to return or to be; empty if unknown."""
         short = short_name(name)
         return name.removesuffix(short) + self._returns[short] if short in self._returns else ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from vision_mlops.config.retirements import WARNING_DAYS, Use, retired_uses
 from vision_mlops.core.errors import DataError, Severity
@@ -76,26 +76,22 @@ class MigrationFinding:
         )
 
     def __str__(self) -> str:
-        """Two lines: what it is, and what to do."""
+        """Return two lines: what it is, and what to do."""
         verb = "ended" if self.severity is Severity.ERROR else "ends"
         since = f"{self.what} ({verb} on {self.day})" if self.day else self.what
         return f"{self.place}: {self.severity}: {self.name}: {since}\n  -> {self.replacement} ({self.guide})"
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return asdict(self)
-
 
 @dataclass
 class ScanResult:
-    """What a scan has found, and how much it looked at."""
+    """What a scan has found, and how many files it has read."""
 
     findings: list[MigrationFinding] = field(default_factory=list)
     files: int = 0
     too_large: list[str] = field(default_factory=list)
 
     def fails(self, severity: str) -> bool:
-        """Whether a finding is of this severity or a worse one; ``never`` is none."""
+        """Return whether a finding is of this severity or a worse one; none is as bad as ``never``."""
         return any(finding.severity.reaches(severity) for finding in self.findings)
 
 
@@ -122,7 +118,7 @@ def scan(folder: Path, today: date) -> ScanResult:
             if not entry.name:
                 raise DataError(f"{folder} {entry.problem}", "check its permissions")
             if not git.leaves_out(entry.name):
-                found.add(_unreadable(entry.name, entry.problem))
+                found.add(_finding(entry.name, 0, 0, _unreadable(entry.problem), today))
             continue
         if entry.kind is not EntryKind.FILE or not (path.suffix in _SUFFIXES or _NAMES.fullmatch(path.name)):
             continue
@@ -134,46 +130,49 @@ def scan(folder: Path, today: date) -> ScanResult:
                 continue
             content = path.read_bytes()
         except OSError as error:
-            found.add(_unreadable(entry.name, f"cannot be read ({error.strerror})"))
+            problem = _unreadable(f"cannot be read ({error.strerror})")
+            found.add(_finding(entry.name, 0, 0, problem, today))
             continue
         if b"\0" in content[:8192]:
-            continue  # binary, whatever it is called
+            continue  # binary, whatever its name
         result.files += 1
-        found.update(_of_file(entry.name, content.decode("utf-8-sig", errors="replace"), today))
+        text = content.decode("utf-8-sig", errors="replace")
+        found.update(_finding(entry.name, *place, today) for place in _in_file(entry.name, text, today))
     result.findings = sorted(found)
     return result
 
 
-def _of_file(name: str, text: str, today: date) -> Iterator[MigrationFinding]:
+def _in_file(name: str, text: str, today: date) -> Iterator[tuple[int, int, Match]]:
+    """Yield cell, line, and what was found there."""
     if name.endswith(".ipynb"):
-        yield from _of_notebook(name, text, today)
+        yield from _in_notebook(text, today)
         return
-    yield from _of_lines(name, 0, text, today)
-    if name.endswith(".py"):
-        yield from _of_python(name, 0, text, today)
+    for line, match in chain(_in_lines(text, today), _in_python(text) if name.endswith(".py") else ()):
+        yield 0, line, match
 
 
-def _of_notebook(name: str, text: str, today: date) -> Iterator[MigrationFinding]:
+def _in_notebook(text: str, today: date) -> Iterator[tuple[int, int, Match]]:
     try:
         cells, python = read_notebook(text)
     except (ValueError, RecursionError) as error:
-        yield _unreadable(name, f"is not a notebook ({error})")
+        yield 0, 0, _unreadable(f"is not a notebook ({error})")
         return
-    yield from _of_uses([("python", python)] if python else [], name, 0, 0, today)
-    for cell in cells:
-        yield from _of_lines(name, cell.number, cell.text, today)
+    for match in _of_uses([("python", python)] if python else []):
+        yield 0, 0, match
     # One after another, as they are run: a later cell uses what an earlier one has imported.
     good = [cell for cell in cells if cell.python and _is_python(cell.python)]
     lines = [(cell.number, line) for cell in good for line in range(1, len(cell.python.splitlines()) + 1)]
-    for line, dotted in _names("\n".join(cell.python for cell in good)):
-        yield from _of_match(match_python(dotted), name, *lines[line - 1], today)
+    for line, match in _of_names("\n".join(cell.python for cell in good)):
+        yield *lines[line - 1], match
     for cell in cells:
-        if cell not in good:
-            yield from _of_python(name, cell.number, cell.python, today)
+        for line, match in chain(_in_lines(cell.text, today), _in_python(cell.python) if cell not in good else ()):
+            yield cell.number, line, match
 
 
-def _names(code: str) -> Iterator[tuple[int, str]]:
-    return names_in(code, v1_names().returns, v1_names().elements)
+def _of_names(code: str) -> Iterator[tuple[int, Match]]:
+    for line, dotted in names_in(code, v1_names().returns, v1_names().elements):
+        if match := match_python(dotted):
+            yield line, match
 
 
 def _is_python(text: str) -> bool:
@@ -184,59 +183,49 @@ def _is_python(text: str) -> bool:
     return True
 
 
-def _of_python(name: str, cell: int, text: str, today: date) -> Iterator[MigrationFinding]:
+def _in_python(text: str) -> Iterator[tuple[int, Match]]:
     try:
-        for line, dotted in _names(text):
-            yield from _of_match(match_python(dotted), name, cell, line, today)
+        yield from _of_names(text)
     except SyntaxError as error:
-        topic = v1_names().topic(_OLD_PYTHON)
-        yield MigrationFinding(
-            name, cell, error.lineno or 0, "syntax", Severity.ERROR,
-            f"this is not valid code for Python 3.11 or later ({error.msg})", "", "rewrite it for Python 3", topic.link,
-        )  # fmt: skip
+        what, topic = f"this is not valid code for Python 3.11 or later ({error.msg})", v1_names().topic(_OLD_PYTHON)
+        yield error.lineno or 0, Match("syntax", what, None, "rewrite it for Python 3", topic, Severity.ERROR)
         for line, content in enumerate(text.splitlines(), start=1):
-            if found := _IMPORT.match(content):
-                yield from _of_match(match_python(".".join(filter(None, found.groups()))), name, cell, line, today)
+            found = _IMPORT.match(content)
+            if found and (match := match_python(".".join(filter(None, found.groups())))):
+                yield line, match
 
 
-def _of_lines(name: str, cell: int, text: str, today: date) -> Iterator[MigrationFinding]:
+def _in_lines(text: str, today: date) -> Iterator[tuple[int, Match]]:
     lines = ["" if line.lstrip().startswith(("#", "//")) else line for line in text.splitlines()]
-    for number, command in match_commands("\n".join(lines)):
-        yield from _of_match(command, name, cell, number, today)
+    yield from match_commands("\n".join(lines))
     for number, line in enumerate(lines, start=1):
-        for match in match_line(line):
-            yield from _of_match(match, name, cell, number, today)
-        yield from _of_uses(uses_of_line(line), name, cell, number, today)
+        for match in chain(match_line(line), _of_uses(uses_of_line(line))):
+            yield number, match
         if oldest := _OLDEST_PYTHON.search(line):
             for found in retired_uses([Use("python", oldest[1], "")]):
-                # It runs on newer ones, too: this is advice.
-                what = f"the oldest Python that is allowed; {found.describe(today)}"
-                advice = Match(oldest[0], what, None, found.retirement.replacement, v1_names().topic(_RETIRED))
-                yield from _of_match(advice if found.is_over(today) else None, name, cell, number, today)
+                if found.is_over(today):  # it runs on newer versions, too: this is advice
+                    what = f"the oldest Python that is allowed; {found.describe(today)}"
+                    yield number, Match(oldest[0], what, None, found.retirement.replacement, v1_names().topic(_RETIRED))
 
 
-def _of_uses(
-    uses: Iterable[tuple[str, str]], name: str, cell: int, line: int, today: date
-) -> Iterator[MigrationFinding]:
+def _of_uses(uses: Iterable[tuple[str, str]]) -> Iterator[Match]:
     for found in retired_uses(Use(kind, used, "") for kind, used in uses):
         row = found.retirement
         topic = v1_names().topic(_TASKS if row.kind == "task" else _RETIRED)
         used_name = f"python {found.use.name}" if row.kind == "python" else found.use.name
-        known = Match(used_name, row.what.rstrip(","), row.day, row.replacement, topic)
-        yield from _of_match(known, name, cell, line, today)
+        yield Match(used_name, row.what.rstrip(","), row.day, row.replacement, topic)
 
 
-def _of_match(match: Match | None, name: str, cell: int, line: int, today: date) -> Iterator[MigrationFinding]:
-    if match is None:
-        return
-    severity = Severity.NOTE
+def _finding(file: str, cell: int, line: int, match: Match, today: date) -> MigrationFinding:
+    severity = match.severity
     if match.day is not None and match.day <= today + timedelta(days=WARNING_DAYS):
         severity = Severity.ERROR if match.day <= today else Severity.WARNING
-    yield MigrationFinding(
-        name, cell, line, match.name, severity, match.ended, str(match.day or ""), match.replacement, match.topic.link
+    day = str(match.day or "")
+    return MigrationFinding(
+        file, cell, line, match.name, severity, match.ended, day, match.replacement, match.topic.link
     )
 
 
-def _unreadable(name: str, problem: str) -> MigrationFinding:
+def _unreadable(problem: str) -> Match:
     topic = v1_names().topic(_UNREADABLE)
-    return MigrationFinding(name, 0, 0, "file", Severity.WARNING, f"it {problem}", "", "check it by hand", topic.link)
+    return Match("file", f"it {problem}", None, "check it by hand", topic, Severity.WARNING)

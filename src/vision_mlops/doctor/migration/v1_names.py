@@ -12,6 +12,8 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from vision_mlops.core.errors import Severity
+
 _TABLE = Path(__file__).with_name("v1_names.yml")
 # Between two words: spaces, a line that goes on, or the quotes and comma of a list of arguments.
 _BETWEEN = r"(?:[ \t]+|[ \t]*\\\n\s*|[\"']\s*,\s*[\"'])"
@@ -30,7 +32,7 @@ class Ended(_Row):
 
 
 class Replacement(_Row):
-    """Names that the same thing takes the place of."""
+    """Names that have the same replacement."""
 
     names: tuple[str, ...] = Field(min_length=1)
     replacement: str
@@ -53,7 +55,7 @@ class Topic(_Row):
 
     heading: str
     guide: str
-    """The guide on what there is instead."""
+    """The guide to the replacement."""
     python: tuple[Replacement, ...] = ()
     modules: tuple[ModuleReplacement, ...] = ()
     commands: tuple[Replacement, ...] = ()
@@ -78,7 +80,7 @@ class V1Names(_Row):
     topics: tuple[Topic, ...]
 
     def topic(self, heading: str) -> Topic:
-        """The topic of a heading."""
+        """Return the topic of a heading."""
         return next(topic for topic in self.topics if topic.heading == heading)
 
 
@@ -92,6 +94,7 @@ class Match:
         day: When.
         replacement: What to use instead.
         topic: Where in the guide it is.
+        severity: How bad it is before its day comes near.
     """
 
     name: str
@@ -99,16 +102,17 @@ class Match:
     day: date | None
     replacement: str
     topic: Topic
+    severity: Severity = Severity.NOTE
 
 
 @cache
 def v1_names() -> V1Names:
-    """The table."""
+    """Read the table."""
     return V1Names.model_validate(yaml.safe_load(_TABLE.read_text(encoding="utf-8")))
 
 
 def short_name(dotted: str) -> str:
-    """A name without the modules that it is imported from: from its first class on, or its last part.
+    """Return a name without the modules that it is imported from: from its first class on, or its last part.
 
     ``azureml.core.model.Model.register`` and ``azureml.core.Model.register`` are both ``Model.register``.
     """
@@ -118,7 +122,7 @@ def short_name(dotted: str) -> str:
 
 
 def match_python(dotted: str) -> Match | None:
-    """What is known of a dotted name of Python; None where it is neither of version 1 nor retired otherwise."""
+    """Match a dotted name of Python; None where it is neither of version 1 nor retired otherwise."""
     table = v1_names()
     for topic in table.topics:
         for row in topic.modules:
@@ -137,7 +141,7 @@ def match_python(dotted: str) -> Match | None:
 
 
 def match_commands(text: str) -> Iterator[tuple[int, Match]]:
-    """Commands of the CLI's first extension in any text, each with its line from 1 on; also as a list of arguments."""
+    """Yield line and match of each command of the CLI's first extension in any text, also as a list of arguments."""
     table = v1_names()
     for pattern, name, topic, row in _commands() if "ml" in text else ():
         for found in pattern.finditer(text):
@@ -146,7 +150,7 @@ def match_commands(text: str) -> Iterator[tuple[int, Match]]:
 
 
 def match_line(line: str) -> Iterator[Match]:
-    """What is known of texts in a line of any file."""
+    """Yield matches of texts in a line of any file."""
     for topic in v1_names().topics:
         for text in topic.texts:
             if seen := re.search(text.pattern, line):
@@ -164,7 +168,7 @@ def _rows() -> dict[str, tuple[Topic, Replacement]]:
 
 @cache
 def _commands() -> tuple[tuple[re.Pattern[str], str, Topic, Replacement], ...]:
-    """A pattern for each command: nothing of version 2 begins with the same words."""
+    """Make a pattern for each command: nothing of version 2 begins with the same words."""
     return tuple(
         (re.compile(rf"\b{_BETWEEN.join(['az', 'ml', *name.split()])}(?![\w-])"), f"az ml {name}", topic, row)
         for topic in v1_names().topics

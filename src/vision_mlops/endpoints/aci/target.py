@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vision_mlops.azure.clients import vault_client
-from vision_mlops.config.azure_settings import AzureSettings, load_azure_settings
+from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import DeploymentError, MlopsError
 from vision_mlops.endpoints.aci.container_groups import Groups
 from vision_mlops.endpoints.aci.group_changes import Changes, Expected
@@ -144,7 +144,7 @@ class ContainerInstances:
 
     @cached_property
     def _settings(self) -> AzureSettings:
-        return load_azure_settings()
+        return AzureSettings.load()
 
     @cached_property
     def _groups(self) -> Groups:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_mlops.core.errors import ConfigError, MissingExtraError
+from vision_mlops.core.errors import ConfigError, require
 from vision_mlops.endpoints.aks.cluster_errors import GET_CREDENTIALS, SIGN_IN, ClusterError, cluster_errors
 from vision_mlops.endpoints.aks.manifests import CONTAINER, Manifest
 
@@ -138,12 +138,11 @@ class KubernetesCluster:
 
 def _open(context: str | None) -> tuple[DynamicClient, str]:
     """A client, and the namespace in the kubeconfig."""
-    try:
-        from kubernetes import client, config
-        from kubernetes.dynamic import DynamicClient
-        from yaml import YAMLError
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "kubernetes", "kubernetes") from error
+    require("kubernetes")
+    from kubernetes import client, config
+    from kubernetes.dynamic import DynamicClient
+    from yaml import YAMLError
+
     file = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     settings = client.Configuration()
     settings.retries = 0  # callers that wait try again themselves; the library would log each attempt

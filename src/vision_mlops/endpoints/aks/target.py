@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from vision_mlops.config.cluster_settings import ClusterSettings, load_cluster_settings
+from vision_mlops.config.cluster_settings import ClusterSettings
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.aks import cluster_keys as secret_keys
 from vision_mlops.endpoints.aks import gateway_routes
@@ -64,7 +64,7 @@ class AksTarget:
 
     @cached_property
     def _settings(self) -> ClusterSettings:
-        return load_cluster_settings()
+        return ClusterSettings.load()
 
     @cached_property
     def _cluster(self) -> KubernetesCluster:

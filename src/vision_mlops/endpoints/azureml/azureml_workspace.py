@@ -19,7 +19,7 @@ import yaml
 import vision_mlops
 from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.clients import ml_client, quiet
-from vision_mlops.config.azure_settings import AzureSettings, load_azure_settings
+from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import DeploymentError, RegistryError
 from vision_mlops.core.yaml_text import write_yaml
 from vision_mlops.endpoints.contract import DeploymentRequest, EndpointStatus, Say
@@ -67,7 +67,7 @@ class Workspace:
     @cached_property
     def settings(self) -> AzureSettings:
         """The settings. Raises ConfigError."""
-        return load_azure_settings()
+        return AzureSettings.load()
 
     @cached_property
     def client(self) -> MLClient:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import replace
 
-from vision_mlops.core.errors import DeploymentError, MissingExtraError
+from vision_mlops.core.errors import DeploymentError, require
 from vision_mlops.endpoints.contract import Access, Counts, DeploymentRequest, Endpoint, Say, Target, check_traffic
 from vision_mlops.endpoints.local.local_endpoint import TIMEOUT_SECONDS, LocalEndpoint, endpoint_names, wait
 from vision_mlops.endpoints.local.router.counters import counts_from, read_counters
@@ -30,9 +29,7 @@ class LocalTarget:
 
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
-        for package in ("httptools", "prometheus_client", "openvino"):
-            if importlib.util.find_spec(package) is None:
-                raise MissingExtraError(package, "serve")
+        require("httptools", "prometheus_client", "openvino")
         endpoint = LocalEndpoint(request.endpoint)
         endpoint.deploy(request, say)
         return endpoint.describe()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vision_mlops.core.errors import Severity
 
@@ -86,10 +85,6 @@ class Finding:
     rule: str
     message: str
     suggestion: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The finding as plain values."""
-        return asdict(self)
 
     def on_one_line(self) -> str:
         """The finding without its fix, for a job that runs anyway."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +210,3 @@ class PlannedStep:
     inputs: dict[str, str]
     outputs: dict[str, str]
     command: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The step as plain values."""
-        return asdict(self)

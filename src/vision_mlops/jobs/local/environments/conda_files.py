@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.core.ignore_files import snapshot_files
-from vision_mlops.core.yaml_text import read_yaml
+from vision_mlops.core.yaml_text import read_mapping
 from vision_mlops.jobs.local.environments.conda_packages import conda_package
 
 _FILE_OPTION = re.compile(r"(-r|--requirement|-c|--constraint)[\s=]+(.+)")
@@ -65,7 +63,8 @@ def read_conda_file(source: str | Mapping[str, Any], base: Path, where: str) -> 
     """
     if isinstance(source, str):
         file = (base / source.removeprefix("file:")).resolve()
-        what, base, content = f"{where}: {file}", file.parent, read_mapping(file, f"{where}: the conda file {file}")
+        what, base = f"{where}: {file}", file.parent
+        content: Mapping[str, Any] = read_mapping(file, f"{where}: the conda file {file}", may_be_empty=True)
     else:
         what, content = f"{where}: its conda_file", source
     listed = content.get("dependencies") or []
@@ -89,18 +88,6 @@ def read_conda_file(source: str | Mapping[str, Any], base: Path, where: str) -> 
             lines.append(package.requirement)
             of_conda[package.name] = package.requirement
     return CondaRequirements(str(content.get("name") or ""), tuple(lines), of_conda, base, tuple(dict.fromkeys(notes)))
-
-
-def read_mapping(file: Path, what: str) -> Mapping[str, Any]:
-    """Read a YAML file. Raises PipelineError, which begins with ``what``, where it is not YAML, or not a mapping."""
-    try:
-        content = read_yaml(file.read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise PipelineError(f"{what} cannot be read: {reason}", "fix the file") from error
-    if not isinstance(content, Mapping):
-        raise PipelineError(f"{what} is not a mapping of keys to values", "see Azure ML's documentation")
-    return content
 
 
 def _pip_lines(item: Mapping[str, Any], base: Path, what: str) -> Iterator[str]:

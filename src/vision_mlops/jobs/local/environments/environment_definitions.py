@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vision_mlops.core.yaml_text import read_mapping
 from vision_mlops.data.asset_store import AssetStore
 from vision_mlops.jobs.definitions.plan.nodes import Node
 from vision_mlops.jobs.definitions.referenced_files import project_root
-from vision_mlops.jobs.local.environments.conda_files import read_mapping
 
 OWN_ENVIRONMENTS = frozenset({"vision-mlops-train", "vision-mlops-dev", "vision-mlops-deploy"})
 """Those that ship in ``environments``: what runs this is such an environment itself."""
@@ -76,7 +76,7 @@ def environment_definition(node: Node) -> EnvironmentDefinition:
 
 
 def _of_file(file: Path) -> EnvironmentDefinition:
-    return _definition(read_mapping(file, f"the environment {file}"), file.resolve().parent)
+    return _definition(read_mapping(file, f"the environment {file}", may_be_empty=True), file.resolve().parent)
 
 
 def _definition(content: Mapping[str, Any], base: Path) -> EnvironmentDefinition:

@@ -23,9 +23,8 @@ from vision_mlops.core.errors import DeploymentError, PipelineError
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.core.ignore_files import snapshot_files
-from vision_mlops.core.yaml_text import write_yaml
+from vision_mlops.core.yaml_text import read_mapping, write_yaml
 from vision_mlops.jobs.definitions.plan.nodes import Node
-from vision_mlops.jobs.local.environments.conda_files import read_mapping
 from vision_mlops.jobs.local.environments.environment_contract import StepEnvironment
 from vision_mlops.jobs.local.environments.environment_definitions import EnvironmentDefinition
 
@@ -147,7 +146,7 @@ def open_container(definition: EnvironmentDefinition, node: Node, where: str) ->
     source = definition.conda_file
     if isinstance(source, str):
         file = definition.base / source.removeprefix("file:")
-        source = read_mapping(file, f"{where}: the conda file {file}")
+        source = read_mapping(file, f"{where}: the conda file {file}", may_be_empty=True)
     files = {"conda.yaml": write_yaml(source), "Dockerfile": _CONDA_DOCKERFILE.format(image=definition.image)}
     content = hashlib.sha256("".join(files.values()).encode()).hexdigest()
     image = ContainerImage(f"{_TAG}:{content[:24]}", content, dockerfile=Path("Dockerfile"), files=files)

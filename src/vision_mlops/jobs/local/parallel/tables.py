@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
-from vision_mlops.core.errors import DataError, MissingExtraError
+from vision_mlops.core.errors import DataError, require
 from vision_mlops.core.yaml_text import read_yaml
 
 MLTABLE = "MLTable"
@@ -68,10 +68,9 @@ def read_table(path: str, reader: Reader) -> Any:
         DataError: it is not what the reader expects, or lacks a column.
         MissingExtraError: pandas, or pyarrow for Parquet, is not installed.
     """
-    try:
-        import pandas as pd  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingExtraError("pandas", "train") from error
+    require("pandas", *(["pyarrow"] if reader.kind == "parquet" else []))
+    import pandas as pd  # type: ignore[import-untyped]
+
     try:
         if reader.kind == "parquet":
             frame = pd.read_parquet(path)
@@ -84,8 +83,6 @@ def read_table(path: str, reader: Reader) -> Any:
                 frame.columns = pd.Index([f"Column{i + 1}" for i in range(frame.shape[1])])
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "train") from error
     except (ValueError, OSError, LookupError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} cannot be read as {reader.kind.replace('_', ' ')}: {reason}") from error

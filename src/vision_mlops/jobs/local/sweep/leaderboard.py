@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vision_mlops.core.csv_cells import write_rows
-from vision_mlops.core.errors import MissingExtraError
+from vision_mlops.core.errors import require
 from vision_mlops.core.figures import FigureWords
 from vision_mlops.core.files import atomic_write
 from vision_mlops.jobs.local.sweep.trials import Trial
@@ -64,10 +64,9 @@ def _text(value: Any) -> str:
 
 def _picture(trials: Sequence[Trial], metric: str, goal: str) -> str:
     """SVG: the objective by trial with the best so far, and by each parameter."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "train") from error
+    require("matplotlib")
+    from matplotlib.figure import Figure
+
     names = list(trials[0].values)[: _MOST_PANELS - 1] if trials else []
     columns = min(_COLUMNS, len(names) + 1)
     rows = math.ceil((len(names) + 1) / columns)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from vision_mlops.core.errors import MissingExtraError, PipelineError
+from vision_mlops.core.errors import PipelineError, require
 from vision_mlops.jobs.definitions.models.sweep import Choice, Distributions, Sampling, Sweep
 from vision_mlops.jobs.local.sweep.distributions import base_of, check_exponents, value_at
 
@@ -70,11 +70,10 @@ class Sampler:
             raise PipelineError(message, "start a new job, or remove the file")
 
     def _open(self, path: Path, goal: Literal["maximize", "minimize"]) -> None:
-        try:
-            import optuna
-            from optuna.storages.journal import JournalFileBackend
-        except ImportError as error:
-            raise MissingExtraError("optuna", "train") from error
+        require("optuna")
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+
         self._optuna = optuna
         self._states = optuna.trial.TrialState
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -219,10 +218,9 @@ def _grid_positions(space: Mapping[str, Distributions], number: int) -> dict[str
 
 
 def _load_sobol() -> Any:
-    try:
-        from scipy.stats import qmc
-    except ImportError as error:
-        raise MissingExtraError("scipy", "train") from error
+    require("scipy")
+    from scipy.stats import qmc
+
     return qmc.Sobol
 
 
