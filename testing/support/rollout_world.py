@@ -52,7 +52,7 @@ class Behaviour:
 
 
 @dataclass
-class MemoryTarget:
+class MemoryTarget(Target):
     """One endpoint. ``before`` is called with the name of each call that changes or reads something, and may raise.
 
     ``live`` requests arrive between two readings of the counts; ``counting`` False tells none.

@@ -6,15 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import (
-    ChecksRequests,
-    DeploymentRequest,
-    Endpoint,
-    EndpointStatus,
-    Renders,
-    Say,
-    Target,
-)
+from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, EndpointStatus, Say, Target
 from vision_mlops.registry import ModelVersion, Registry
 
 ROLLOUT_TAG = "mlops.rollout"
@@ -67,8 +59,7 @@ def deploy(
             f"endpoint {before.name!r} is under a rollout",
             f"mlops rollout status {before.name}; then mlops rollout promote or abort",
         )
-    if isinstance(target, ChecksRequests):
-        target.check(request)
+    target.check(request)
     checks()
     endpoint = target.deploy(request, say)
     if not target.splits_traffic:
@@ -97,8 +88,6 @@ def check_options(target: Target, request: DeploymentRequest) -> None:
 
 def render(target: Target, request: DeploymentRequest) -> str:
     """Return the manifests that a deploy would apply. Raises DeploymentError, also where a target has none."""
-    if not isinstance(target, Renders):
-        raise DeploymentError(f"--render: not for --to {target.name}, which has no manifests", "remove it")
     check_options(target, request)
     return target.render(request)
 

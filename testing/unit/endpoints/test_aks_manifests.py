@@ -26,7 +26,7 @@ from vision_mlops.endpoints.aks.manifests import (
     render_text,
     route_shares,
 )
-from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Target
+from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest
 from vision_mlops.endpoints.deployment import render as render_request
 from vision_mlops.endpoints.targets import open_target
 from vision_mlops.registry import ModelVersion, Registry
@@ -223,9 +223,6 @@ def test_a_refused_secret_is_not_repeated() -> None:
 
 
 def test_rendering_is_for_targets_with_manifests() -> None:
-    class Plain:
-        name = "plain"
-
-    with pytest.raises(DeploymentError, match="--render: not for --to plain"):
-        render_request(cast(Target, Plain()), request())
+    with pytest.raises(DeploymentError, match="--render: not for --to docker"):
+        render_request(open_target("docker"), request())
     assert open_target("aks").splits_traffic is False

@@ -25,7 +25,7 @@ from vision_mlops.endpoints.aci.group_definition import (
 )
 from vision_mlops.endpoints.aci.group_state import base_url, is_over, started_at, view_of
 from vision_mlops.endpoints.aci.key_vault import PRIMARY, EndpointKeys, KeyStore
-from vision_mlops.endpoints.contract import Access, Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
+from vision_mlops.endpoints.contract import Access, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say, Target
 from vision_mlops.serving import server_health
 
 if TYPE_CHECKING:
@@ -41,12 +41,10 @@ def open_target() -> ContainerInstances:
     return ContainerInstances()
 
 
-class ContainerInstances:
+class ContainerInstances(Target):
     """The target ``aci``."""
 
     name = "aci"
-    splits_traffic = False
-    mirrors_at_most = 0
     options = frozenset({"image", "workers", "cpu", "memory_gb", "dns_label", "environment", "timeout_s"})
 
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
@@ -90,15 +88,6 @@ class ContainerInstances:
         self._endpoint(self._groups.get(name), asking=False).deployment(deployment)
         return self._groups.logs(name, lines)
 
-    def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
-        """Refuse: there is one deployment, which has all the traffic."""
-        raise DeploymentError("an endpoint on aci has one deployment", "deploy another version, or use another target")
-
-    def counts(self, name: str) -> Mapping[str, Counts] | None:
-        """None: the service does not count requests."""
-        self._groups.get(name)
-        return None
-
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
         """Replace the tags; the container keeps running."""
         self._groups.set_tags(name, with_tags(self._groups.get(name), tags))
@@ -122,13 +111,6 @@ class ContainerInstances:
         except MlopsError as error:
             self._take_back(name, which, old, error)
             raise
-
-    def delete_deployment(self, name: str, deployment: str) -> None:
-        """Refuse: the only deployment has all the traffic."""
-        self._endpoint(self._groups.get(name), asking=False).deployment(deployment)
-        raise DeploymentError(
-            f"{deployment!r} is the only deployment of endpoint {name!r}", f"mlops endpoint delete {name}"
-        )
 
     def delete(self, name: str) -> None:
         """Remove the group, then its keys."""

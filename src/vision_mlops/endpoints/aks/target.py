@@ -27,14 +27,7 @@ from vision_mlops.endpoints.aks.manifests import (
     render_text,
     selector_of,
 )
-from vision_mlops.endpoints.contract import (
-    Access,
-    Counts,
-    DeploymentRequest,
-    Endpoint,
-    Say,
-    check_traffic,
-)
+from vision_mlops.endpoints.contract import Access, DeploymentRequest, Endpoint, Say, Target, check_traffic
 
 _TAGS_MANAGER = "mlops-tags"
 """Owner of the tags of an endpoint without a Gateway, so that a deployment, which does not set them, keeps them."""
@@ -45,14 +38,13 @@ def open_target() -> AksTarget:
     return AksTarget()
 
 
-class AksTarget:
+class AksTarget(Target):
     """Endpoints in a Kubernetes cluster.
 
     A new version replaces the old one in a rolling update; behind a Gateway it is an additional deployment.
     """
 
     name = "aks"
-    mirrors_at_most = 0
     options = frozenset(
         {"port", "workers", "image", "instances", "cpu", "memory_gb", "namespace", "host", "environment", "timeout_s"}
     )
@@ -144,10 +136,6 @@ class AksTarget:
         route = gateway_routes.read_route(self._cluster, definitions[0])
         gateway_routes.write_route(self._cluster, definitions, traffic, gateway_routes.tags_of(route))
         return self.endpoint(name)
-
-    def counts(self, name: str) -> Mapping[str, Counts] | None:
-        """None: a Service does not count requests. The /metrics of the server does, for each pod."""
-        return None
 
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""

@@ -11,15 +11,13 @@ from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.azureml_workspace import DEFINITION_TAG, PROBLEM_TAG, TARGET_TAG, Workspace
 from vision_mlops.endpoints.azureml.endpoint_calls import EndpointCalls
 from vision_mlops.endpoints.azureml.endpoint_failures import deployment_failed, endpoint_failed
-from vision_mlops.endpoints.contract import Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
+from vision_mlops.endpoints.contract import Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say, Target
 from vision_mlops.jobs.azureml.azure_records import text_of
 
 
-class AzureMLTarget(abc.ABC):
-    """A kind of endpoint of Azure ML. What is missing or refused raises DeploymentError or AzureError."""
+class AzureMLTarget(Target):
+    """A kind of endpoint of Azure ML, whose counts are in Azure Monitor."""
 
-    name: str
-    options: frozenset[str]
     remark = ""
     """What is said of every deployment that begins."""
 
@@ -42,10 +40,6 @@ class AzureMLTarget(abc.ABC):
     def endpoint(self, name: str) -> Endpoint:
         """See :meth:`vision_mlops.endpoints.contract.Target.endpoint`."""
         return self._described(self._calls.endpoint(name))
-
-    def counts(self, name: str) -> Mapping[str, Counts] | None:
-        """None: Azure ML keeps its counts in Azure Monitor, not with the endpoint."""
-        return None
 
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
         """See :meth:`vision_mlops.endpoints.contract.Target.set_tags`; those of this target stay."""

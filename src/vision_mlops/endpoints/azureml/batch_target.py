@@ -31,8 +31,6 @@ class BatchTarget(AzureMLTarget):
     """Batch endpoints. An invocation runs the default deployment, whose traffic is shown as 100 percent."""
 
     name = "batch"
-    splits_traffic = False
-    mirrors_at_most = 0
     options = frozenset({"compute", "instances", "environment", "timeout_s"})
 
     @cached_property
@@ -98,10 +96,6 @@ class BatchTarget(AzureMLTarget):
             f"endpoint {name!r} takes tokens of Microsoft Entra, no keys",
             "give those who may invoke it a role on the workspace, such as AzureML Data Scientist",
         )
-
-    def rotate_key(self, name: str, which: str) -> None:
-        """Refuse: batch endpoints have no keys."""
-        self.keys(name)
 
     def _prepared(self, request: DeploymentRequest, say: Say) -> Any:
         """The SDK's entity, with model, environment and cluster in place."""

@@ -20,7 +20,6 @@ class KubernetesEndpoint(OnlineTarget):
     """Kubernetes online endpoints: the pods run in a cluster with the extension of Azure ML."""
 
     name = "kubernetes-endpoint"
-    mirrors_at_most = 0
     auth_modes = ("key", "aml_token")
     options = frozenset(
         {

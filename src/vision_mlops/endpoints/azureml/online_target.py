@@ -31,8 +31,6 @@ class OnlineTarget(AzureMLTarget):
 
     splits_traffic = True
     remark = ", which takes Azure some minutes"
-    mirrors_at_most: int
-    """Percent of the requests that the service copies."""
     auth_modes: tuple[str, ...]
     """Authentication modes that an endpoint may have."""
 
@@ -41,10 +39,6 @@ class OnlineTarget(AzureMLTarget):
         return OnlineCalls(self._workspace, self.name)
 
     # What a kind of endpoint decides
-
-    @abc.abstractmethod
-    def check(self, request: DeploymentRequest) -> None:
-        """Refuse what cannot be deployed, before anything is sent. Raises DeploymentError."""
 
     @abc.abstractmethod
     def endpoint_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:

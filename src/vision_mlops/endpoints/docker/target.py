@@ -15,7 +15,7 @@ from functools import cached_property
 
 from vision_mlops.containers.container_engine import Container, Engine, open_engine
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import Access, Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
+from vision_mlops.endpoints.contract import Access, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say, Target
 from vision_mlops.endpoints.docker.container_launch import Launch, fact, own_labels
 from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
 from vision_mlops.endpoints.docker.readiness import free_port, state_of, wait_until_ready
@@ -25,12 +25,10 @@ _READY_SECONDS = 120.0
 _KEY_SECONDS = 5.0
 
 
-class DockerTarget:
-    """Implements :class:`~vision_mlops.endpoints.contract.Target` with the command line of a container engine."""
+class DockerTarget(Target):
+    """Containers, through the command line of a container engine."""
 
     name = "docker"
-    splits_traffic = False
-    mirrors_at_most = 0
     options = frozenset({"port", "workers", "image", "bake", "cpu", "memory_gb", "environment", "timeout_s"})
 
     @cached_property
@@ -75,14 +73,6 @@ class DockerTarget:
         self.endpoint(name).deployment(deployment)
         return self.engine.logs(_container_name(name), lines)
 
-    def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
-        """Refused: there is one deployment."""
-        raise DeploymentError("an endpoint on docker has one deployment", "use --to local to share traffic")
-
-    def counts(self, name: str) -> Mapping[str, Counts] | None:
-        """Return None: nothing in front of the container counts requests."""
-        return None
-
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
         """See the protocol."""
         self._existing(name)
@@ -105,11 +95,6 @@ class DockerTarget:
                     f"see `mlops endpoint logs {name}`, or deploy again",
                 )
             time.sleep(0.1)
-
-    def delete_deployment(self, name: str, deployment: str) -> None:
-        """Refused: an endpoint has one deployment, with all of the traffic."""
-        self.endpoint(name).deployment(deployment)
-        raise DeploymentError("an endpoint on docker has one deployment", f"mlops endpoint delete {name}")
 
     def delete(self, name: str) -> None:
         """See the protocol. Requests under way are finished."""

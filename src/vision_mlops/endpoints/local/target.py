@@ -20,7 +20,7 @@ def open_target() -> Target:
     return LocalTarget()
 
 
-class LocalTarget:
+class LocalTarget(Target):
     """Endpoints below the home folder."""
 
     name = "local"
@@ -92,10 +92,6 @@ class LocalTarget:
         raise DeploymentError(
             f"endpoint {name!r} has no keys: it is only reachable from this machine, on 127.0.0.1", "send no key"
         )
-
-    def rotate_key(self, name: str, which: str) -> None:
-        """An endpoint on this machine has none."""
-        self.keys(name)
 
     def delete_deployment(self, name: str, deployment: str) -> None:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
