@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NoReturn
 
 from vision_mlops.azure.azure_errors import is_transient
 from vision_mlops.core.errors import AzureError, DeploymentError, MlopsError, RegistryError
 from vision_mlops.core.interruption import Interruption
-from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, EndpointStatus, Say
-from vision_mlops.registry import CHAMPION, Registry
+from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, EndpointStatus
+from vision_mlops.registry import CHAMPION
 from vision_mlops.rollout.driver_process import WakeUp
 from vision_mlops.rollout.interval import Interval
 from vision_mlops.rollout.judge import Judgement, StepVerdict, judge
 from vision_mlops.rollout.observer import Observer
 from vision_mlops.rollout.probe_images import ProbeImage
-from vision_mlops.rollout.probes import Ask, Prober, ask
-from vision_mlops.rollout.rollout_endpoint import LostError, RolloutEndpoint, has, shares
+from vision_mlops.rollout.probes import Prober
+from vision_mlops.rollout.rollout_endpoint import Controls, LostError, has, shares
 from vision_mlops.rollout.rollout_report import Report, RolloutOutcome, telling
-from vision_mlops.rollout.rollout_settings import Pace
 from vision_mlops.rollout.rollout_state import Order, Phase, Rollout
 
 _LOG_LINES = 500
@@ -47,18 +46,6 @@ class RolloutResult:
     report: Report | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DriverInputs:
-    """What a driver works with. ``request`` is None if a rollout continues whose candidate is deployed."""
-
-    registry: Registry
-    images: Sequence[ProbeImage]
-    request: DeploymentRequest | None
-    ask: Ask = ask
-    pace: Pace = field(default_factory=Pace)
-    roll_back_on_interrupt: bool = False
-
-
 class _Turn(Exception):  # noqa: N818 - not an error
     """The rollout takes another way than that to the next step."""
 
@@ -76,20 +63,29 @@ class Driver:
     """One process that drives a rollout; whoever makes it holds the lock.
 
     Args:
-        place: The endpoint.
+        controls: The endpoint, and how to drive.
         state: As it was read, or of a new rollout, not written yet.
         report: Kept up to date.
-        inputs: Images, registry and pace.
-        say: Told what happens.
+        images: What probes send.
+        request: The candidate's deployment; None if a rollout continues whose candidate is deployed.
     """
 
-    def __init__(self, place: RolloutEndpoint, state: Rollout, report: Report, inputs: DriverInputs, say: Say) -> None:
-        self._place = place
+    def __init__(
+        self,
+        controls: Controls,
+        state: Rollout,
+        report: Report,
+        images: Sequence[ProbeImage],
+        request: DeploymentRequest | None,
+    ) -> None:
+        self._controls = controls
+        self._place = controls.place()
         self._state = state
         self._report = report
-        self._inputs = inputs
-        self._say = say
-        self._wake_up = WakeUp(place.target.name, place.name)
+        self._images = images
+        self._request = request
+        self._say = controls.say
+        self._wake_up = WakeUp(controls.target.name, controls.endpoint)
         self._interruption = Interruption()
 
     def drive(self) -> RolloutResult:
@@ -136,7 +132,7 @@ class Driver:
     # Phases
 
     def _deploy(self) -> None:
-        state, request = self._state, self._inputs.request
+        state, request = self._state, self._request
         found = next((item for item in self._place.endpoint().deployments if item.name == state.candidate), None)
         ready = found is not None and found.state is EndpointStatus.READY
         if request is None and not ready and state.optioned:
@@ -156,15 +152,13 @@ class Driver:
         self._write(self._state.at(Phase.STEP, 0))
 
     def _step(self) -> None:
-        state, pace = self._state, self._inputs.pace
+        state, pace = self._state, self._controls.pace
         self._obey()
         self._say(state.describe())
         self._report.begin_step(state)
         began = time.monotonic()
         self._share(*state.step.traffic(state.candidate, state.champion))
-        prober = Prober(
-            self._inputs.ask, self._place.access(), self._inputs.images, state.candidate, state.champion, pace
-        )
+        prober = Prober(self._controls.ask, self._place.access(), self._images, state.candidate, state.champion, pace)
         prober.start()
         try:
             self._watch(prober, began)
@@ -179,7 +173,7 @@ class Driver:
 
     def _watch(self, prober: Prober, began: float) -> None:
         """Watch a step until it is passed. Raises _Turn if it is not."""
-        state, pace = self._state, self._inputs.pace
+        state, pace = self._state, self._controls.pace
         observer: Observer | None = None
         heartbeat, renewal = Interval(pace.beat), Interval(_RENEW_SECONDS)
         judging, reminder = Interval(pace.look), Interval(pace.beat)
@@ -256,7 +250,7 @@ class Driver:
 
     def _move_alias(self) -> str:
         """Make the candidate's version the champion of its model; return why that failed, if it did."""
-        state, registry = self._state, self._inputs.registry
+        state, registry = self._state, self._controls.registry
         try:
             version = registry.get(state.model)
             if CHAMPION not in version.aliases:
@@ -290,7 +284,7 @@ class Driver:
         self._obey()
         endpoint, self._state = self._place.look(self._state)
         self._obey()
-        if self._state.until - time.time() < self._inputs.pace.lease / 2:
+        if self._state.until - time.time() < self._controls.pace.lease / 2:
             self._write(self._state)  # rarely, because Azure takes a while to change tags
         problem = self._unfit(endpoint)
         wanted = self._state.step.traffic(self._state.candidate, self._state.champion)
@@ -308,7 +302,7 @@ class Driver:
             self._report.note("the remaining steps were skipped")
             raise _Turn(Phase.FINISH, f"{self._state.candidate} is promoted without the remaining steps")
         if self._interruption.asked:
-            if self._inputs.roll_back_on_interrupt:
+            if self._controls.roll_back_on_interrupt:
                 raise _Turn(Phase.ROLLBACK, "it was interrupted")
             raise _Paused
 
@@ -321,7 +315,9 @@ class Driver:
         return f"{name} is {found.state}{f': {found.problem}' if found.problem else ''}" if bad else ""
 
     def _write(self, state: Rollout, *, first: bool = False) -> None:
-        seconds = {Phase.DEPLOY: _DEPLOY_SECONDS, Phase.STEP: self._inputs.pace.lease}.get(state.phase, _ENDING_SECONDS)
+        seconds = {Phase.DEPLOY: _DEPLOY_SECONDS, Phase.STEP: self._controls.pace.lease}.get(
+            state.phase, _ENDING_SECONDS
+        )
         self._state = self._place.write(state.driven(seconds), first=first)
 
     def _pause(self) -> RolloutResult:

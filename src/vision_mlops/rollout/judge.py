@@ -120,12 +120,8 @@ class Judgement:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    """What is to be said of one limit: it is kept to, it is known not to be, or neither is known (yet)."""
-
-    verdict: StepVerdict
-    reason: str
+_Finding = tuple[StepVerdict, str]
+"""What is to be said of one limit: it is kept to, it is known not to be, or neither is known (yet); and the reason."""
 
 
 def judge(seen: Observation, limits: RolloutLimits) -> Judgement:
@@ -138,10 +134,10 @@ def judge(seen: Observation, limits: RolloutLimits) -> Judgement:
     if seen.problem:
         return Judgement(StepVerdict.FAIL, (seen.problem,))
     findings = [_errors(seen, limits), _disagreement(seen, limits), *_latencies(seen, limits)]
-    failed = tuple(item.reason for item in findings if item.verdict is StepVerdict.FAIL)
+    failed = tuple(reason for verdict, reason in findings if verdict is StepVerdict.FAIL)
     if failed:
         return Judgement(StepVerdict.FAIL, failed)
-    pending = tuple(item.reason for item in findings if item.verdict is StepVerdict.WAIT)
+    pending = tuple(reason for verdict, reason in findings if verdict is StepVerdict.WAIT)
     if seen.note and seen.pairs < _needed(limits):
         pending = (*pending, seen.note)
     if seen.seconds >= limits.step_timeout and pending:
@@ -151,7 +147,7 @@ def judge(seen: Observation, limits: RolloutLimits) -> Judgement:
         return Judgement(StepVerdict.WAIT, (f"{seen.seconds:.0f} of {limits.min_seconds:g} s",))
     if pending:
         return Judgement(StepVerdict.WAIT, pending)
-    return Judgement(StepVerdict.CONTINUE, tuple(item.reason for item in findings))
+    return Judgement(StepVerdict.CONTINUE, tuple(reason for _, reason in findings))
 
 
 def _errors(seen: Observation, limits: RolloutLimits) -> _Finding:
@@ -208,10 +204,10 @@ def _latencies(seen: Observation, limits: RolloutLimits) -> Iterator[_Finding]:
 
 def _waiting(slower: bool, size: int, limits: RolloutLimits, *, good: str, bad: str) -> _Finding:
     if not slower:
-        return _Finding(StepVerdict.CONTINUE, good)
+        return StepVerdict.CONTINUE, good
     if size >= _LONGER * _needed(limits):
-        return _Finding(StepVerdict.FAIL, bad)
-    return _Finding(StepVerdict.WAIT, f"inconclusive, because requests wait for each other; observing longer: {bad}")
+        return StepVerdict.FAIL, bad
+    return StepVerdict.WAIT, f"inconclusive, because requests wait for each other; observing longer: {bad}"
 
 
 def _in_doubt(item: Latency, share: float, limits: RolloutLimits) -> bool:
@@ -243,10 +239,10 @@ def _decided(
     longer: float = _LONGER,
 ) -> _Finding:
     if above and (size >= longer * needed or known()):
-        return _Finding(StepVerdict.FAIL, bad)
+        return StepVerdict.FAIL, bad
     if size < needed:
-        return _Finding(StepVerdict.WAIT, f"{size} of {needed} {what}" + (f"; {bad}" if above else ""))
-    return _Finding(StepVerdict.WAIT, f"not sure yet: {bad}") if above else _Finding(StepVerdict.CONTINUE, good)
+        return StepVerdict.WAIT, f"{size} of {needed} {what}" + (f"; {bad}" if above else "")
+    return (StepVerdict.WAIT, f"not sure yet: {bad}") if above else (StepVerdict.CONTINUE, good)
 
 
 def _needed(limits: RolloutLimits) -> int:

@@ -52,19 +52,15 @@ class Observer:
         seconds = time.monotonic() - self.began
         compared, disagreed = len(pairs.seen), sum(pairs.seen.values())
         latencies = pairs.latencies(self._share)
-        if counts is None or self._last is None:
-            return Observation(
-                seconds, pairs.candidate, pairs.champion, pairs.scored, compared, disagreed, latencies, problem,
-                pairs.note,
-            )  # fmt: skip
-        for name in self._names:
-            gained = _since(counts.get(name), self._last.get(name))
-            self._sums[name] = self._sums[name] + gained
-            self._blocks[name] = _merged([*self._blocks[name], gained.latencies])
-        self._last = counts
+        if counts is not None and self._last is not None:
+            for name in self._names:
+                gained = _since(counts.get(name), self._last.get(name))
+                self._sums[name] = self._sums[name] + gained
+                self._blocks[name] = _merged([*self._blocks[name], gained.latencies])
+            self._last = counts
+            if 0 < self._share <= 50:
+                latencies = (*latencies, self._live_traffic())
         mine, other = (self._sums[name] for name in self._names)
-        if 0 < self._share <= 50:
-            latencies = (*latencies, self._live_traffic())
         return Observation(
             seconds, _larger(mine, pairs.candidate), _larger(other, pairs.champion), pairs.scored,
             compared + mine.compared, disagreed + mine.disagreed, latencies, problem, pairs.note,

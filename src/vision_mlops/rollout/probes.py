@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vision_mlops.endpoints.contract import Access
 from vision_mlops.endpoints.scoring_client import ScoringResponse, score
@@ -129,10 +129,7 @@ class Prober:
         """A copy of what came so far."""
         with self._guard:
             found = self._pairs
-            return Pairs(
-                found.candidate, found.champion, found.scored, dict(found.seen), list(found.round_trips),
-                list(found.work), found.note,
-            )  # fmt: skip
+            return replace(found, seen=dict(found.seen), round_trips=list(found.round_trips), work=list(found.work))
 
     def _run(self) -> None:
         number = 0

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from vision_mlops.core import locks
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, Say, Target
+from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint
 from vision_mlops.endpoints.deployment import ROLLOUT_TAG, check_options, find
-from vision_mlops.registry import ModelVersion, Registry
-from vision_mlops.rollout.driver import Driver, DriverInputs, RolloutResult
+from vision_mlops.registry import ModelVersion
+from vision_mlops.rollout.driver import Driver, RolloutResult
 from vision_mlops.rollout.driver_process import WakeUp, check_elsewhere, driving, elsewhere, lock_path
 from vision_mlops.rollout.probe_images import ProbeImage
-from vision_mlops.rollout.probes import Ask, ask
 from vision_mlops.rollout.rollout_checks import (
     champion_of,
     check_candidate,
@@ -26,11 +25,10 @@ from vision_mlops.rollout.rollout_checks import (
     copied_at_most,
     probe_images,
 )
-from vision_mlops.rollout.rollout_endpoint import RolloutEndpoint, has
+from vision_mlops.rollout.rollout_endpoint import Controls, has
 from vision_mlops.rollout.rollout_report import Report, RolloutOutcome
 from vision_mlops.rollout.rollout_settings import (
     DEFAULT_STEPS,
-    Pace,
     RolloutLimits,
     RolloutOptions,
     RolloutStep,
@@ -40,37 +38,6 @@ from vision_mlops.rollout.rollout_state import Order, Phase, Rollout, pack, roll
 
 _REPEAT_SECONDS = 3.0
 """Seconds between two checks of whether an order to another process is still in the tag."""
-
-
-@dataclass(frozen=True, slots=True)
-class Controls:
-    """The endpoint and how to drive, the same for all commands.
-
-    ``images`` is a folder to probe with; None takes the golden examples. ``take_over``: do not wait for another machine.
-    """
-
-    target: Target
-    registry: Registry
-    endpoint: str
-    say: Say
-    images: Path | None = None
-    pace: Pace = field(default_factory=Pace)
-    roll_back_on_interrupt: bool = False
-    take_over: bool = False
-    ask: Ask = ask
-
-    def place(self) -> RolloutEndpoint:
-        """The endpoint."""
-        return RolloutEndpoint(self.target, self.endpoint, self.say, self.pace.patience)
-
-    def current(self) -> Endpoint:
-        """Return the endpoint as it is now. Raises DeploymentError if it does not exist."""
-        endpoint = find(self.target, self.endpoint)
-        if endpoint is None:
-            raise DeploymentError(
-                f"no endpoint {self.endpoint!r} on {self.target.name}", "create it with `mlops deploy`"
-            )
-        return endpoint
 
 
 def start(
@@ -95,7 +62,7 @@ def start(
     """
     check_target(controls.target)
     check_options(controls.target, request)
-    with driving(controls.target, controls.endpoint):
+    with driving(controls.target.name, controls.endpoint):
         endpoint = controls.current()
         state = rollout_of(endpoint)
         if state is not None:
@@ -131,7 +98,7 @@ def start(
 def resume(controls: Controls) -> RolloutResult:
     """Continue a rollout that no process drives. Raises DeploymentError."""
     check_target(controls.target)
-    with driving(controls.target, controls.endpoint):
+    with driving(controls.target.name, controls.endpoint):
         endpoint = controls.current()
         state = rollout_of(endpoint)
         if state is None:
@@ -183,10 +150,7 @@ def _run(
     report = Report(endpoint, state, controls.registry)
     if aborted:
         report.failed(["it was aborted"])
-    inputs = DriverInputs(
-        controls.registry, images, request, controls.ask, controls.pace, controls.roll_back_on_interrupt
-    )
-    return Driver(controls.place(), state, report, inputs, controls.say).drive()
+    return Driver(controls, state, report, images, request).drive()
 
 
 def _bundles(controls: Controls, endpoint: Endpoint, state: Rollout) -> list[Path]:
@@ -212,7 +176,7 @@ def _order(controls: Controls, order: Order) -> RolloutResult:
     known: Rollout | None = None
     waiting = 0.0
     while True:
-        lock = locks.take(lock_path(controls.target, controls.endpoint))
+        lock = locks.take(lock_path(controls.target.name, controls.endpoint))
         if lock is not None:
             with lock:
                 ending = _order_here(controls, order, known)

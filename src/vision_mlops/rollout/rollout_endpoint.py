@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeVar
 
 from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.core.errors import DeploymentError, MlopsError
 from vision_mlops.endpoints.contract import Access, Counts, DeploymentRequest, Endpoint, Say, Target
-from vision_mlops.endpoints.deployment import ROLLOUT_TAG
+from vision_mlops.endpoints.deployment import ROLLOUT_TAG, find
+from vision_mlops.registry import Registry
+from vision_mlops.rollout.probes import Ask, ask
+from vision_mlops.rollout.rollout_settings import Pace
 from vision_mlops.rollout.rollout_state import Order, Phase, Rollout, driver_id, pack, rollout_of
 
 T = TypeVar("T")
@@ -100,9 +104,7 @@ class RolloutEndpoint:
         if not first:
             _check_ours(endpoint, there, state)
         state = _with_order(state, there)
-        tags = {**endpoint.tags, ROLLOUT_TAG: pack(state)}
-        if tags != dict(endpoint.tags):
-            self._call(lambda: self.target.set_tags(self.name, tags))
+        self._tag(endpoint, pack(state))
         return state
 
     def order(self, order: Order) -> None:
@@ -111,19 +113,54 @@ class RolloutEndpoint:
         state = rollout_of(endpoint)
         if state is None or state.order is order or state.phase not in (Phase.DEPLOY, Phase.STEP):
             return
-        tags = {**endpoint.tags, ROLLOUT_TAG: pack(replace(state, order=order))}
-        self._call(lambda: self.target.set_tags(self.name, tags))
+        self._tag(endpoint, pack(replace(state, order=order)))
 
     def clear(self) -> None:
         """Remove the state from the tags, because the rollout is over."""
-        tags = dict(self.endpoint().tags)
-        if tags.pop(ROLLOUT_TAG, None) is not None:
+        self._tag(self.endpoint(), None)
+
+    def _tag(self, endpoint: Endpoint, state: str | None) -> None:
+        """Put a state into the tags of an endpoint, or remove it; the others stay, and the same tags are not sent again."""
+        others = {name: value for name, value in endpoint.tags.items() if name != ROLLOUT_TAG}
+        tags = others if state is None else {**others, ROLLOUT_TAG: state}
+        if tags != dict(endpoint.tags):
             self._call(lambda: self.target.set_tags(self.name, tags))
 
     def _call(self, call: Callable[[], T]) -> T:
         if importlib.util.find_spec("azure") is None or importlib.util.find_spec("azure.core") is None:
             return call()  # then only this machine can be the target
         return retry_while_busy(call, self._say, seconds=self._patience)
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """The endpoint and how to drive, the same for all commands.
+
+    ``images`` is a folder to probe with; None takes the golden examples. ``take_over``: do not wait for another machine.
+    """
+
+    target: Target
+    registry: Registry
+    endpoint: str
+    say: Say
+    images: Path | None = None
+    pace: Pace = field(default_factory=Pace)
+    roll_back_on_interrupt: bool = False
+    take_over: bool = False
+    ask: Ask = ask
+
+    def place(self) -> RolloutEndpoint:
+        """The endpoint."""
+        return RolloutEndpoint(self.target, self.endpoint, self.say, self.pace.patience)
+
+    def current(self) -> Endpoint:
+        """Return the endpoint as it is now. Raises DeploymentError if it does not exist."""
+        endpoint = find(self.target, self.endpoint)
+        if endpoint is None:
+            raise DeploymentError(
+                f"no endpoint {self.endpoint!r} on {self.target.name}", "create it with `mlops deploy`"
+            )
+        return endpoint
 
 
 def shares(endpoint: Endpoint) -> tuple[dict[str, int], dict[str, int]]:
