@@ -22,7 +22,6 @@ from vision_mlops.core.errors import AzureError
 from vision_mlops.endpoints.azureml import long_running
 from vision_mlops.endpoints.azureml.azureml_workspace import Workspace
 from vision_mlops.endpoints.azureml.endpoint_calls import OnlineCalls
-from vision_mlops.endpoints.azureml.endpoint_failures import deployment_failed, endpoint_failed
 from vision_mlops.endpoints.azureml.managed_target import Managed
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Endpoint, EndpointStatus
 from vision_mlops.endpoints.scoring_client import score_file
@@ -181,9 +180,9 @@ def test_what_served_before_still_serves(place: Place, version: ModelVersion, bu
     # What somebody else has made in the same moment is not cleaned up with what was refused.
     request = DeploymentRequest("colours", "version-1", version, open_registry(), DeploymentOptions())
     calls, refusal = OnlineCalls(Workspace(), "managed"), AzureError("refused", "mend it", 409)
-    raised = endpoint_failed(calls, refusal, "colours", "managed", print)
+    raised = calls.endpoint_failed(refusal, "colours", print)
     assert (raised.message, raised.hint, raised.status) == ("refused", "mend it", 409)
-    deployment_failed(calls, refusal, request, "managed", print, kept=False, new_endpoint=True)
+    calls.deployment_failed(refusal, request, print, kept=False, new_endpoint=True)
     assert [(item.name, item.state) for item in listed().deployments] == [("version-1", EndpointStatus.READY)]
 
     # A version that the workspace does not have is refused by it.

@@ -10,7 +10,6 @@ from vision_mlops.core.errors import AzureError, DeploymentError
 from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.azureml_workspace import DEFINITION_TAG, PROBLEM_TAG, TARGET_TAG, Workspace
 from vision_mlops.endpoints.azureml.endpoint_calls import EndpointCalls
-from vision_mlops.endpoints.azureml.endpoint_failures import deployment_failed, endpoint_failed
 from vision_mlops.endpoints.contract import Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say, Target
 from vision_mlops.jobs.azureml.azure_records import text_of
 
@@ -68,7 +67,7 @@ class AzureMLTarget(Target):
         try:
             self._calls.make(wanted, say, afterwards=self._afterwards(name))
         except AzureError as error:
-            raise endpoint_failed(self._calls, error, name, self.name, say) from error
+            raise self._calls.endpoint_failed(error, name, say) from error
 
     def _create_deployment(self, request: DeploymentRequest, wanted: Any, *, new_endpoint: bool, say: Say) -> None:
         """Create or change a deployment unless it is as wanted; a new one that fails is removed again."""
@@ -84,9 +83,8 @@ class AzureMLTarget(Target):
             afterwards, seconds = self._afterwards(endpoint, name), request.options.timeout_s
             self._calls.make_deployment(wanted, say, afterwards=afterwards, seconds=seconds)
         except AzureError as error:
-            raise deployment_failed(
-                self._calls, error, request, self.name, say, kept=before is not None, new_endpoint=new_endpoint
-            ) from error
+            kept = before is not None
+            raise self._calls.deployment_failed(error, request, say, kept=kept, new_endpoint=new_endpoint) from error
         self._calls.note_problem(endpoint, name, "")
 
     def _require_idle(self, entity: Any, what: str, endpoint: str) -> None:

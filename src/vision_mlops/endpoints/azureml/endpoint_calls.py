@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.clients import quiet
+from vision_mlops.core.errors import AzureError, MlopsError
 from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.azureml_workspace import PROBLEM_TAG, TAG_LENGTH, Workspace
 from vision_mlops.endpoints.azureml.long_running import carry_out, carry_out_removal
-from vision_mlops.endpoints.contract import Say
+from vision_mlops.endpoints.contract import DeploymentRequest, EndpointStatus, Say
 from vision_mlops.jobs.azureml.job_resources import existing
 
 _READ_LINES, _TAIL_LINES = 300, 10
@@ -124,6 +125,65 @@ class EndpointCalls:
 
     def note_problem(self, endpoint: str, deployment: str, problem: str) -> None:
         """Store with an endpoint why a deployment failed, or clear it; does nothing where the service remembers it."""
+
+    # Cleaning up
+
+    def endpoint_failed(self, error: AzureError, name: str, say: Say) -> AzureError:
+        """The error to raise for an endpoint that could not be created. If it exists as failed, it is removed first."""
+        left = ""
+        try:
+            found = self.find(name)
+            if found is not None and azureml_workspace.state_of(found) is EndpointStatus.FAILED:
+                self.remove(name, say)
+        except MlopsError as other:
+            delete = f"mlops endpoint delete {name} --on {self._target}"
+            left = f"\n  it may still exist ({other.message}); remove it later with {delete}"
+        return AzureError(f"{error.message}{left}", error.hint, error.status)
+
+    def deployment_failed(
+        self, error: AzureError, request: DeploymentRequest, say: Say, *, kept: bool, new_endpoint: bool
+    ) -> AzureError:
+        """The error to raise for a deployment that could not be created, after it has been cleaned up.
+
+        Args:
+            error: Why.
+            request: What was asked for.
+            say: Gets messages about faults.
+            kept: It existed before, so it stays, and the reason is stored with its endpoint.
+            new_endpoint: The endpoint was created for it, so it is removed as well.
+        """
+        name, endpoint = request.deployment, request.endpoint
+        # A change that was refused never began: if the deployment exists all the same, someone else has just created it.
+        begun = error.status < 400
+        tail = self._tail(endpoint, name) if begun else ""
+        left = ""
+        try:
+            if not kept:
+                self._remove_made(request, begun, new_endpoint, say)
+            else:
+                found = self.find_deployment(endpoint, name)
+                if found is not None and azureml_workspace.state_of(found) is EndpointStatus.FAILED:
+                    self.note_problem(endpoint, name, error.message)
+        except MlopsError as other:
+            delete = f"mlops endpoint delete {endpoint} --deployment {name} --on {self._target}"
+            left = f"\n  it still exists ({other.message}); remove it later with {delete}"
+        return AzureError(f"{error.message}{left}{tail}", error.hint, error.status)
+
+    def _tail(self, endpoint: str, deployment: str) -> str:
+        """The last lines of a log for a message; empty if there is no log because nothing was created."""
+        try:
+            lines = self.last_words(endpoint, deployment)
+        except AzureError as error:
+            return "" if error.status == 404 else f"\n  {error.message}"
+        return "\n  its log ends with:" + "".join(f"\n    {line}" for line in lines) if lines else ""
+
+    def _remove_made(self, request: DeploymentRequest, begun: bool, new_endpoint: bool, say: Say) -> None:
+        """Remove what a failed deployment has left behind, but nothing that others have created in the meantime."""
+        there = {str(item.name) for item in self.deployments(request.endpoint)}
+        if new_endpoint and not there - ({request.deployment} if begun else set()):
+            self.remove(request.endpoint, say)
+        elif begun and request.deployment in there:
+            self.remove_deployment(request.endpoint, request.deployment, say)
 
 
 class OnlineCalls(EndpointCalls):

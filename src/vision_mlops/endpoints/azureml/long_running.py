@@ -74,11 +74,6 @@ def carry_out_removal(begin: Callable[[], Any], look: Callable[[], Any], what: s
             raise
 
 
-def is_refusal(error: AzureError) -> bool:
-    """Whether a change was refused when it was requested, so that it never began."""
-    return error.status >= 400
-
-
 def _follow(look: Callable[[], Any], what: str, say: Say, deadline: float) -> None:
     pause, longest = POLL_SECONDS
     while True:
