@@ -479,7 +479,7 @@ def test_a_command_waits_until_its_deployment_is_ready_or_withdraws_it_by_hangin
 
         gone = deploy("1")
         assert gone.job is not None
-        gone.job.abandoned = True
+        gone.job.abandon()
         assert (control.app.backends, (tmp_path / "logs" / "a.log").exists()) == ({}, False)
         late = deploy("1", seconds=-1.0)
         control.tick()

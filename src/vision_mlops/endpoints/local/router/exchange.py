@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from vision_mlops.endpoints.local.router.backend import Backend
-from vision_mlops.endpoints.local.router.traffic_shares import MirrorSampler, Shares
+from vision_mlops.endpoints.local.router.traffic_shares import MirrorSampler
 from vision_mlops.endpoints.local.router.upstream import Upstream
 from vision_mlops.serving.http.http_messages import HeaderList, Request, Response
+
+if TYPE_CHECKING:
+    from vision_mlops.endpoints.local.router.router_app import RouterApp
 
 _TRIES = 2
 _PASSED_ON = (b"content-type", b"content-encoding", b"traceparent", b"tracestate")
 RETRY = ((b"retry-after", b"1"),)
-
-
-class Router(Protocol):
-    """What an exchange needs of the router that it belongs to."""
-
-    shares: Shares[Backend]
-    mirror: Mirror | None
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something in the background."""
 
 
 class Exchange:
@@ -43,7 +35,7 @@ class Exchange:
 
     __slots__ = ("_abandoned", "_refused", "_tries", "_upstream", "app", "backend", "body", "head", "picked", "request")
 
-    def __init__(self, app: Router, request: Request, backend: Backend, *, picked: bool) -> None:
+    def __init__(self, app: RouterApp, request: Request, backend: Backend, *, picked: bool) -> None:
         self.app = app
         self.request = request
         self.backend = backend
@@ -65,20 +57,14 @@ class Exchange:
         else:
             self._send(upstream)
 
-    @property
-    def abandoned(self) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self._abandoned
-
-    @abandoned.setter
-    def abandoned(self, value: bool) -> None:
-        if value and not self._abandoned:
-            self._abandoned = True
-            self._let_go()
-            upstream, self._upstream = self._upstream, None
-            if upstream is not None:
-                self.backend.in_flight -= 1
-                upstream.abandon()
+    def abandon(self) -> None:
+        """End it: nobody waits for the response any more."""
+        self._abandoned = True
+        self._let_go()
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            self.backend.in_flight -= 1
+            upstream.abandon()
 
     def answered(self, status: int, kind: bytes, headers: HeaderList, body: bytes, seconds: float) -> None:
         """Pass the response on."""
@@ -188,7 +174,7 @@ class Mirror:
     MOST_WAITING = 64
     MOST_BYTES = 64 * 2**20
 
-    def __init__(self, app: Router, backend: Backend, percent: int) -> None:
+    def __init__(self, app: RouterApp, backend: Backend, percent: int) -> None:
         self.backend = backend
         self._app = app
         self._sampler = MirrorSampler(percent)

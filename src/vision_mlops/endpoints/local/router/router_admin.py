@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,34 +31,19 @@ class _RefusedError(Exception):
     """The action cannot be done now."""
 
 
+@dataclass(frozen=True, slots=True)
 class _Wish:
     """A deployment that a command waits for: a new one becomes part of the endpoint, and of its state, when it is ready.
 
-    Args:
-        request: The command's, which is answered then. A command that hangs up withdraws its wish.
-        backend: The deployment.
-        seconds: How long the command waits.
-        withdraw: Called when the command has hung up.
+    ``request`` is the command's, which gets its response then, or after ``seconds``; a command that hangs up withdraws its
+    wish by ``abandon``.
     """
 
-    def __init__(self, request: Request, backend: Backend, seconds: float, withdraw: Callable[[], None]) -> None:
-        self.request = request
-        self.backend = backend
-        self.seconds = seconds
-        self.until = time.monotonic() + seconds
-        self._withdraw = withdraw
-        self._abandoned = False
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether nobody waits for the deployment any more."""
-        return self._abandoned
-
-    @abandoned.setter
-    def abandoned(self, value: bool) -> None:
-        self._abandoned = value
-        if value:
-            self._withdraw()
+    request: Request
+    backend: Backend
+    seconds: float
+    abandon: Callable[[], None]
+    began: float = field(default_factory=time.monotonic)
 
 
 class Control:
@@ -253,7 +238,7 @@ class Control:
                 self._end_wish(name, {"problem": "", "known": False})
             elif backend.server.problem:
                 self._fail(name, backend.problem)
-            elif time.monotonic() > wish.until:
+            elif time.monotonic() - wish.began > wish.seconds:
                 self._fail(name, f"not ready within {wish.seconds:.0f} s: {backend.problem}")
 
     def _fail(self, name: str, problem: str) -> None:
