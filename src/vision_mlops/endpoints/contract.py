@@ -277,6 +277,10 @@ class Target(abc.ABC):
         """Remove an endpoint with all its deployments, and everything that runs for them."""
 
 
+def silent(text: str) -> None:
+    """Discard what is said."""
+
+
 def check_name(what: str, name: str) -> str:
     """Return a name that every target accepts for an endpoint or deployment. Raises DeploymentError for any other."""
     if not _NAME.fullmatch(name):

@@ -46,7 +46,7 @@ NEEDED = {
 IDENTITY = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-pull"
 REGISTRY = {"MLOPS_AZURE_CONTAINER_REGISTRY": "crvision.azurecr.io", "MLOPS_AZURE_PULL_IDENTITY": IDENTITY}
 MODEL = ModelVersion("Textile", 3, bundle_id="0123456789abcdef" * 4)
-KEYS = EndpointKeys("first-key", "second-key", ("v1", "v2"))
+KEYS = EndpointKeys({"primary": "first-key", "secondary": "second-key"}, {"primary": "v1", "secondary": "v2"})
 IMAGE = "crvision.azurecr.io/mlops-textile:3-0123456789ab"
 
 
@@ -74,7 +74,7 @@ def test_the_definition_has_no_password_and_the_keys_only_as_a_secret() -> None:
     assert list(secret) == ["keys"]
     text = str(made)
     assert "password" not in text
-    assert not any(key in text for key in KEYS.to_dict().values())
+    assert not any(key in text for key in KEYS.values.values())
     container = made["properties"]["containers"][0]["properties"]
     assert container["image"] == IMAGE
     assert container["resources"]["requests"] == {"cpu": 1.0, "memoryInGB": 2.0}
@@ -84,7 +84,7 @@ def test_the_definition_has_no_password_and_the_keys_only_as_a_secret() -> None:
 
 def test_what_was_read_is_made_again_with_the_keys_it_did_not_tell() -> None:
     read = answered()
-    back = again(read, replace(KEYS, versions=("v1", "v3")))
+    back = again(read, replace(KEYS, versions={"primary": "v1", "secondary": "v3"}))
     first = definition(wanted(request(), settings(), None), KEYS, {"team": "inspection"}).serialize()
     second = back.serialize()
     assert second["tags"].pop("mlops.group.keys") == "v1 v3"

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vision_mlops.azure.azure_errors import azure_errors
@@ -158,7 +158,7 @@ def again(group: ContainerGroup, keys: EndpointKeys) -> ContainerGroup:
     with azure_errors("Azure Container Instances"):
         from azure.mgmt.containerinstance import models
     made = copy.copy(group)
-    made.tags = {**(group.tags or {}), _KEYS_TAG: " ".join(keys.versions)}
+    made.tags = {**(group.tags or {}), _KEYS_TAG: keys.stamp}
     made.volumes = [models.Volume(name=_VOLUME, secret=_secret(keys))]
     if address := group.ip_address:  # without the address itself, which the service assigns
         made.ip_address = models.IpAddress(
@@ -201,8 +201,8 @@ def registry_host(image: str) -> str:
 
 
 def _facts_of(group: GroupSpec, keys: EndpointKeys) -> dict[str, str]:
-    values = Facts(group.deployment, group.model, group.version, group.bundle_id, group.digest, " ".join(keys.versions))
-    return {f"{_FACTS}{name}": getattr(values, name) for name in Facts.__slots__}
+    values = Facts(group.deployment, group.model, group.version, group.bundle_id, group.digest, keys.stamp)
+    return {f"{_FACTS}{name}": value for name, value in asdict(values).items()}
 
 
 def _default_image(model: ModelVersion, settings: AzureSettings) -> str:

@@ -24,8 +24,17 @@ from vision_mlops.endpoints.aci.group_definition import (
     with_tags,
 )
 from vision_mlops.endpoints.aci.group_state import base_url, is_over, started_at, view_of
-from vision_mlops.endpoints.aci.key_vault import PRIMARY, EndpointKeys, KeyStore
-from vision_mlops.endpoints.contract import Access, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say, Target
+from vision_mlops.endpoints.aci.key_vault import EndpointKeys, KeyStore
+from vision_mlops.endpoints.contract import (
+    Access,
+    Deployment,
+    DeploymentRequest,
+    Endpoint,
+    EndpointStatus,
+    Say,
+    Target,
+    silent,
+)
 from vision_mlops.serving import server_health
 
 if TYPE_CHECKING:
@@ -81,7 +90,7 @@ class ContainerInstances(Target):
         address = base_url(group)
         if not address:
             raise DeploymentError(f"endpoint {name!r} has no address: {view_of(group).problem}", "mlops endpoint show")
-        return Access(f"{address}/score", {"Authorization": f"Bearer {self._store.read(name).to_dict()[PRIMARY]}"})
+        return Access(f"{address}/score", {"Authorization": f"Bearer {self._store.read(name).values['primary']}"})
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
         """What the container has written since its last start."""
@@ -95,7 +104,7 @@ class ContainerInstances(Target):
     def keys(self, name: str) -> Mapping[str, str]:
         """Both keys, from the vault."""
         self._groups.get(name)
-        return self._store.read(name).to_dict()
+        return self._store.read(name).values
 
     def rotate_key(self, name: str, which: str) -> None:
         """Replace one key and pass it to the container, which the service restarts. If that fails, the old key is kept."""
@@ -107,7 +116,7 @@ class ContainerInstances(Target):
         new = store.renew(name, which)
         expected = Expected(f"a new {which} key", made_for.bundle, _READY_SECONDS)
         try:
-            self._changes(_silent).update(name, again(former, new), expected, former, again(former, old))
+            self._changes(silent).update(name, again(former, new), expected, former, again(former, old))
         except MlopsError as error:
             self._take_back(name, which, old, error)
             raise
@@ -171,7 +180,7 @@ class ContainerInstances(Target):
             self._groups.delete(name)
             changes.make(name, new, expected)
             return
-        same = (made_for.digest, made_for.keys) == (group.digest, " ".join(keys.versions))
+        same = (made_for.digest, made_for.keys) == (group.digest, keys.stamp)
         if view.state is EndpointStatus.STOPPED:
             if not same:
                 hint = f"deploy {made_for.model}:{made_for.version} unchanged, which starts it, or delete the endpoint"
@@ -221,7 +230,3 @@ def _facts(group: ContainerGroup) -> Facts:
     if found is None:
         raise DeploymentError(f"no endpoint {group.name!r} exists on aci", "mlops endpoint list --on aci")
     return found
-
-
-def _silent(text: str) -> None:
-    """Discard messages: the command reports the rotation itself."""

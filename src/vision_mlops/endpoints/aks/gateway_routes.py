@@ -37,31 +37,38 @@ def read_route(cluster: KubernetesCluster, definition: EndpointManifest) -> Mani
     return cluster.get(ROUTE, definition.endpoint, definition.namespace)
 
 
-def shares_of(route: Manifest | None, endpoint: str) -> dict[str, int]:
-    """Percentage of the requests by deployment; empty without a route."""
-    return route_shares(route, endpoint) if route else {}
-
-
-def tags_of(route: Manifest | None) -> dict[str, str]:
-    """The tags of an endpoint, which are stored with its route."""
-    annotations = ((route or {}).get("metadata") or {}).get("annotations") or {}
-    tags: dict[str, str] = json.loads(annotations.get(TAGS, "{}"))
-    return tags
-
-
-def write_route(
+def change_route(
     cluster: KubernetesCluster,
     definitions: Sequence[EndpointManifest],
-    shares: Mapping[str, int],
-    tags: Mapping[str, str],
+    *,
+    shares: Mapping[str, int] | None = None,
+    first: str = "",
+    tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the route as one change. Raises ClusterError."""
-    cluster.apply(render_route(definitions, shares, tags))
+    """Write the route of an endpoint as one change; what is not given stays.
+
+    Args:
+        cluster: Where the endpoint is.
+        definitions: Definitions of all its deployments.
+        shares: Percentage of the requests by deployment.
+        first: Deployment that gets all requests where none has any yet.
+        tags: Tags of the endpoint.
+
+    Raises:
+        ClusterError: the cluster refuses.
+    """
+    route = read_route(cluster, definitions[0])
+    kept = route_shares(route, definitions[0].endpoint) or ({first: 100} if first else {})
+    cluster.apply(
+        render_route(definitions, kept if shares is None else shares, tags_of(route) if tags is None else tags)
+    )
 
 
-def delete_route(cluster: KubernetesCluster, namespace: str, endpoint: str) -> None:
-    """Delete the route of an endpoint if it exists. Raises ClusterError."""
-    cluster.delete(ROUTE, endpoint, namespace)
+def tags_of(owner: Manifest | None) -> dict[str, str]:
+    """The tags of an endpoint, which are stored with its route, or without one with its Deployment."""
+    annotations = ((owner or {}).get("metadata") or {}).get("annotations") or {}
+    tags: dict[str, str] = json.loads(annotations.get(TAGS, "{}"))
+    return tags
 
 
 def route_address(cluster: KubernetesCluster, definition: EndpointManifest) -> tuple[str, str]:

@@ -143,9 +143,9 @@ def render_route(
     return _manifest(document, values, first)
 
 
-def route_shares(route: Manifest, endpoint: str) -> dict[str, int]:
-    """Percentage of the requests by deployment, according to a route."""
-    backends = route["spec"]["rules"][-1].get("backendRefs") or []
+def route_shares(route: Manifest | None, endpoint: str) -> dict[str, int]:
+    """Percentage of the requests by deployment, according to a route; empty without one."""
+    backends = route["spec"]["rules"][-1].get("backendRefs") or [] if route else []
     return {str(item["name"]).removeprefix(f"{endpoint}-"): int(item.get("weight", 1)) for item in backends}
 
 

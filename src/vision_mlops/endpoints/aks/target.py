@@ -16,11 +16,12 @@ from vision_mlops.endpoints.aks.cluster_errors import ClusterError
 from vision_mlops.endpoints.aks.cluster_update import ClusterUpdate, remove
 from vision_mlops.endpoints.aks.endpoint_condition import current_pods, last_lines
 from vision_mlops.endpoints.aks.endpoint_definition import define, definition_of, image_of
-from vision_mlops.endpoints.aks.endpoint_view import EndpointView
+from vision_mlops.endpoints.aks.endpoint_view import address_of, endpoint_of
 from vision_mlops.endpoints.aks.manifests import (
     INSTANCE,
     MANAGED_BY,
     OURS,
+    ROUTE,
     TAGS,
     EndpointManifest,
     Manifest,
@@ -62,10 +63,6 @@ class AksTarget(Target):
     def _cluster(self) -> KubernetesCluster:
         return KubernetesCluster(self._settings.context)
 
-    @cached_property
-    def _view(self) -> EndpointView:
-        return EndpointView(self._cluster)
-
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         """See :class:`~vision_mlops.endpoints.contract.Target`.
 
@@ -96,16 +93,18 @@ class AksTarget(Target):
         for item in self._deployments(OURS):
             metadata = item["metadata"]
             groups.setdefault((metadata["namespace"], metadata["labels"][INSTANCE]), []).append(item)
-        return sorted(map(self._view.endpoint, groups.values()), key=lambda endpoint: endpoint.name)
+        return sorted(
+            (endpoint_of(self._cluster, each) for each in groups.values()), key=lambda endpoint: endpoint.name
+        )
 
     def endpoint(self, name: str) -> Endpoint:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
-        return self._view.endpoint(self._found(name))
+        return endpoint_of(self._cluster, self._found(name))
 
     def access(self, name: str) -> Access:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
         definition = definition_of(self._found(name)[0])
-        url, problem = self._view.address(definition)
+        url, problem = address_of(self._cluster, definition)
         if not url:
             raise DeploymentError(
                 f"endpoint {name!r} has no address that this machine can call: {problem}",
@@ -133,8 +132,7 @@ class AksTarget(Target):
         check_traffic(self.endpoint(name), traffic, mirror)
         if any(mirror.values()):
             raise DeploymentError("an endpoint on aks cannot mirror requests", "remove --mirror")
-        route = gateway_routes.read_route(self._cluster, definitions[0])
-        gateway_routes.write_route(self._cluster, definitions, traffic, gateway_routes.tags_of(route))
+        gateway_routes.change_route(self._cluster, definitions, shares=traffic)
         return self.endpoint(name)
 
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
@@ -142,8 +140,7 @@ class AksTarget(Target):
         found = self._found(name)
         definitions = list(map(definition_of, found))
         if definitions[0].gateway:
-            shares = gateway_routes.shares_of(gateway_routes.read_route(self._cluster, definitions[0]), name)
-            gateway_routes.write_route(self._cluster, definitions, shares, tags)
+            gateway_routes.change_route(self._cluster, definitions, tags=tags)
             return
         metadata: dict[str, Any] = {"name": name, "namespace": definitions[0].namespace}
         if tags:
@@ -166,18 +163,16 @@ class AksTarget(Target):
             raise DeploymentError(
                 f"{deployment} of {name!r} has traffic", f"give it to another: mlops endpoint traffic {name}"
             )
-        route = gateway_routes.read_route(self._cluster, definitions[0])
         left = [each for each in definitions if each.deployment != deployment]
         if left:
-            shares = gateway_routes.shares_of(route, name)
-            gateway_routes.write_route(self._cluster, left, shares, gateway_routes.tags_of(route))
+            gateway_routes.change_route(self._cluster, left)
         remove(self._cluster, definitions[0].namespace, selector_of(name, deployment))
 
     def delete(self, name: str) -> None:
         """See :class:`~vision_mlops.endpoints.contract.Target`; the namespace and the Gateway stay."""
         definition = definition_of(self._found(name)[0])
         if definition.gateway:
-            gateway_routes.delete_route(self._cluster, definition.namespace, name)
+            self._cluster.delete(ROUTE, name, definition.namespace)
         remove(self._cluster, definition.namespace, selector_of(name))
 
     @property
@@ -188,10 +183,8 @@ class AksTarget(Target):
         """Add a deployment to the route; the first of an endpoint gets all requests. If that fails, it is removed again."""
         name = definition.endpoint
         try:
-            route = gateway_routes.read_route(self._cluster, definition)
-            shares = gateway_routes.shares_of(route, name) or {definition.deployment: 100}
             definitions = list(map(definition_of, self._found(name)))
-            gateway_routes.write_route(self._cluster, definitions, shares, gateway_routes.tags_of(route))
+            gateway_routes.change_route(self._cluster, definitions, first=definition.deployment)
             gateway_routes.wait_accepted(self._cluster, definition)
         except BaseException:
             if not any(definition_of(item).deployment == definition.deployment for item in before):

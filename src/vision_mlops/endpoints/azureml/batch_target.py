@@ -11,8 +11,8 @@ from vision_mlops.azure.clients import quiet
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.azureml_target import AzureMLTarget
-from vision_mlops.endpoints.azureml.endpoint_calls import EndpointCalls, silent
-from vision_mlops.endpoints.contract import Access, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
+from vision_mlops.endpoints.azureml.endpoint_calls import EndpointCalls
+from vision_mlops.endpoints.contract import Access, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say, silent
 from vision_mlops.jobs.azureml.azure_records import text_of
 from vision_mlops.jobs.azureml.job_resources import content_hash
 from vision_mlops.jobs.azureml.run_history import RunHistory

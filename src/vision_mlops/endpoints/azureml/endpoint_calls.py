@@ -11,15 +11,11 @@ from vision_mlops.core.errors import AzureError, MlopsError
 from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.azureml_workspace import PROBLEM_TAG, TAG_LENGTH, Workspace
 from vision_mlops.endpoints.azureml.long_running import carry_out, carry_out_removal
-from vision_mlops.endpoints.contract import DeploymentRequest, EndpointStatus, Say
+from vision_mlops.endpoints.contract import DeploymentRequest, EndpointStatus, Say, silent
 from vision_mlops.jobs.azureml.job_resources import existing
 
 _READ_LINES, _TAIL_LINES = 300, 10
 _NO_ENDPOINT = "see `mlops endpoint list --on {target}`, or create it with `mlops deploy --to {target}`"
-
-
-def silent(text: str) -> None:
-    """Discard what is said."""
 
 
 class EndpointCalls:

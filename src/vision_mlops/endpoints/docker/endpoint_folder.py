@@ -52,31 +52,22 @@ class EndpointFolder:
 
     def keys(self) -> dict[str, str]:
         """Return the keys by name. Raises DeploymentError where they are missing."""
-        try:
-            lines = (self.keys_path / "keys").read_text(encoding="ascii").split()
-        except (OSError, ValueError):
-            lines = []
-        if len(lines) != len(KEY_NAMES):
+        keys = self._read()
+        if not keys:
             raise DeploymentError(
                 f"the keys of endpoint {self.name!r} are not in {self.keys_path}",
                 "rotate both with `mlops endpoint keys`",
             )
-        return dict(zip(KEY_NAMES, lines, strict=True))
+        return keys
 
     def make_keys(self) -> None:
         """Make both keys if there are none."""
-        try:
-            self.keys()
-        except DeploymentError:
-            self._write({name: new_key() for name in KEY_NAMES})
+        if not self._read():
+            self._write(_new_keys())
 
     def rotate(self, which: str) -> str:
         """Replace one key and return the new one."""
-        try:
-            keys = self.keys()
-        except DeploymentError:  # they are missing: both are made
-            keys = {name: new_key() for name in KEY_NAMES}
-        keys[which] = new_key()
+        keys = (self._read() or _new_keys()) | {which: new_key()}
         self._write(keys)
         return keys[which]
 
@@ -113,7 +104,19 @@ class EndpointFolder:
         if self.path.exists():
             remove_path(self.path)
 
+    def _read(self) -> dict[str, str]:
+        """Return the keys by name; none where the file is missing or holds something else."""
+        try:
+            lines = (self.keys_path / "keys").read_text(encoding="ascii").split()
+        except (OSError, ValueError):
+            return {}
+        return dict(zip(KEY_NAMES, lines, strict=True)) if len(lines) == len(KEY_NAMES) else {}
+
     def _write(self, keys: Mapping[str, str]) -> None:
         self.keys_path.mkdir(parents=True, exist_ok=True)
         self.keys_path.chmod(0o755)
         atomic_write(self.keys_path / "keys", "".join(f"{keys[name]}\n" for name in KEY_NAMES), mode=0o644)
+
+
+def _new_keys() -> dict[str, str]:
+    return {name: new_key() for name in KEY_NAMES}

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from vision_mlops.core.errors import DeploymentError, MissingExtraError
-from vision_mlops.endpoints.contract import Access, Counts, DeploymentRequest, Endpoint, Say, Target, check_traffic
+from vision_mlops.endpoints.contract import (
+    Access,
+    Counts,
+    DeploymentRequest,
+    Endpoint,
+    Say,
+    Target,
+    check_traffic,
+    silent,
+)
 from vision_mlops.endpoints.local.local_endpoint import TIMEOUT_SECONDS, LocalEndpoint, endpoint_names, wait
 from vision_mlops.endpoints.local.router.counters import counts_from, read_counters
 from vision_mlops.endpoints.local.router.endpoint_state import EndpointState, remove_files, write_state
@@ -80,7 +89,7 @@ class LocalTarget(Target):
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
         endpoint = LocalEndpoint(name)
         endpoint.state()
-        with endpoint.hold(_silently):
+        with endpoint.hold(silent):
             if endpoint.is_running():
                 endpoint.ask("tags", tags=dict(tags))
             else:
@@ -101,7 +110,7 @@ class LocalTarget(Target):
             raise DeploymentError(
                 f"{deployment} has {found.traffic} % of the traffic", f"first: mlops endpoint traffic {name} OTHER=100"
             )
-        with endpoint.hold(_silently):
+        with endpoint.hold(silent):
             state = endpoint.state()
             if not endpoint.is_running():
                 write_state(endpoint.folder, state.without_deployment(deployment))
@@ -117,14 +126,10 @@ class LocalTarget(Target):
         endpoint = LocalEndpoint(name)
         if not endpoint.exists:
             endpoint.state()  # which says that there is none
-        with endpoint.hold(_silently):
+        with endpoint.hold(silent):
             try:
                 state: EndpointState | None = endpoint.state()
             except DeploymentError:
                 state = None  # it cannot be read any more: the router is ended by its process id
             endpoint.end(state.port if state is not None else None)
             remove_files(endpoint.folder)
-
-
-def _silently(text: str) -> None:
-    return
