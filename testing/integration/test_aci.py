@@ -23,6 +23,7 @@ from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.aci import group_changes
 from vision_mlops.endpoints.aci.key_vault import KeyStore
 from vision_mlops.endpoints.aci.target import ContainerInstances
+from vision_mlops.endpoints.polling import polls
 from vision_mlops.endpoints.targets import open_target
 from vision_mlops.model.bundle import read_bundle, write_bundle
 
@@ -32,7 +33,7 @@ DEPLOY = ("deploy", "--to", "aci", "--model")
 
 @pytest.fixture
 def aci(place: Place, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
-    monkeypatch.setattr(group_changes, "_LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr(group_changes, "polls", lambda seconds: polls(seconds, 0.25, 0.3))
     return given(place.loopback, tmp_path, monkeypatch)
 
 

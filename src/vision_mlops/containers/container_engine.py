@@ -105,13 +105,14 @@ class Engine:
             pair in (("--network", "host"), ("--net", "host")) for pair in pairwise(self.run_options)
         )
 
-    def call(self, *arguments: str, log: Path | None = None, long: bool = False) -> str:
+    def call(self, *arguments: str, log: Path | None = None, long: bool = False, merged: bool = False) -> str:
         """Run a command to its end, and return its output.
 
         Args:
             arguments: Arguments of the engine.
             log: File for its output, if that is long.
             long: Let Ctrl-C end the command as well; else wait for it, so that its effect is complete and can be undone.
+            merged: Return what it writes to stderr as well, in order.
 
         Raises:
             DeploymentError: the engine is missing or refuses; says how to fix it, if that is known.
@@ -119,8 +120,8 @@ class Engine:
         try:
             with log.open("wb") if log is not None else contextlib.nullcontext(subprocess.PIPE) as stream:
                 process = subprocess.Popen(
-                    [*self.words, *arguments], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
-                    start_new_session=not long,
+                    [*self.words, *arguments], stdin=subprocess.DEVNULL, stdout=stream,
+                    stderr=subprocess.STDOUT if merged else stream, start_new_session=not long,
                 )  # fmt: skip
                 try:
                     out, err = process.communicate()
@@ -183,14 +184,7 @@ class Engine:
 
     def logs(self, name: str, lines: int) -> str:
         """The last lines that a container has written, in order."""
-        command = [*self.words, "logs", "--tail", str(lines), name]
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        text = done.stdout.decode(errors="replace").rstrip("\n")
-        if done.returncode:
-            raise _explained(f"{self.name} logs", text)
-        return text
+        return self.call("logs", "--tail", str(lines), name, merged=True).rstrip("\n")
 
     # Images
 

@@ -170,6 +170,11 @@ class Counts:
     disagreed: int = 0
     latencies: tuple[int, ...] = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
 
+    @property
+    def error_rate(self) -> float:
+        """Share of the requests that failed by the deployment's fault; 0 without any."""
+        return self.errors / self.requests if self.requests else 0.0
+
     def __add__(self, more: Counts) -> Counts:
         """Return both together."""
         return self._combined(more, operator.add)
@@ -185,6 +190,9 @@ class Counts:
             if item.name != "latencies"
         }
         return Counts(**counted, latencies=tuple(map(how, self.latencies, other.latencies)))
+
+
+NOTHING_COUNTED = Counts()
 
 
 class Target(abc.ABC):

@@ -7,7 +7,7 @@ next one continues or rolls back.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -94,12 +94,16 @@ class Driver:
         Raises:
             MlopsError: the target refuses; the message says how the rollout was left, and how to continue.
         """
+        phases: dict[Phase, Callable[[], RolloutResult | None]] = {
+            Phase.DEPLOY: self._deploy, Phase.STEP: self._step, Phase.FINISH: self._finish, Phase.CLOSE: self._close,
+            Phase.ROLLBACK: self._roll_back,
+        }  # fmt: skip
         with self._interruption:
             try:
                 self._write(self._state, first=True)
                 while True:
                     try:
-                        if (ending := self._phase()) is not None:
+                        if (ending := phases[self._state.phase]()) is not None:
                             return ending
                     except _Turn as turn:
                         self._turn(turn)
@@ -109,18 +113,6 @@ class Driver:
                 raise
             except MlopsError as error:
                 self._leave(error)
-
-    def _phase(self) -> RolloutResult | None:
-        phase = self._state.phase
-        if phase is Phase.DEPLOY:
-            self._deploy()
-        elif phase is Phase.STEP:
-            self._step()
-        elif phase is Phase.FINISH:
-            self._finish()
-        else:
-            return self._close() if phase is Phase.CLOSE else self._roll_back()
-        return None
 
     def _turn(self, turn: _Turn) -> None:
         for reason in turn.reasons:

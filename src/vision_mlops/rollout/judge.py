@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from vision_mlops.core.text import counted
+from vision_mlops.endpoints.contract import NOTHING_COUNTED, Counts
 from vision_mlops.rollout.rollout_settings import RolloutLimits
 from vision_mlops.rollout.statistics import LatencySample, exceeds, probably_slower, surely_slower
 
@@ -39,19 +40,6 @@ class StepVerdict(StrEnum):
     CONTINUE = "continue"
     WAIT = "wait"
     FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class RequestCounts:
-    """Requests of one deployment, and those that failed by its fault."""
-
-    requests: int = 0
-    errors: int = 0
-
-    @property
-    def rate(self) -> float:
-        """Share of the requests that failed; 0 without any."""
-        return self.errors / self.requests if self.requests else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +67,8 @@ class Observation:
     """
 
     seconds: float
-    candidate: RequestCounts = RequestCounts()
-    champion: RequestCounts = RequestCounts()
+    candidate: Counts = NOTHING_COUNTED
+    champion: Counts = NOTHING_COUNTED
     pairs: int = 0
     compared: int = 0
     disagreed: int = 0
@@ -152,15 +140,16 @@ def judge(seen: Observation, limits: RolloutLimits) -> Judgement:
 
 def _errors(seen: Observation, limits: RolloutLimits) -> _Finding:
     mine, other = seen.candidate, seen.champion
-    allowed = max(limits.max_error_rate, other.rate)  # an outage that hits both is not the candidate's fault
-    told = f"{_percent(mine.rate)} of {counted(mine.requests, 'request')} failed"
+    allowed = max(limits.max_error_rate, other.error_rate)  # an outage that hits both is not the candidate's fault
+    told = f"{_percent(mine.error_rate)} of {counted(mine.requests, 'request')} failed"
     return _decided(
-        mine.rate > allowed,
+        mine.error_rate > allowed,
         lambda: exceeds(mine.errors, mine.requests, allowed),
         mine.requests,
         limits.min_requests,
         good=told,
-        bad=f"error rate: {told}, {_percent(allowed)} are allowed (champion: {_percent(other.rate)} of {other.requests})",
+        bad=f"error rate: {told}, {_percent(allowed)} are allowed (champion: {_percent(other.error_rate)}"
+        f" of {other.requests})",
         what="requests",
     )
 

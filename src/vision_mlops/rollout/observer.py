@@ -11,14 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from vision_mlops.endpoints.contract import Counts
-from vision_mlops.rollout.judge import Latency, Observation, RequestCounts
+from vision_mlops.endpoints.contract import NOTHING_COUNTED, Counts
+from vision_mlops.rollout.judge import Latency, Observation
 from vision_mlops.rollout.probes import Pairs
 from vision_mlops.rollout.rollout_settings import RolloutStep
 from vision_mlops.rollout.statistics import LatencySample
 
 Readings = Mapping[str, Counts] | None
-_NOTHING = Counts()
 _MOST_BLOCKS = 240  # even
 
 
@@ -37,7 +36,7 @@ class Observer:
         self.began = began
         self._names = (candidate, champion)
         self._last = first
-        self._sums = dict.fromkeys(self._names, _NOTHING)
+        self._sums = dict.fromkeys(self._names, NOTHING_COUNTED)
         self._blocks: dict[str, list[tuple[int, ...]]] = {name: [] for name in self._names}
         self._share = step.share
 
@@ -78,7 +77,7 @@ class Observer:
 
 def _since(now: Counts | None, before: Counts | None) -> Counts:
     """What was counted between two readings; one that is smaller than the one before began anew."""
-    now, before = now or _NOTHING, before or _NOTHING
+    now, before = now or NOTHING_COUNTED, before or NOTHING_COUNTED
     gained = now - before
     anew = min(gained.requests, gained.errors, gained.compared, gained.disagreed, *gained.latencies) < 0
     return now if anew else gained
@@ -92,5 +91,5 @@ def _merged(blocks: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
     return [tuple(one + other for one, other in zip(*pair, strict=True)) for pair in pairs]
 
 
-def _larger(counted: Counts, probed: RequestCounts) -> RequestCounts:
-    return RequestCounts(max(counted.requests, probed.requests), max(counted.errors, probed.errors))
+def _larger(counted: Counts, probed: Counts) -> Counts:
+    return Counts(max(counted.requests, probed.requests), max(counted.errors, probed.errors))

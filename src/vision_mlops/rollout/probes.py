@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from vision_mlops.endpoints.contract import Access
+from vision_mlops.endpoints.contract import Access, Counts
 from vision_mlops.endpoints.scoring_client import ScoringResponse, score
-from vision_mlops.rollout.judge import Latency, RequestCounts
+from vision_mlops.rollout.judge import Latency
 from vision_mlops.rollout.probe_images import ProbeImage
 from vision_mlops.rollout.rollout_settings import Pace
 from vision_mlops.rollout.statistics import LatencySample
@@ -32,8 +32,8 @@ def ask(access: Access, image: bytes, kind: str, deployment: str) -> ScoringResp
 class Pairs:
     """The results of the pairs so far. Latencies are in milliseconds, of pairs in which both have scored the image."""
 
-    candidate: RequestCounts = field(default_factory=RequestCounts)
-    champion: RequestCounts = field(default_factory=RequestCounts)
+    candidate: Counts = field(default_factory=Counts)
+    champion: Counts = field(default_factory=Counts)
     scored: int = 0
     seen: dict[int, bool] = field(default_factory=dict)
     """By image: whether the candidate ever gave another label than the champion."""
@@ -151,7 +151,7 @@ class Prober:
     def _pair(self, number: int) -> None:
         place = number % len(self._images)
         image = self._images[place]
-        content = image.read()
+        content = image.path.read_bytes()
         order = (0, 1) if number % 2 else (1, 0)
         answers: dict[int, ScoringResponse] = {}
         for who in order:
@@ -172,9 +172,9 @@ def _checked(answer: ScoringResponse, wanted: str) -> ScoringResponse:
     return ScoringResponse(answer.status, answer.seconds, {}, answer.deployment, problem)
 
 
-def _counted(counts: RequestCounts, answer: ScoringResponse) -> RequestCounts:
+def _counted(counts: Counts, answer: ScoringResponse) -> Counts:
     failed = answer.status == 0 or answer.status >= _SERVER_FAULT
-    return RequestCounts(counts.requests + 1, counts.errors + failed)
+    return Counts(counts.requests + 1, counts.errors + failed)
 
 
 def _refused(answer: ScoringResponse) -> bool:

@@ -119,7 +119,7 @@ def probe_images(folder: Path | None, bundles: Sequence[Path]) -> list[ProbeImag
 
 def check_probe(ask: Ask, access: Access, image: ProbeImage, champion: str) -> None:
     """Refuse to begin if even the champion does not score a probe. Raises DeploymentError."""
-    answer = ask(access, image.read(), image.kind, champion)
+    answer = ask(access, image.path.read_bytes(), image.kind, champion)
     if answer.ok and answer.deployment == champion:
         return
     told = answer.problem if not answer.ok else f"{answer.deployment} responded"

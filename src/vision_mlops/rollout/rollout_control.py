@@ -72,8 +72,6 @@ def start(
                     f"see mlops rollout status {endpoint.name}; then resume, promote or abort it",
                 )
             controls.say(f"continuing the rollout of {state.candidate}, with the steps and limits that it began with")
-            if not controls.take_over:
-                check_elsewhere(controls.endpoint, state)
             return _drive(controls, endpoint, state, request)
         wanted = wishes or RolloutOptions()
         steps = copied_at_most(controls.target, steps, controls.say)
@@ -103,8 +101,6 @@ def resume(controls: Controls) -> RolloutResult:
         state = rollout_of(endpoint)
         if state is None:
             raise _no_rollout(endpoint)
-        if not controls.take_over:
-            check_elsewhere(controls.endpoint, state)
         return _drive(controls, endpoint, state, None)
 
 
@@ -128,7 +124,9 @@ def promote(controls: Controls) -> RolloutResult:
 
 
 def _drive(controls: Controls, endpoint: Endpoint, state: Rollout, request: DeploymentRequest | None) -> RolloutResult:
-    """Continue a rollout that was begun."""
+    """Continue a rollout that was begun, unless another machine drives it."""
+    if not controls.take_over:
+        check_elsewhere(controls.endpoint, state)
     if request is None and not state.optioned:
         version = controls.registry.get(state.model)
         request = DeploymentRequest(endpoint.name, state.candidate, version, controls.registry)

@@ -75,11 +75,6 @@ class Report:
         self.shared(*shares(endpoint))
 
     @property
-    def outcome(self) -> RolloutOutcome:
-        """As far as is known."""
-        return RolloutOutcome(self.content["outcome"])
-
-    @property
     def page(self) -> Path:
         """To open in a browser."""
         return self.folder / PAGE_FILE

@@ -7,7 +7,6 @@ runs again. In between nothing responds, because the service changes a group in 
 from __future__ import annotations
 
 import textwrap
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from vision_mlops.endpoints.aci.container_groups import Groups
 from vision_mlops.endpoints.aci.group_definition import facts
 from vision_mlops.endpoints.aci.group_state import GroupStatus, base_url, probe_failure, view_of
 from vision_mlops.endpoints.contract import EndpointStatus, Say
+from vision_mlops.endpoints.polling import polls
 from vision_mlops.serving import server_health
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from azure.mgmt.containerinstance.models import ContainerGroup
 
 LOG_LINES = 20
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 
 
 class NotReadyError(DeploymentError):
@@ -113,17 +112,14 @@ class Changes:
             NotReadyError: it does not become ready.
             AzureError: the change failed, or the service cannot be reached for too long.
         """
-        deadline, pause = time.monotonic() + expected.seconds, _FIRST_PAUSE
         try:
-            while True:
+            for late in polls(expected.seconds):
                 done = self._is_done(name, poller)
                 problem, hint = self._look(name, expected, done=done, before=before)
                 if not problem:
                     return
-                if time.monotonic() > deadline:
+                if late:
                     raise NotReadyError(f"not ready after {expected.seconds:g} s: {problem}", hint)
-                time.sleep(pause)
-                pause = min(1.5 * pause, _LONGEST_PAUSE)
         except KeyboardInterrupt:
             self._say(
                 f"endpoint {name} continues to change in Azure. `mlops endpoint show {name} --on aci` shows its state, the"
@@ -188,7 +184,9 @@ class Changes:
         try:
             poller = self._restore(name, back)
             if before.state is EndpointStatus.READY:
-                self.wait(name, poller, replace(was, seconds=expected.seconds), view_now(self._groups, name))
+                group = self._groups.find(name)
+                view = view_of(group) if group is not None else None
+                self.wait(name, poller, replace(was, seconds=expected.seconds), view)
                 now = f"{was.title} is served again"
             else:
                 now = f"{was.title} is restored, which was {before.state}"
@@ -223,9 +221,3 @@ class Changes:
         except AzureError:  # it has never run
             return ""
         return "\n  the last lines of its log:\n" + textwrap.indent(text, "    ") if text else ""
-
-
-def view_now(groups: Groups, name: str) -> GroupStatus | None:
-    """The current state of a group; None if it no longer exists."""
-    group = groups.find(name)
-    return view_of(group) if group is not None else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.aks.cluster import KubernetesCluster
 from vision_mlops.endpoints.aks.cluster_errors import ClusterError
 from vision_mlops.endpoints.aks.manifests import ROUTE, TAGS, EndpointManifest, Manifest, render_route, route_shares
+from vision_mlops.endpoints.polling import polls
 
 _ACCEPT_SECONDS = 30
 _PORTS = {"HTTPS": 443, "HTTP": 80}
@@ -102,8 +102,7 @@ def wait_accepted(cluster: KubernetesCluster, definition: EndpointManifest) -> N
     Raises:
         DeploymentError: the Gateway refuses the route.
     """
-    deadline = time.monotonic() + _ACCEPT_SECONDS
-    while time.monotonic() < deadline:
+    for _ in polls(_ACCEPT_SECONDS, 0.2, 0.2):
         route = read_route(cluster, definition) or {"metadata": {}}
         generation = int(route["metadata"].get("generation") or 0)
         for condition in _conditions(route):
@@ -117,7 +116,6 @@ def wait_accepted(cluster: KubernetesCluster, definition: EndpointManifest) -> N
                 )
             if condition["type"] == "Accepted":
                 return
-        time.sleep(0.2)
 
 
 def _conditions(route: Manifest) -> list[Manifest]:

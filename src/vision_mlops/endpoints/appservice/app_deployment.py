@@ -6,7 +6,6 @@ there is nothing to change.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,11 +31,11 @@ from vision_mlops.endpoints.appservice.site_health import problem_of
 from vision_mlops.endpoints.appservice.web_apps import PRODUCTION, SlotAddress, WebApps, address
 from vision_mlops.endpoints.appservice.zip_publishing import Publishing
 from vision_mlops.endpoints.contract import Say
+from vision_mlops.endpoints.polling import polls
 
 if TYPE_CHECKING:
     from azure.mgmt.web.models import AppServicePlan
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 _LOG_LINES = 20
 _SWAPPED_SECONDS = 60.0
 _AGAIN_SECONDS = 60.0
@@ -264,21 +263,20 @@ class AppDeployment:
         except AzureError as error:
             if error.status and error.status < 500:
                 raise
-            deadline = time.monotonic() + _SWAPPED_SECONDS
-            while self._apps.settings(name, PRODUCTION).get(RELEASE, "") != release:
-                if time.monotonic() > deadline:
+            for late in polls(_SWAPPED_SECONDS, 5.0):
+                if self._apps.settings(name, PRODUCTION).get(RELEASE, "") == release:
+                    return
+                if late:
                     raise
-                time.sleep(_LONGEST_PAUSE)
 
     def _wait(self, url: str, release: str, seconds: float) -> str:
         """Wait until an app is healthy or the time is up; returns what is wrong, empty if nothing is."""
-        deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
-        while problem := problem_of(url, release):
-            if time.monotonic() > deadline:
-                return problem
-            time.sleep(pause)
-            pause = min(1.5 * pause, _LONGEST_PAUSE)
-        return ""
+        problem = ""
+        for _ in polls(seconds, 0.5):
+            problem = problem_of(url, release)
+            if not problem:
+                break
+        return problem
 
     def _log(self, slot: str) -> str:
         """The end of a log, indented for a message, without the values of secrets."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import cached_property
@@ -20,6 +19,7 @@ from vision_mlops.endpoints.docker.container_launch import Launch, fact, own_lab
 from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
 from vision_mlops.endpoints.docker.readiness import free_port, state_of, wait_until_ready
 from vision_mlops.endpoints.inferencing_image import bake, identity, push_command, served_image
+from vision_mlops.endpoints.polling import polls
 
 _READY_SECONDS = 120.0
 _KEY_SECONDS = 5.0
@@ -87,14 +87,13 @@ class DockerTarget(Target):
         """See the protocol. The server reads its keys once a second; this returns when it has them."""
         container = self._existing(name)
         key = EndpointFolder(name).rotate(which)
-        deadline = time.monotonic() + _KEY_SECONDS
-        while container.running and not _takes(int(fact(container, "port")), key):
-            if time.monotonic() > deadline:
-                raise DeploymentError(
-                    f"the key was changed, but the server does not accept it within {_KEY_SECONDS:.0f} s",
-                    f"see `mlops endpoint logs {name}`, or deploy again",
-                )
-            time.sleep(0.1)
+        for _ in polls(_KEY_SECONDS, 0.1, 0.1):
+            if not container.running or _takes(int(fact(container, "port")), key):
+                return
+        raise DeploymentError(
+            f"the key was changed, but the server does not accept it within {_KEY_SECONDS:.0f} s",
+            f"see `mlops endpoint logs {name}`, or deploy again",
+        )
 
     def delete(self, name: str) -> None:
         """See the protocol. Requests under way are finished."""

@@ -29,6 +29,7 @@ from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
 from vision_mlops.endpoints.local.router import endpoint_state
 from vision_mlops.endpoints.local.router.endpoint_state import DeploymentSpec, EndpointState
+from vision_mlops.endpoints.polling import polls
 from vision_mlops.endpoints.ports import loopback_listener
 
 TIMEOUT_SECONDS = 120.0
@@ -280,12 +281,7 @@ def _kept_ports() -> set[int]:
 
 def wait(until: Callable[[], object], seconds: float) -> bool:
     """Wait until the condition holds or the time is up, and return whether it holds."""
-    deadline = time.monotonic() + seconds
-    while not until():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_PAUSE_SECONDS)
-    return True
+    return any(until() for _ in polls(seconds, _PAUSE_SECONDS, _PAUSE_SECONDS))
 
 
 def _with_former(spec: DeploymentSpec, former: DeploymentSpec) -> DeploymentSpec:

@@ -20,7 +20,7 @@ from vision_mlops.endpoints.contract import (
 from vision_mlops.endpoints.local.local_endpoint import TIMEOUT_SECONDS, LocalEndpoint, endpoint_names, wait
 from vision_mlops.endpoints.local.router.counters import counts_from, read_counters
 from vision_mlops.endpoints.local.router.endpoint_state import EndpointState, remove_files, write_state
-from vision_mlops.endpoints.local.router.log_files import former_log, log_path, tail
+from vision_mlops.endpoints.local.router.log_files import log_path, remove_log, tail
 from vision_mlops.endpoints.local.router.traffic_shares import as_percent
 
 
@@ -114,9 +114,7 @@ class LocalTarget(Target):
             state = endpoint.state()
             if not endpoint.is_running():
                 write_state(endpoint.folder, state.without_deployment(deployment))
-                log = log_path(endpoint.folder, deployment)
-                for path in (log, former_log(log)):
-                    path.unlink(missing_ok=True)
+                remove_log(log_path(endpoint.folder, deployment))
                 return
             endpoint.ask("delete", deployment=deployment)
             wait(lambda: not endpoint.ask("status")["leaving"], TIMEOUT_SECONDS)

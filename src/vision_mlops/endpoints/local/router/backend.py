@@ -10,7 +10,7 @@ from pathlib import Path
 from vision_mlops.endpoints.contract import EndpointStatus
 from vision_mlops.endpoints.local.router.counters import DeploymentCounters
 from vision_mlops.endpoints.local.router.endpoint_state import DeploymentSpec
-from vision_mlops.endpoints.local.router.log_files import bound_log, former_log, log_path
+from vision_mlops.endpoints.local.router.log_files import bound_log, log_path
 from vision_mlops.endpoints.local.router.server_process import ServerProcess
 from vision_mlops.endpoints.local.router.upstream import Pool
 
@@ -67,11 +67,6 @@ class Backend:
         """Close idle connections, and keep the log small; called every second or so."""
         self.pool.sweep(now)
         bound_log(self.log)
-
-    def remove_log(self) -> None:
-        """Remove its log, as the deployment is gone."""
-        for path in (self.log, former_log(self.log)):
-            path.unlink(missing_ok=True)
 
     def _changed(self) -> None:
         server = self.server

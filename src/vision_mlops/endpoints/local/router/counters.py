@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops.core.files import atomic_write
-from vision_mlops.endpoints.contract import LATENCY_BOUNDS_MS, Counts
+from vision_mlops.endpoints.contract import LATENCY_BOUNDS_MS, NOTHING_COUNTED, Counts
 from vision_mlops.endpoints.local.router.endpoint_state import COUNTS
 
 _SHOWN_EACH = 5  # of the bounds: a series for each of them would be many for Prometheus
-_NONE = Counts()
 
 
 class DeploymentCounters:
@@ -22,7 +21,7 @@ class DeploymentCounters:
 
     __slots__ = ("compared", "disagreed", "dropped", "errors", "latencies", "requests", "seconds")
 
-    def __init__(self, counts: Counts = _NONE, seconds: float = 0.0) -> None:
+    def __init__(self, counts: Counts = NOTHING_COUNTED, seconds: float = 0.0) -> None:
         self.requests = counts.requests
         self.errors = counts.errors
         self.compared = counts.compared
@@ -80,12 +79,9 @@ def expose(
     counters: Mapping[str, DeploymentCounters], ready: Mapping[str, bool], traffic: Mapping[str, int]
 ) -> tuple[bytes, str]:
     """Return what Prometheus reads, and its media type."""
-    from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-    registry = CollectorRegistry()
-    registry.register(_Collector(counters, ready, traffic))
-    return generate_latest(registry), CONTENT_TYPE_LATEST
+    return generate_latest(_Collector(counters, ready, traffic)), CONTENT_TYPE_LATEST
 
 
 class _Collector:

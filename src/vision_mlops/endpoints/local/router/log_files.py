@@ -19,6 +19,12 @@ def former_log(log: Path) -> Path:
     return log.with_name(f"{log.name}.1")
 
 
+def remove_log(log: Path) -> None:
+    """Remove a log and the former one beside it, as far as they exist."""
+    for path in (log, former_log(log)):
+        path.unlink(missing_ok=True)
+
+
 def bound_log(log: Path) -> None:
     """Start a log again where it has become large, keeping one former log beside it.
 

@@ -15,7 +15,7 @@ from typing import Any
 from vision_mlops.endpoints.local.router.backend import Backend
 from vision_mlops.endpoints.local.router.counters import read_counters, write_counters
 from vision_mlops.endpoints.local.router.endpoint_state import LOG, EndpointState, remove_files, spec_from, write_state
-from vision_mlops.endpoints.local.router.log_files import bound_log, tail
+from vision_mlops.endpoints.local.router.log_files import bound_log, remove_log, tail
 from vision_mlops.endpoints.local.router.router_app import ADMIN, RouterApp
 from vision_mlops.endpoints.local.router.traffic_shares import as_percent
 from vision_mlops.serving.http.http_messages import Request, Response
@@ -247,7 +247,7 @@ class Control:
         if self._is_new(backend):
             backend.server.kill()
             if name not in self.app.backends:
-                backend.remove_log()
+                remove_log(backend.log)
 
     def _withdrawn(self, name: str) -> None:
         log_event("deploy_given_up", "warning", deployment=name)
@@ -296,7 +296,7 @@ class Control:
         async def leave() -> None:
             await backend.drain(_DRAIN_SECONDS)
             if forget and backend.name not in self.app.backends:
-                backend.remove_log()
+                remove_log(backend.log)
 
         task = asyncio.get_running_loop().create_task(leave())
         self._leaving.add(task)
