@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vision_mlops.azure.azure_errors import azure_errors, found_or_none
 from vision_mlops.azure.clients import containers_client
@@ -70,11 +70,6 @@ class Groups:
         """Start a group that was stopped; returns once the service has accepted it."""
         with azure_errors(f"container group {name!r}"):
             return self._client.container_groups.begin_start(self._group, name)
-
-    def result(self, name: str, poller: LROPoller[Any]) -> None:
-        """Raise the error of a change that has ended, if it failed."""
-        with azure_errors(f"container group {name!r}"):
-            poller.result()
 
     def delete(self, name: str) -> None:
         """Delete a group, and wait until it is gone."""

@@ -10,7 +10,7 @@ import textwrap
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from vision_mlops.azure.azure_errors import is_transient
+from vision_mlops.azure.azure_errors import azure_errors, is_transient
 from vision_mlops.core.errors import AzureError, DeploymentError, MlopsError
 from vision_mlops.endpoints.aci.container_groups import Groups
 from vision_mlops.endpoints.aci.group_definition import facts
@@ -134,7 +134,8 @@ class Changes:
         if not poller.done():
             return False
         try:
-            self._groups.result(name, poller)
+            with azure_errors(f"container group {name!r}"):
+                poller.result()
         except AzureError as error:
             # Only the polling has failed, not the change: the group itself tells its state.
             if error.__cause__ is None or not is_transient(error.__cause__):

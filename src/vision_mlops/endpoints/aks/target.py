@@ -74,12 +74,11 @@ class AksTarget(Target):
         namespace = request.options.namespace or (live[0]["metadata"]["namespace"] if live else self._namespace)
         former = _former(live, request.deployment)
         definition = define(request, self._settings, namespace, image, former)
-        if not definition.gateway:
-            ClusterUpdate(self._cluster, definition, say).run()
-            return self.endpoint(request.endpoint)
-        gateway_routes.check_gateway(self._cluster, definition.gateway)
+        if definition.gateway:
+            gateway_routes.check_gateway(self._cluster, definition.gateway)
         ClusterUpdate(self._cluster, definition, say).run()
-        self._bring_into_route(definition, live)
+        if definition.gateway:
+            self._bring_into_route(definition, live)
         return self.endpoint(request.endpoint)
 
     def render(self, request: DeploymentRequest) -> str:

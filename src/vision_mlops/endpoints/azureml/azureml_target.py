@@ -52,7 +52,7 @@ class AzureMLTarget(Target):
     def delete_deployment(self, name: str, deployment: str) -> None:
         """See :meth:`vision_mlops.endpoints.contract.Target.delete_deployment`."""
         self._calls.endpoint(name)
-        self._calls.remove_deployment(name, deployment)
+        self._calls.remove(name, deployment)
 
     def delete(self, name: str) -> None:
         """See :meth:`vision_mlops.endpoints.contract.Target.delete`."""

@@ -88,12 +88,6 @@ def load(loader: Callable[..., Any], name: str, content: Mapping[str, Any]) -> A
         return loader(text, relative_origin=str(DEFINITIONS / f"{name}.yml"))
 
 
-def fingerprint(content: Mapping[str, Any], *more: str) -> str:
-    """Hash of a definition and of what it refers to."""
-    text = json.dumps([content, more], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
 def state_of(entity: Any) -> EndpointStatus:
     """State of the SDK's endpoint or deployment. Online and batch endpoints use the same words."""
     word = text_of(getattr(entity, "provisioning_state", "")).capitalize()
@@ -120,14 +114,15 @@ def require_ours(entity: Any, target: str) -> None:
     )
 
 
-def deployment_tags(request: DeploymentRequest, target: str, made_of: str) -> dict[str, str]:
-    """Tags for a deployment."""
+def deployment_tags(request: DeploymentRequest, target: str, content: Mapping[str, Any], *more: str) -> dict[str, str]:
+    """Tags for a deployment; one is a hash of its definition and of what that refers to."""
+    made_of = json.dumps([content, more], sort_keys=True, default=str)
     return {
         TARGET_TAG: target,
         MODEL_TAG: request.model.name,
         VERSION_TAG: str(request.model.version),
         BUNDLE_TAG: request.model.bundle_id[:TAG_LENGTH],
-        DEFINITION_TAG: made_of,
+        DEFINITION_TAG: hashlib.sha256(made_of.encode()).hexdigest()[:32],
     }
 
 

@@ -112,8 +112,7 @@ class BatchTarget(AzureMLTarget):
         content["compute"] = f"azureml:{cluster}"
         content["resources"]["instance_count"] = options.instances or content["resources"]["instance_count"]
         content["settings"]["environment_variables"] = dict(options.environment)
-        made_of = azureml_workspace.fingerprint(content, content_hash(_ENTRY))
-        content["tags"] = azureml_workspace.deployment_tags(request, self.name, made_of)
+        content["tags"] = azureml_workspace.deployment_tags(request, self.name, content, content_hash(_ENTRY))
         return azureml_workspace.load(load_model_batch_deployment, "batch-deployment", content)
 
     def _make_default(self, name: str, deployment: str, say: Say) -> None:

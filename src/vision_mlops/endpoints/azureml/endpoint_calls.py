@@ -40,6 +40,12 @@ class EndpointCalls:
     def _deployments(self) -> Any:
         return getattr(self._workspace.client, f"{self._kind}_deployments")
 
+    def _subject(self, endpoint: str, deployment: str = "") -> tuple[str, Any, tuple[str, ...]]:
+        """What messages call an endpoint or one of its deployments, the SDK's operations on it, and what these are given."""
+        if deployment:
+            return f"deployment {deployment!r} of endpoint {endpoint!r}", self._deployments, (deployment, endpoint)
+        return f"endpoint {endpoint!r}", self._endpoints, (endpoint,)
+
     def all(self) -> list[Any]:
         """The SDK's entities of our endpoints, by name."""
         with azure_errors("endpoints"), quiet():
@@ -69,31 +75,25 @@ class EndpointCalls:
 
     def find_deployment(self, endpoint: str, name: str) -> Any | None:
         """The SDK's entity of a deployment; None if it does not exist."""
-        with azure_errors(f"deployment {name!r} of endpoint {endpoint!r}"):
-            return existing(lambda: self._deployments.get(name, endpoint))
+        what, operations, key = self._subject(endpoint, name)
+        with azure_errors(what):
+            return existing(lambda: operations.get(*key))
 
     def make(self, wanted: Any, say: Say = silent, *, afterwards: str = "") -> None:
         """Create or change an endpoint, and wait for it."""
-        name = str(wanted.name)
+        what, operations, key = self._subject(str(wanted.name))
         carry_out(
-            lambda: self._endpoints.begin_create_or_update(wanted),
-            lambda: self._endpoints.get(name),
-            f"endpoint {name!r}",
-            say,
+            lambda: operations.begin_create_or_update(wanted), lambda: operations.get(*key), what, say,
             afterwards=afterwards,
-        )
+        )  # fmt: skip
 
     def make_deployment(self, wanted: Any, say: Say, *, afterwards: str, seconds: float | None) -> None:
         """Create or change a deployment, and wait until it is ready."""
-        name, endpoint = str(wanted.name), str(wanted.endpoint_name)
+        what, operations, key = self._subject(str(wanted.endpoint_name), str(wanted.name))
         carry_out(
-            lambda: self._deployments.begin_create_or_update(wanted, skip_script_validation=True),
-            lambda: self._deployments.get(name, endpoint),
-            f"deployment {name!r} of endpoint {endpoint!r}",
-            say,
-            afterwards=afterwards,
-            seconds=seconds,
-        )
+            lambda: operations.begin_create_or_update(wanted, skip_script_validation=True),
+            lambda: operations.get(*key), what, say, afterwards=afterwards, seconds=seconds,
+        )  # fmt: skip
 
     def change(self, name: str, change: Callable[[Any], None]) -> None:
         """Change the current state of an endpoint in one update."""
@@ -101,19 +101,10 @@ class EndpointCalls:
         change(entity)
         self.make(entity)
 
-    def remove(self, name: str, say: Say = silent) -> None:
-        """Delete an endpoint with its deployments, and wait until it is gone."""
-        what = f"endpoint {name!r}"
-        carry_out_removal(lambda: self._endpoints.begin_delete(name), lambda: self._endpoints.get(name), what, say)
-
-    def remove_deployment(self, endpoint: str, name: str, say: Say = silent) -> None:
-        """Delete a deployment, and wait until it is gone."""
-        carry_out_removal(
-            lambda: self._deployments.begin_delete(name, endpoint),
-            lambda: self._deployments.get(name, endpoint),
-            f"deployment {name!r} of endpoint {endpoint!r}",
-            say,
-        )
+    def remove(self, endpoint: str, deployment: str = "", say: Say = silent) -> None:
+        """Delete an endpoint with its deployments, or one deployment, and wait until it is gone."""
+        what, operations, key = self._subject(endpoint, deployment)
+        carry_out_removal(lambda: operations.begin_delete(*key), lambda: operations.get(*key), what, say)
 
     def last_words(self, endpoint: str, deployment: str) -> list[str]:
         """The last lines of the log of a deployment; none where only its jobs have logs."""
@@ -130,7 +121,7 @@ class EndpointCalls:
         try:
             found = self.find(name)
             if found is not None and azureml_workspace.state_of(found) is EndpointStatus.FAILED:
-                self.remove(name, say)
+                self.remove(name, say=say)
         except MlopsError as other:
             delete = f"mlops endpoint delete {name} --on {self._target}"
             left = f"\n  it may still exist ({other.message}); remove it later with {delete}"
@@ -177,9 +168,9 @@ class EndpointCalls:
         """Remove what a failed deployment has left behind, but nothing that others have created in the meantime."""
         there = {str(item.name) for item in self.deployments(request.endpoint)}
         if new_endpoint and not there - ({request.deployment} if begun else set()):
-            self.remove(request.endpoint, say)
+            self.remove(request.endpoint, say=say)
         elif begun and request.deployment in there:
-            self.remove_deployment(request.endpoint, request.deployment, say)
+            self.remove(request.endpoint, request.deployment, say)
 
 
 class OnlineCalls(EndpointCalls):

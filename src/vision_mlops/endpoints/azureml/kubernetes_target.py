@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.online_target import OnlineTarget
 from vision_mlops.endpoints.contract import DeploymentRequest
 from vision_mlops.endpoints.inferencing_image import image_in_azure
@@ -19,7 +18,7 @@ def open_target() -> KubernetesEndpoint:
 class KubernetesEndpoint(OnlineTarget):
     """Kubernetes online endpoints: the pods run in a cluster with the extension of Azure ML."""
 
-    name = "kubernetes-endpoint"
+    name = endpoint_file = "kubernetes-endpoint"
     auth_modes = ("key", "aml_token")
     options = frozenset(
         {
@@ -33,12 +32,9 @@ class KubernetesEndpoint(OnlineTarget):
         image_in_azure(request.options, self._workspace.settings)
         self._compute(request)
 
-    def endpoint_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
+    def endpoint_definition(self, request: DeploymentRequest) -> dict[str, Any]:
         """With its cluster."""
-        return "kubernetes-endpoint", {
-            **azureml_workspace.definition("kubernetes-endpoint"),
-            "compute": f"azureml:{self._compute(request)}",
-        }
+        return super().endpoint_definition(request) | {"compute": f"azureml:{self._compute(request)}"}
 
     def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
         """With the resources of a pod, unless a named instance type brings its own."""

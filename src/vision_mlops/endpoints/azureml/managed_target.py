@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.autoscale import AutoscaleRules, check_bounds
 from vision_mlops.endpoints.azureml.online_target import OnlineTarget
 from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, Say
@@ -21,6 +20,7 @@ class Managed(OnlineTarget):
     """Managed online endpoints: Azure runs the machines."""
 
     name = "managed"
+    endpoint_file = "managed-endpoint"
     mirrors_at_most = 50
     auth_modes = ("key", "aad_token")
     options = frozenset(
@@ -72,10 +72,6 @@ class Managed(OnlineTarget):
             raise DeploymentError("--score-script and --image exclude each other", "give only one of them")
         if not options.score_script:
             image_in_azure(options, self._workspace.settings)
-
-    def endpoint_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """The shipped definition."""
-        return "managed-endpoint", azureml_workspace.definition("managed-endpoint")
 
     def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
         """With the size of its machines."""

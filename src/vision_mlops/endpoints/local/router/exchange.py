@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from vision_mlops.endpoints.local.router.backend import Backend
-from vision_mlops.endpoints.local.router.traffic_shares import MirrorSampler
+from vision_mlops.endpoints.local.router.traffic_shares import Shares
 from vision_mlops.endpoints.local.router.upstream import Upstream
 from vision_mlops.serving.http.http_messages import HeaderList, Request, Response
-
-if TYPE_CHECKING:
-    from vision_mlops.endpoints.local.router.router_app import RouterApp
 
 _TRIES = 2
 _PASSED_ON = (b"content-type", b"content-encoding", b"traceparent", b"tracestate")
 RETRY = ((b"retry-after", b"1"),)
+
+
+class Router(Protocol):
+    """What an exchange needs of the router that it belongs to."""
+
+    shares: Shares
+    mirror: Mirror | None
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something in the background."""
 
 
 class Exchange:
@@ -35,7 +43,7 @@ class Exchange:
 
     __slots__ = ("_abandoned", "_refused", "_tries", "_upstream", "app", "backend", "body", "head", "picked", "request")
 
-    def __init__(self, app: RouterApp, request: Request, backend: Backend, *, picked: bool) -> None:
+    def __init__(self, app: Router, request: Request, backend: Backend, *, picked: bool) -> None:
         self.app = app
         self.request = request
         self.backend = backend
@@ -174,18 +182,21 @@ class Mirror:
     MOST_WAITING = 64
     MOST_BYTES = 64 * 2**20
 
-    def __init__(self, app: RouterApp, backend: Backend, percent: int) -> None:
+    def __init__(self, app: Router, backend: Backend, percent: int) -> None:
         self.backend = backend
         self._app = app
-        self._sampler = MirrorSampler(percent)
+        self._percent = percent
+        self._credit = 0
         self._waiting: deque[Copy] = deque()
         self._bytes = 0
         self._running = 0
 
     def offer(self, exchange: Exchange, status: int, answer: bytes) -> None:
         """Copy a request that was answered, if it is its turn and there is room."""
-        if not self._sampler.next():
+        self._credit += self._percent
+        if self._credit < 100:
             return
+        self._credit -= 100
         size = len(exchange.body)
         if not self.backend.ready or len(self._waiting) >= self.MOST_WAITING or self._bytes + size > self.MOST_BYTES:
             self.backend.counters.dropped += 1

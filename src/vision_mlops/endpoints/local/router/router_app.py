@@ -37,7 +37,7 @@ class RouterApp:
         self._key = key.encode()
         self._obey = obey
         self.backends: dict[str, Backend] = {}
-        self.shares: Shares[Backend] = Shares()
+        self.shares = Shares()
         self.traffic: dict[str, int] = {}
         self.mirror: Mirror | None = None
         self.draining = False
