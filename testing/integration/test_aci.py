@@ -283,7 +283,7 @@ def test_what_is_not_set_is_named_and_nothing_is_sent(run: Run, aci: Given, monk
         (("--dns-label", "No"), {}, "--dns-label 'No' is not a valid label"),
         (("--env", "MLOPS_PORT=1"), {}, "--env MLOPS_PORT: it is set for every container"),
         (("--endpoint", "a--b"), {}, "'a--b' cannot be the name of a container group"),
-        (("--port", "80"), {}, "--port: not for --to aci"),
+        (("--port", "80"), {}, "--port: not available with --to aci"),
     ]
     for words, settings, message in cases:
         with monkeypatch.context() as patch:

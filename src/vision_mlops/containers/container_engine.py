@@ -142,13 +142,13 @@ class Engine:
     # Containers
 
     def containers(self, labels: Mapping[str, str]) -> list[Container]:
-        """All containers with these labels, including those that are not running."""
+        """Return all containers with these labels, including those that are not running."""
         filters = [word for name, value in labels.items() for word in ("--filter", f"label={name}={value}")]
         found = self.call("ps", "-a", "-q", "--no-trunc", *filters).split()
         return [item for id_ in found if (item := self.find(id_)) is not None]
 
     def find(self, name: str) -> Container | None:
-        """A container by its name or id; None if it does not exist."""
+        """Return a container by its name or id; None if it does not exist."""
         try:
             content = json.loads(self.call("container", "inspect", name))
         except DeploymentError as error:
@@ -183,13 +183,13 @@ class Engine:
                 raise
 
     def logs(self, name: str, lines: int) -> str:
-        """The last lines that a container has written, in order."""
+        """Return the last lines that a container has written, in order."""
         return self.call("logs", "--tail", str(lines), name, merged=True).rstrip("\n")
 
     # Images
 
     def image(self, reference: str) -> tuple[str, Mapping[str, str]] | None:
-        """Id and labels of an image on this machine; None if it is missing."""
+        """Return the id and labels of an image on this machine; None if it is missing."""
         try:
             content = json.loads(self.call("image", "inspect", reference))[0]
         except DeploymentError as error:
@@ -211,7 +211,7 @@ class Engine:
 
 
 def open_engine() -> Engine:
-    """The engine of this machine: the command in MLOPS_CONTAINER_ENGINE, else Docker, else Podman.
+    """Return the engine of this machine: the command in MLOPS_CONTAINER_ENGINE, else Docker, else Podman.
 
     Raises:
         DeploymentError: neither is installed, or a variable cannot be parsed.
@@ -254,7 +254,7 @@ def _container(content: Mapping[str, Any]) -> Container:
 
 
 def _explained(command: str, output: str) -> DeploymentError:
-    """The error in the engine's output, with how to fix it, if that is known."""
+    """Return the error in the engine's output, with how to fix it, if that is known."""
     said = [line.strip() for line in output.splitlines() if line.strip()]
     text = output.lower()
     for words, meaning, hint in _KNOWN:

@@ -28,7 +28,7 @@ class EndpointStatus(StrEnum):
     """State of an endpoint or deployment."""
 
     READY = "ready"
-    CHANGING = "changing"  # being made, updated or deleted
+    CHANGING = "changing"  # being created, updated or deleted
     FAILED = "failed"
     STOPPED = "stopped"  # known, but not running
 
@@ -61,7 +61,7 @@ class Deployment:
 class Endpoint:
     """An address where images are scored. ``url`` is that of the scoring route.
 
-    ``auth`` is what it asks for: none, key, aad_token or aml_token. ``tags`` are kept with the endpoint, where it lives.
+    ``auth`` is how requests sign in: none, key, aad_token or aml_token. ``tags`` are stored with the endpoint.
     """
 
     name: str
@@ -157,11 +157,11 @@ LATENCY_BOUNDS_MS = tuple(round(1.1**power, 3) for power in range(110))
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What an endpoint has seen of one deployment since it was made; the difference of two is what happened between.
+    """What an endpoint has counted of a deployment since it was created; the difference of two is what happened in between.
 
-    ``errors`` are answers of 500 and above and requests without an answer, which callers do not cause. ``compared`` are
-    copies whose answer was held against that of the deployment that the caller got, ``disagreed`` those with another label.
-    ``latencies`` are the numbers of answers by bucket (one more than bounds), of the deployment alone.
+    ``errors`` are responses of 500 and above and requests without a response, which callers do not cause. ``compared`` are
+    copies whose response was compared with the one that the caller got, ``disagreed`` those of them with another label.
+    ``latencies`` are the numbers of responses by bucket (one more than bounds), of the deployment alone.
     """
 
     requests: int = 0
@@ -217,20 +217,20 @@ class Target(abc.ABC):
 
     def render(self, request: DeploymentRequest) -> str:
         """Return the manifests as text, without secrets, and change nothing. Raises DeploymentError where there are none."""
-        raise DeploymentError(f"--render: not for --to {self.name}, which has no manifests", "remove it")
+        raise DeploymentError(f"--render: not available with --to {self.name}, which has no manifests", "remove it")
 
     @abc.abstractmethod
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
-        """Make the endpoint if it is new, and the deployment, and wait until it is ready.
+        """Create the endpoint if it is new, and the deployment, and wait until it is ready.
 
-        The same again changes nothing. Where traffic splits, the first deployment gets all of it and a further one gets
-        none. A deployment that does not become ready is removed again, unless it was there before, and the error holds
-        the last lines of its log.
+        The same request again changes nothing. Where traffic splits, the first deployment gets all of it, and a further one
+        gets none. A deployment that does not become ready is removed again, unless it was there before, and the error
+        contains the last lines of its log.
         """
 
     @abc.abstractmethod
     def endpoints(self) -> list[Endpoint]:
-        """Return all endpoints that this package made here, as they are now, by name."""
+        """Return all endpoints that this package created here, as they are now, by name."""
 
     @abc.abstractmethod
     def endpoint(self, name: str) -> Endpoint:

@@ -75,7 +75,7 @@ def target_of(name: str) -> str:
     known = ", ".join(sorted(_read_known()))
     raise DeploymentError(
         f"no endpoint {name!r} was deployed from here",
-        f"known here: {known}" if known else "name its target with --on, or make it with `mlops deploy`",
+        f"known here: {known}" if known else "name its target with --on, or create it with `mlops deploy`",
     )
 
 

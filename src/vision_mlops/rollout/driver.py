@@ -1,7 +1,7 @@
 """Drives a rollout: deploys the candidate, moves the traffic step by step as the judge allows, and completes it.
 
-The state is written before each action, and each phase can be begun again from its start: whatever ends this process, the
-next one continues or rolls back.
+The state is written before each action, and each phase can be started again: however this process ends, the next one
+continues or rolls back.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RolloutResult:
 
 
 class _Turn(Exception):  # noqa: N818 - not an error
-    """The rollout takes another way than that to the next step."""
+    """The rollout continues with another phase than the next step."""
 
     def __init__(self, phase: Phase, *reasons: str) -> None:
         super().__init__(phase)
@@ -56,17 +56,17 @@ class _Turn(Exception):  # noqa: N818 - not an error
 
 
 class _Paused(Exception):  # noqa: N818 - not an error
-    """A signal asked to leave it as it is."""
+    """A signal asks to leave the rollout as it is."""
 
 
 class Driver:
-    """One process that drives a rollout; whoever makes it holds the lock.
+    """One process that drives a rollout; the caller holds the lock.
 
     Args:
         controls: The endpoint, and how to drive.
         state: As it was read, or of a new rollout, not written yet.
-        report: Kept up to date.
-        images: What probes send.
+        report: Report that is kept up to date.
+        images: Images that probes send.
         request: The candidate's deployment; None if a rollout continues whose candidate is deployed.
     """
 
@@ -254,7 +254,7 @@ class Driver:
             return problem
         return ""
 
-    # What phases have in common
+    # Shared by the phases
 
     def _share(self, traffic: dict[str, int], mirror: dict[str, int]) -> None:
         """Set the traffic; a candidate that cannot serve any fails."""
@@ -268,7 +268,7 @@ class Driver:
             raise _Turn(Phase.ROLLBACK, problem) from error
 
     def _look_up(self, *, expected: bool = False) -> str:
-        """Obey orders of other processes, and renew the lease in time; return why the candidate cannot serve.
+        """Obey orders of other processes, renew the lease in time, and return why the candidate cannot serve.
 
         Args:
             expected: Whether the traffic must be that of the step.
@@ -282,7 +282,7 @@ class Driver:
         wanted = self._state.step.traffic(self._state.candidate, self._state.champion)
         if expected and not problem and shares(endpoint) != wanted:
             raise DeploymentError(
-                f"the traffic of {self._place.name} was changed from elsewhere, to {_shown(endpoint)}",
+                f"the traffic of {self._place.name} was changed by someone else, to {_shown(endpoint)}",
                 "resume sets it again; abort gives all of it to the champion",
             )
         return problem

@@ -1,4 +1,4 @@
-"""Which process drives a rollout, how to wake it, and the state of the rollout.
+"""Which process drives a rollout, how to wake it, and the status of the rollout.
 
 A lock tells which process on this machine drives; the lease in the tag of the endpoint tells whether another machine does.
 """

@@ -1,10 +1,10 @@
 """Judges a step: continue, wait or fail, with reasons, from what was observed of candidate and champion.
 
-It is a function of its arguments alone. Something fails early only when it is known to be above its limit, and a step is
-passed only after enough requests; what is above a limit, but not surely, is observed longer.
+It depends on its arguments alone. A step fails early only if something is certainly above its limit, and passes only after
+enough requests; what is above a limit, but not certainly, is observed longer.
 
-Of latencies, the first to count is what a version costs by itself. What requests wait for, each other and the cores, depends
-on how busy the machine is: it fails a step only when it is known for long, and holds nothing up where it is not known.
+The latency that counts first is the work of a version itself. The time that requests wait for each other and for the cores
+depends on how busy the machine is: it fails a step only if it has been certain for long, and delays nothing if it is not.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from vision_mlops.rollout.rollout_settings import RolloutLimits
 from vision_mlops.rollout.statistics import LatencySample, exceeds, probably_slower, surely_slower
 
 PAIRS = 50
-"""Images that both have scored, and with which their latencies are compared, before a step can be passed."""
+"""Images that both must have scored, and by which their latencies are compared, before a step can pass."""
 _LONGER = 5
-"""After so many times the needed number of requests, what was seen decides, known or not."""
+"""After this many times the needed number of requests, what was observed decides, certain or not."""
 _LONGER_LATENCY = 20
 """The same for latencies, which are noisy."""
 _DOUBT = 0.2
-"""More probable than this it may not be that a latency within its limit is above it in truth."""
+"""Highest acceptable probability that a latency that was measured within its limit is really above it."""
 _FEWEST = 20
-"""Below this number of measurements, nothing is said of a latency."""
+"""With fewer measurements than this, a latency is not judged."""
 _QUANTILES = {"median": 0.5, "p95": 0.95}
 
 
 class StepVerdict(StrEnum):
-    """What becomes of a step."""
+    """The verdict on a step."""
 
     CONTINUE = "continue"
     WAIT = "wait"
@@ -44,10 +44,10 @@ class StepVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """One way to measure how long requests take, of both.
+    """Latencies of both deployments, measured in one way.
 
-    ``waits``: it contains what requests wait for each other and for a core; a step may be passed without it. ``halves`` are
-    the earlier and the later measurements: what is known has to be known of each.
+    ``waits``: they include the time that requests wait for each other and for a core; a step may pass without them.
+    ``halves`` are the earlier and the later measurements: what is certain must be certain for each.
     """
 
     what: str
@@ -59,11 +59,11 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was seen in a step so far.
+    """What was observed in a step so far.
 
-    ``pairs`` are probes that both have scored. Of ``compared`` and ``disagreed``, an image that was sent again and again
-    counts once. ``problem`` says why the candidate cannot serve, ``note`` why the last pair that could not be compared was
-    not; both are empty where all is well.
+    ``pairs`` are probes that both have scored. In ``compared`` and ``disagreed``, an image that was sent repeatedly counts
+    once. ``problem`` says why the candidate cannot serve, ``note`` why the last incomparable pair could not be compared;
+    both are empty if there is no such problem.
     """
 
     seconds: float
@@ -82,7 +82,7 @@ class Observation:
         return self.disagreed / self.compared if self.compared else 0.0
 
     def figures(self) -> dict[str, Any]:
-        """All numbers, ready for JSON."""
+        """Return all numbers, ready for JSON."""
         return {
             "seconds": round(self.seconds, 1),
             "candidate": {"requests": self.candidate.requests, "errors": self.candidate.errors},
@@ -109,15 +109,15 @@ class Judgement:
 
 
 _Finding = tuple[StepVerdict, str]
-"""What is to be said of one limit: it is kept to, it is known not to be, or neither is known (yet); and the reason."""
+"""The verdict on one limit (it is kept, it is certainly exceeded, or neither is certain yet), with the reason."""
 
 
 def judge(seen: Observation, limits: RolloutLimits) -> Judgement:
     """Judge a step.
 
     Args:
-        seen: Since it began.
-        limits: What the candidate must keep to.
+        seen: What was observed since the step began.
+        limits: Limits that the candidate must keep.
     """
     if seen.problem:
         return Judgement(StepVerdict.FAIL, (seen.problem,))
@@ -140,7 +140,7 @@ def judge(seen: Observation, limits: RolloutLimits) -> Judgement:
 
 def _errors(seen: Observation, limits: RolloutLimits) -> _Finding:
     mine, other = seen.candidate, seen.champion
-    allowed = max(limits.max_error_rate, other.error_rate)  # an outage that hits both is not the candidate's fault
+    allowed = max(limits.max_error_rate, other.error_rate)  # an outage of both is not the fault of the candidate
     told = f"{_percent(mine.error_rate)} of {counted(mine.requests, 'request')} failed"
     return _decided(
         mine.error_rate > allowed,
@@ -200,7 +200,7 @@ def _waiting(slower: bool, size: int, limits: RolloutLimits, *, good: str, bad: 
 
 
 def _in_doubt(item: Latency, share: float, limits: RolloutLimits) -> bool:
-    """Whether what is within its limit may be so by luck: one looks often, and a step is passed at the first good look."""
+    """Return whether a latency may be within its limit by chance: it is checked often, and the first good check counts."""
     size = min(item.candidate.size, item.champion.size)
     if not _FEWEST <= size < _LONGER_LATENCY * _needed(limits):
         return False

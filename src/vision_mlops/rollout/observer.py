@@ -1,9 +1,9 @@
-"""What is seen of a step: the probes' pairs, and what the target itself has counted meanwhile.
+"""What is observed of a step: the pairs of the probes, and what the target itself has counted in the meantime.
 
-A probe is a request like any other, so a target that counts has counted it as well: what both know is not added up. Of
-requests and errors the larger number holds, as a target need not count what it cannot hand on; the latency of the live
-traffic is the target's alone, and only copies and pairs tell of labels. Where a target does not count, the pairs are all
-there is.
+A probe is a request like any other, so a target that counts has counted it as well, and the two numbers are not added. Of
+requests and errors, the larger number counts, as a target need not count what it cannot pass on; the latency of the live
+traffic comes from the target alone, and only copies and pairs compare labels. If a target does not count, there are only
+the pairs.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Observer:
     """Adds up one step.
 
     Args:
-        step: Which.
-        candidate: Deployment.
-        champion: Deployment.
-        first: The target's counts at the beginning; None where it does not tell.
+        step: The step.
+        candidate: Name of the deployment.
+        champion: Name of the deployment.
+        first: Counts of the target at the beginning; None if it does not count.
         began: Monotonic time at which the step began.
     """
 
@@ -41,11 +41,11 @@ class Observer:
         self._share = step.share
 
     def see(self, counts: Readings, pairs: Pairs, problem: str = "") -> Observation:
-        """What was seen so far.
+        """Return what was observed so far.
 
         Args:
-            counts: The target's, now.
-            pairs: The prober's, now.
+            counts: Current counts of the target.
+            pairs: Current pairs of the prober.
             problem: Why the candidate cannot serve.
         """
         seconds = time.monotonic() - self.began
@@ -76,7 +76,7 @@ class Observer:
 
 
 def _since(now: Counts | None, before: Counts | None) -> Counts:
-    """What was counted between two readings; one that is smaller than the one before began anew."""
+    """Return what was counted between two readings; if the later one is smaller, counting has started again."""
     now, before = now or NOTHING_COUNTED, before or NOTHING_COUNTED
     gained = now - before
     anew = min(gained.requests, gained.errors, gained.compared, gained.disagreed, *gained.latencies) < 0
@@ -84,7 +84,7 @@ def _since(now: Counts | None, before: Counts | None) -> Counts:
 
 
 def _merged(blocks: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Intervals of twice the length, once there are very many."""
+    """Merge pairs of intervals into one, once there are very many."""
     if len(blocks) < _MOST_BLOCKS:
         return blocks
     pairs = zip(blocks[::2], blocks[1::2], strict=True)

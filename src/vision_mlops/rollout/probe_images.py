@@ -1,4 +1,4 @@
-"""The images that probes send: a folder of the user's, or the golden examples of both models."""
+"""The images that probes send: those of a folder, or the golden examples of both models."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ProbeImage:
 
 
 def folder_images(folder: Path) -> list[ProbeImage]:
-    """Images of a folder in mixed order: of prepared data those of its test split, else all below it, at most 1000.
+    """Return images of a folder in mixed order: of prepared data those of its test split, else all below it, at most 1000.
 
     Raises:
         DeploymentError: there are none.
@@ -45,7 +45,7 @@ def folder_images(folder: Path) -> list[ProbeImage]:
 
 
 def golden_images(bundles: Iterable[Path]) -> list[ProbeImage]:
-    """The golden examples of bundles, each content once.
+    """Return the golden examples of bundles, each content once.
 
     Raises:
         DeploymentError: they have none.

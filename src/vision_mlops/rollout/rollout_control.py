@@ -53,9 +53,9 @@ def start(
     Args:
         controls: Endpoint and pace.
         request: The candidate's deployment.
-        steps: In order.
-        limits: Of each step.
-        wishes: What to keep.
+        steps: Steps in order.
+        limits: Limits of each step.
+        wishes: What to keep at the end, and whether to override warnings.
 
     Raises:
         DeploymentError: something speaks against it, or the target refuses.
@@ -68,7 +68,7 @@ def start(
         if state is not None:
             if (state.candidate, state.model) != (request.deployment, request.model.reference):
                 raise DeploymentError(
-                    f"endpoint {endpoint.name!r} is under a rollout of {state.candidate} ({state.model})",
+                    f"a rollout of {state.candidate} ({state.model}) is in progress at endpoint {endpoint.name!r}",
                     f"see mlops rollout status {endpoint.name}; then resume, promote or abort it",
                 )
             controls.say(f"continuing the rollout of {state.candidate}, with the steps and limits that it began with")
@@ -124,7 +124,7 @@ def promote(controls: Controls) -> RolloutResult:
 
 
 def _drive(controls: Controls, endpoint: Endpoint, state: Rollout, request: DeploymentRequest | None) -> RolloutResult:
-    """Continue a rollout that was begun, unless another machine drives it."""
+    """Continue a rollout that was started, unless another machine drives it."""
     if not controls.take_over:
         check_elsewhere(controls.endpoint, state)
     if request is None and not state.optioned:

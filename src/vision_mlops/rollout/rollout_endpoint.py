@@ -28,10 +28,10 @@ class RolloutEndpoint:
     """One endpoint of a target.
 
     Args:
-        target: Where it lives.
-        name: Of the endpoint.
-        say: Told when a call has to wait.
-        patience: Seconds for which a call is made again where the target is busy or not reached.
+        target: Target of the endpoint.
+        name: Name of the endpoint.
+        say: Gets a message when a call has to wait.
+        patience: Seconds for which a call is repeated if the target is busy or cannot be reached.
     """
 
     def __init__(self, target: Target, name: str, say: Say, patience: float) -> None:
@@ -45,15 +45,15 @@ class RolloutEndpoint:
         return RolloutEndpoint(self.target, self.name, self._say, 0.0)
 
     def endpoint(self) -> Endpoint:
-        """As it is now."""
+        """Return the endpoint as it is now."""
         return self._call(lambda: self.target.endpoint(self.name))
 
     def access(self) -> Access:
-        """Where and with what to send requests."""
+        """Return where and with what to send requests."""
         return self._call(lambda: self.target.access(self.name))
 
     def counts(self) -> Mapping[str, Counts] | None:
-        """What the target has counted; None where it does not tell."""
+        """Return what the target has counted; None if it does not count."""
         return self._call(lambda: self.target.counts(self.name))
 
     def deploy(self, request: DeploymentRequest) -> Endpoint:
@@ -83,7 +83,7 @@ class RolloutEndpoint:
         return True
 
     def look(self, state: Rollout) -> tuple[Endpoint, Rollout]:
-        """The endpoint, and the state with what another process has ordered meanwhile.
+        """Return the endpoint, and the state with what another process has ordered in the meantime.
 
         Raises:
             LostError: see :meth:`write`.
@@ -94,10 +94,10 @@ class RolloutEndpoint:
         return endpoint, _with_order(state, there)
 
     def write(self, state: Rollout, *, first: bool = False) -> Rollout:
-        """Put the state into the tag; what another process has ordered meanwhile stays in it, and comes back.
+        """Write the state to the tag, and return it with what another process has ordered in the meantime.
 
         Raises:
-            LostError: the rollout in the tag is not this one any more, or is driven from elsewhere.
+            LostError: the rollout in the tag is not this one any more, or another machine drives it.
         """
         endpoint = self.endpoint()
         there = rollout_of(endpoint)
@@ -128,13 +128,13 @@ class RolloutEndpoint:
 
     def _call(self, call: Callable[[], T]) -> T:
         if importlib.util.find_spec("azure") is None or importlib.util.find_spec("azure.core") is None:
-            return call()  # then only this machine can be the target
+            return call()  # then the target can only be this machine
         return retry_while_busy(call, self._say, seconds=self._patience)
 
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """The endpoint and how to drive, the same for all commands.
+    """The endpoint and how to drive its rollout, the same for all commands.
 
     ``images`` is a folder to probe with; None takes the golden examples. ``take_over``: do not wait for another machine.
     """
@@ -150,7 +150,7 @@ class Controls:
     ask: Ask = ask
 
     def place(self) -> RolloutEndpoint:
-        """The endpoint."""
+        """Return the endpoint with retries."""
         return RolloutEndpoint(self.target, self.endpoint, self.say, self.pace.patience)
 
     def current(self) -> Endpoint:
@@ -164,13 +164,13 @@ class Controls:
 
 
 def shares(endpoint: Endpoint) -> tuple[dict[str, int], dict[str, int]]:
-    """Traffic and mirror of those deployments that have any."""
+    """Return traffic and mirror of those deployments that have any."""
     traffic = {item.name: item.traffic for item in endpoint.deployments if item.traffic}
     return traffic, {item.name: item.mirror for item in endpoint.deployments if item.mirror}
 
 
 def has(endpoint: Endpoint, deployment: str) -> bool:
-    """Whether it has a deployment of that name."""
+    """Return whether it has a deployment of that name."""
     return any(item.name == deployment for item in endpoint.deployments)
 
 

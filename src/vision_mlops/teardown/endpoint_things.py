@@ -28,7 +28,7 @@ OpenTarget = Callable[[str], Target]
 
 
 def endpoints_of(target: str, search: Search, open_: OpenTarget = open_target) -> list[MadeThing]:
-    """The endpoints that this package created on a target. Raises MlopsError."""
+    """Return the endpoints that this package created on a target. Raises MlopsError."""
     place = open_(target)
     found = []
     for endpoint in place.endpoints():
@@ -49,7 +49,7 @@ def endpoints_of(target: str, search: Search, open_: OpenTarget = open_target) -
 
 
 def why_idle(settings: AzureSettings, endpoint: str, days: int, now: datetime | None = None) -> str:
-    """Why an endpoint counts as idle; empty if it is in use, is younger than ``days``, or the metrics may not be read.
+    """Return why an endpoint counts as idle; empty if it is used, younger than ``days``, or the metrics may not be read.
 
     Raises:
         AzureError: Azure cannot be reached.
@@ -88,7 +88,7 @@ def _remove(target: Target, name: str) -> None:
 
 
 def _workloads(endpoint: Endpoint) -> frozenset[str]:
-    """The workloads of an endpoint: models are named after them, and an endpoint without deployments after its model."""
+    """Return the workloads of an endpoint: models are named after them, and without deployments the endpoint is."""
     models = {deployment.model for deployment in endpoint.deployments if deployment.model}
     return frozenset(models or {endpoint_name(endpoint.name)})
 
@@ -102,7 +102,7 @@ def _detail(endpoint: Endpoint) -> str:
 
 
 def _cost(endpoint: Endpoint) -> float | None:
-    """The cost of its machines; those of a Kubernetes cluster are paid for with the cluster."""
+    """Return the cost of its machines; those of a Kubernetes cluster are paid for with the cluster."""
     if endpoint.target not in ("managed", "aci"):
         return FREE
     costs = [prices.of_machines(item.machine, item.instances) for item in endpoint.deployments]

@@ -263,7 +263,7 @@ SLOW = event("Failed", 'Failed to pull image "x": i/o timeout', 10)
             group(currentState=WAITING, previousState=ENDED, restartCount=1),
             EndpointStatus.FAILED, True, "code 137 (it used more",
         ),
-        (group(currentState=ENDED), EndpointStatus.CHANGING, False, "1 times so far"),
+        (group(currentState=ENDED), EndpointStatus.CHANGING, False, "1 time so far"),
         (
             group(
                 events=[event("Unhealthy", "Liveness probe failed: 404", 9), event("Killing", "Killing", 8)], restartCount=4
@@ -345,7 +345,7 @@ class FailingChange:
         self.looks += 1
         return self.looks > 1
 
-    def result(self, name: str, poller: Any) -> None:
+    def result(self) -> None:
         raise AzureError("the DNS name label is not available", "choose another --dns-label")
 
 

@@ -223,6 +223,6 @@ def test_a_refused_secret_is_not_repeated() -> None:
 
 
 def test_rendering_is_for_targets_with_manifests() -> None:
-    with pytest.raises(DeploymentError, match="--render: not for --to docker"):
+    with pytest.raises(DeploymentError, match="--render: not available with --to docker"):
         render_request(open_target("docker"), request())
     assert open_target("aks").splits_traffic is False

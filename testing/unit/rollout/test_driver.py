@@ -381,7 +381,7 @@ def test_a_traffic_that_somebody_changes_stops_it(long: Long) -> None:
 
     WakeUp("memory", "colours").give()
     thread.join(60)
-    assert "was changed from elsewhere" in str(found[0])
+    assert "was changed by someone else" in str(found[0])
     hurry(world)
     assert resume(world.controls()).outcome is RolloutOutcome.PROMOTED
 
@@ -585,7 +585,7 @@ def broken_tag(world: World) -> None:
 REFUSED = {
     "shared": (shared, "split already: version-1 60 %, version-3 40 %"),
     "no traffic": (without_traffic, "there is no champion"),
-    "other rollout": (other_rollout, "is under a rollout of version-3"),
+    "other rollout": (other_rollout, "a rollout of version-3"),
     "taken name": (taken_name, "deployment 'version-2' of 'colours' is colours:3"),
     "does not split": (unsplit, "has only one deployment"),
     "champion fails": (deaf, "the champion version-1 does not score"),
@@ -627,7 +627,7 @@ def test_images_must_be_there(world: World, tmp_path: Path) -> None:
 
 
 def test_options_that_the_target_lacks_are_refused(world: World) -> None:
-    with pytest.raises(DeploymentError, match="--cpu: not for --to memory"):
+    with pytest.raises(DeploymentError, match="--cpu: not available with --to memory"):
         begin(world, request=world.request(2, DeploymentOptions(cpu=2.0)))
 
 

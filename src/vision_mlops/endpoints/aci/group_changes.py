@@ -128,7 +128,7 @@ class Changes:
             raise
 
     def _is_done(self, name: str, poller: LROPoller[Any] | None) -> bool:
-        """Whether a change has ended. Raises its error if it failed."""
+        """Return whether a change has ended. Raises its error if it failed."""
         if poller is None:
             return True
         if not poller.done():
@@ -143,7 +143,7 @@ class Changes:
         return True
 
     def _look(self, name: str, expected: Expected, *, done: bool, before: GroupStatus | None) -> tuple[str, str]:
-        """What is still missing, and what may fix it; both are empty if the group is ready. Raises NotReadyError."""
+        """Return what is still missing, and what may fix it; both are empty if the group is ready. Raises NotReadyError."""
         group = self._groups.find(name, self._say)
         if group is None:
             raise NotReadyError(
@@ -216,7 +216,7 @@ class Changes:
         return "; the new container group has been deleted"
 
     def _log(self, name: str) -> str:
-        """The last lines of the container, as a part of a message; empty if it has written none."""
+        """Return the last lines of the container, as a part of a message; empty if it has written none."""
         try:
             text = self._groups.logs(name, LOG_LINES).rstrip()
         except AzureError:  # it has never run

@@ -75,7 +75,7 @@ class Facts:
 
 
 def wanted(request: DeploymentRequest, settings: AzureSettings, former: ContainerGroup | None) -> GroupSpec:
-    """The group for a request. What the service cannot change, and what the request does not mention, stays the same.
+    """Return the group for a request. What the service cannot change, and what the request does not mention, stays the same.
 
     Raises:
         DeploymentError: an option is malformed, or asks for what the service cannot change.
@@ -110,7 +110,7 @@ def wanted(request: DeploymentRequest, settings: AzureSettings, former: Containe
 
 
 def definition(group: GroupSpec, keys: EndpointKeys, tags: Mapping[str, str]) -> ContainerGroup:
-    """The group as an object of the SDK. ``tags`` are further tags. Raises MissingExtraError."""
+    """Return the group as an object of the SDK. ``tags`` are further tags. Raises MissingExtraError."""
     with azure_errors("Azure Container Instances"):
         from azure.mgmt.containerinstance import models
     container = models.Container(
@@ -154,7 +154,7 @@ def definition(group: GroupSpec, keys: EndpointKeys, tags: Mapping[str, str]) ->
 
 
 def again(group: ContainerGroup, keys: EndpointKeys) -> ContainerGroup:
-    """A definition that restores a group that was read, with these keys: the service never returns secrets."""
+    """Return a definition that restores a group that was read, with these keys: the service never returns secrets."""
     with azure_errors("Azure Container Instances"):
         from azure.mgmt.containerinstance import models
     made = copy.copy(group)
@@ -171,7 +171,7 @@ def again(group: ContainerGroup, keys: EndpointKeys) -> ContainerGroup:
 
 
 def facts(group: ContainerGroup) -> Facts | None:
-    """The facts about a group; None if this package did not create it."""
+    """Return the facts about a group; None if this package did not create it."""
     tags = group.tags or {}
     if f"{_FACTS}model" not in tags:
         return None
@@ -179,23 +179,23 @@ def facts(group: ContainerGroup) -> Facts | None:
 
 
 def other_tags(group: ContainerGroup) -> dict[str, str]:
-    """The tags of others."""
+    """Return the tags of others."""
     return {name: str(value) for name, value in (group.tags or {}).items() if not name.startswith(_FACTS)}
 
 
 def with_tags(group: ContainerGroup, tags: Mapping[str, str]) -> dict[str, str]:
-    """All tags of a group, with the tags of others replaced."""
+    """Return all tags of a group, with the tags of others replaced."""
     return {name: str(value) for name, value in (group.tags or {}).items() if name.startswith(_FACTS)} | dict(tags)
 
 
 def default_label(endpoint: str, settings: AzureSettings) -> str:
-    """First part of the host name, which is stable, and differs between resource groups."""
+    """Return the first part of the host name, which is stable, and differs between resource groups."""
     place = f"{settings.subscription_id}/{settings.resource_group}".lower()
     return f"{endpoint}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
 
 def registry_host(image: str) -> str:
-    """Host of the registry of an image; that of Docker Hub if it names none."""
+    """Return the host of the registry of an image; that of Docker Hub if it names none."""
     first, mark, _ = image.partition("/")
     return first if mark and ("." in first or ":" in first) else "docker.io"
 

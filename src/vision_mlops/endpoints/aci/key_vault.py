@@ -32,7 +32,7 @@ class EndpointKeys:
         return " ".join(self.versions[which] for which in KEY_NAMES)
 
     def to_file(self) -> str:
-        """The content of the file that the scoring server reads: one key per line."""
+        """Return the content of the file that the scoring server reads: one key per line."""
         return "".join(f"{self.values[which]}\n" for which in KEY_NAMES)
 
 
@@ -43,7 +43,7 @@ class KeyStore:
         self._client = client
 
     def read(self, endpoint: str) -> EndpointKeys:
-        """The keys of an endpoint. Raises AzureError."""
+        """Return the keys of an endpoint. Raises AzureError."""
         found = {}
         for which in KEY_NAMES:
             secret = self._find(endpoint, which)
@@ -57,13 +57,13 @@ class KeyStore:
         return _keys(found)
 
     def ensure(self, endpoint: str) -> EndpointKeys:
-        """The keys of an endpoint; missing keys are created. Raises AzureError."""
+        """Return the keys of an endpoint, and create missing ones. Raises AzureError."""
         return _keys(
             {which: self._find(endpoint, which) or self._write(endpoint, which, new_key()) for which in KEY_NAMES}
         )
 
     def exist(self, endpoint: str) -> bool:
-        """Whether an endpoint has a key. Raises AzureError."""
+        """Return whether an endpoint has a key. Raises AzureError."""
         return any(self._find(endpoint, which) is not None for which in KEY_NAMES)
 
     def renew(self, endpoint: str, which: str) -> EndpointKeys:
@@ -87,7 +87,7 @@ class KeyStore:
 
     @staticmethod
     def secret_name(endpoint: str, which: str) -> str:
-        """Name of the secret with a key."""
+        """Return the name of the secret with a key."""
         return f"mlops-{endpoint}-{which}"
 
     def _replace(self, endpoint: str, which: str, value: str, keys: EndpointKeys) -> EndpointKeys:

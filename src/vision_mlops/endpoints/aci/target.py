@@ -46,7 +46,7 @@ _STARTING = timedelta(seconds=90)
 
 
 def open_target() -> ContainerInstances:
-    """The target; nothing is read or sent before it is used."""
+    """Return the target; nothing is read or sent before it is used."""
     return ContainerInstances()
 
 
@@ -76,7 +76,7 @@ class ContainerInstances(Target):
         return self.endpoint(name)
 
     def endpoints(self) -> list[Endpoint]:
-        """All groups of the resource group that mlops created."""
+        """Return all groups of the resource group that mlops created."""
         found = [self._groups.find(name) for name in self._groups.made()]
         return [self._endpoint(group) for group in found if group is not None]
 
@@ -85,7 +85,7 @@ class ContainerInstances(Target):
         return self._endpoint(self._groups.get(name))
 
     def access(self, name: str) -> Access:
-        """Address and primary key."""
+        """Return the address and primary key."""
         group = self._groups.get(name)
         address = base_url(group)
         if not address:
@@ -93,7 +93,7 @@ class ContainerInstances(Target):
         return Access(f"{address}/score", {"Authorization": f"Bearer {self._store.read(name).values['primary']}"})
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
-        """What the container has written since its last start."""
+        """Return what the container has written since its last start."""
         self._endpoint(self._groups.get(name), asking=False).deployment(deployment)
         return self._groups.logs(name, lines)
 
@@ -102,7 +102,7 @@ class ContainerInstances(Target):
         self._groups.set_tags(name, with_tags(self._groups.get(name), tags))
 
     def keys(self, name: str) -> Mapping[str, str]:
-        """Both keys, from the vault."""
+        """Return both keys, from the vault."""
         self._groups.get(name)
         return self._store.read(name).values
 

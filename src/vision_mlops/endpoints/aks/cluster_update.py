@@ -162,12 +162,12 @@ class ClusterUpdate:
 
 
 def objects_of(cluster: KubernetesCluster, namespace: str, selector: str) -> list[Manifest]:
-    """All objects that match a selector, in the order of their deletion, without routes. Raises ClusterError."""
+    """Return all objects that match a selector, in the order of their deletion, without routes. Raises ClusterError."""
     return [item for kind in PARTS for item in cluster.list(kind, namespace, selector)]
 
 
 def as_applied(live: Manifest) -> Manifest:
-    """A live object as it can be applied: without the fields of the cluster, and those that a deployment does not set."""
+    """Return a live object as it can be applied: without fields of the cluster, and those that a deployment does not set."""
     made = {key: value for key, value in live.items() if key != "status"}
     metadata = {key: value for key, value in live["metadata"].items() if key not in _SERVER_FIELDS}
     annotations = {

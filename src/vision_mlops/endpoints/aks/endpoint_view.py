@@ -13,7 +13,7 @@ from vision_mlops.endpoints.contract import Deployment, Endpoint, EndpointStatus
 
 
 def endpoint_of(cluster: KubernetesCluster, deployments: Sequence[Manifest]) -> Endpoint:
-    """The endpoint of some Deployments, of which there is only one unless it is behind a Gateway."""
+    """Return the endpoint of some Deployments, of which there is only one unless it is behind a Gateway."""
     definition = definition_of(deployments[0])
     url, problem = address_of(cluster, definition)
     tags, shares = gateway_routes.tags_of(deployments[0]), {definition.deployment: 100}
@@ -40,7 +40,7 @@ def _deployment(cluster: KubernetesCluster, manifest: Manifest, shares: Mapping[
 
 
 def address_of(cluster: KubernetesCluster, definition: EndpointManifest) -> tuple[str, str]:
-    """Its address, and the problem if it has none."""
+    """Return its address, and the problem if it has none."""
     if definition.gateway:
         return gateway_routes.route_address(cluster, definition)
     if definition.host:
@@ -59,6 +59,6 @@ def address_of(cluster: KubernetesCluster, definition: EndpointManifest) -> tupl
 
 
 def _worst(states: Sequence[EndpointStatus]) -> EndpointStatus:
-    """State of an endpoint, from those of its deployments with traffic."""
+    """Return the state of an endpoint, from those of its deployments with traffic."""
     order = (EndpointStatus.FAILED, EndpointStatus.CHANGING, EndpointStatus.STOPPED, EndpointStatus.READY)
     return min(states, key=order.index, default=EndpointStatus.FAILED)

@@ -33,7 +33,7 @@ def check_gateway(cluster: KubernetesCluster, gateway: str) -> None:
 
 
 def read_route(cluster: KubernetesCluster, definition: EndpointManifest) -> Manifest | None:
-    """The route of an endpoint; None if it does not exist. Raises ClusterError."""
+    """Return the route of an endpoint; None if it does not exist. Raises ClusterError."""
     return cluster.get(ROUTE, definition.endpoint, definition.namespace)
 
 
@@ -65,14 +65,14 @@ def change_route(
 
 
 def tags_of(owner: Manifest | None) -> dict[str, str]:
-    """The tags of an endpoint, which are stored with its route, or without one with its Deployment."""
+    """Return the tags of an endpoint, which are stored with its route, or without one with its Deployment."""
     annotations = ((owner or {}).get("metadata") or {}).get("annotations") or {}
     tags: dict[str, str] = json.loads(annotations.get(TAGS, "{}"))
     return tags
 
 
 def route_address(cluster: KubernetesCluster, definition: EndpointManifest) -> tuple[str, str]:
-    """The address of an endpoint behind a Gateway, and the problem if it has none."""
+    """Return the address of an endpoint behind a Gateway, and the problem if it has none."""
     namespace, _, name = definition.gateway.partition("/")
     try:
         gateway = cluster.get("Gateway", name, namespace)

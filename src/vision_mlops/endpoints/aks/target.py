@@ -35,7 +35,7 @@ _TAGS_MANAGER = "mlops-tags"
 
 
 def open_target() -> AksTarget:
-    """The target; the cluster is looked up when it is first used."""
+    """Return the target; the cluster is looked up when it is first used."""
     return AksTarget()
 
 
@@ -82,7 +82,7 @@ class AksTarget(Target):
         return self.endpoint(request.endpoint)
 
     def render(self, request: DeploymentRequest) -> str:
-        """The manifests of a deployment as YAML, without the keys, without access to a cluster. Raises DeploymentError."""
+        """Return the manifests as YAML, without the keys and without access to a cluster. Raises DeploymentError."""
         namespace = request.options.namespace or self._settings.namespace or "default"
         return render_text(define(request, self._settings, namespace, image_of(request, self._settings), None))
 
@@ -203,7 +203,7 @@ class AksTarget(Target):
         return definitions
 
     def _deployments(self, labels: str) -> list[Manifest]:
-        """Deployments of all namespaces, or of one if that is set or the others may not be read."""
+        """Return deployments of all namespaces, or of one if that is set or the others may not be read."""
         if self._settings.namespace:
             return self._cluster.list("Deployment", self._settings.namespace, labels)
         try:
@@ -214,7 +214,7 @@ class AksTarget(Target):
             return self._cluster.list("Deployment", self._cluster.namespace, labels)
 
     def _live(self, name: str) -> list[Manifest]:
-        """The Deployments of an endpoint, oldest first; none if it does not exist."""
+        """Return the Deployments of an endpoint, oldest first; none if it does not exist."""
         found = self._deployments(selector_of(name))
         places = sorted({item["metadata"]["namespace"] for item in found})
         if len(places) > 1:
@@ -267,7 +267,7 @@ class AksTarget(Target):
 
 
 def _former(live: Sequence[Manifest], deployment: str) -> EndpointManifest | None:
-    """The definition that a deployment had, or that a new one starts from: the newest of its endpoint."""
+    """Return the definition that a deployment had, or that a new one starts from: the newest of its endpoint."""
     definitions = list(map(definition_of, live))
     same = [each for each in definitions if each.deployment == deployment]
     found = same or definitions

@@ -159,7 +159,7 @@ class AppDeployment:
         return found
 
     def _slots(self, plan: AppServicePlan) -> bool:
-        """Whether the plan has slots; gives a message if it has none."""
+        """Return whether the plan has slots, and say so if it has none."""
         sku = str(plan.sku.name) if plan.sku else SKU
         if has_slots(sku):
             return True
@@ -186,7 +186,7 @@ class AppDeployment:
         return address(site)
 
     def _is_live(self, production: SlotAddress, slot: str) -> bool:
-        """Whether the release in production is healthy. If it is not and the slot has another release, swap back.
+        """Return whether the release in production is healthy. If it is not and the slot has another release, swap back.
 
         This happens if a deployment was stopped after its swap, or if a release has broken since.
 
@@ -223,9 +223,9 @@ class AppDeployment:
         self._say(f"waiting until release {wanted.release} is healthy in {place}")
         problem = self._wait(target.url, wanted.release, self._seconds)
         if problem:
-            answers = "production is unchanged" if slot else "there is no slot, so the former release is gone"
+            left = "production is unchanged" if slot else "there is no slot, so the former release is gone"
             raise DeploymentError(
-                f"release {wanted.release} is not healthy in {place}: {problem}; {answers}{self._log(slot)}",
+                f"release {wanted.release} is not healthy in {place}: {problem}; {left}{self._log(slot)}",
                 "its log says why; fix the cause, and run the command again; see docs/how_to/app_service.md",
             )
 
@@ -279,7 +279,7 @@ class AppDeployment:
         return problem
 
     def _log(self, slot: str) -> str:
-        """The end of a log, indented for a message, without the values of secrets."""
+        """Return the end of a log, indented for a message, without the values of secrets."""
         text = self._apps.log(self._wanted.name, slot)
         for value in self._secrets(slot):
             text = text.replace(value, "***")

@@ -88,23 +88,23 @@ class Publishing:
         )
 
     def _send(self, request: HttpRequest) -> str:
-        answer = self._client.send_request(request, read_timeout=_UPLOAD_SECONDS)
-        if answer.status_code == 409:
+        response = self._client.send_request(request, read_timeout=_UPLOAD_SECONDS)
+        if response.status_code == 409:
             return ""
-        answer.raise_for_status()
-        place = str(answer.headers.get("Location") or "")
+        response.raise_for_status()
+        place = str(response.headers.get("Location") or "")
         # The token is sent nowhere else.
         return place if place.startswith(f"{self._url}/") else f"{self._url}/api/deployments/latest"
 
     def _get(self, url: str) -> Any:
         from azure.core.rest import HttpRequest
 
-        answer = self._client.send_request(HttpRequest("GET", url))
-        answer.raise_for_status()
-        return answer.json()
+        response = self._client.send_request(HttpRequest("GET", url))
+        response.raise_for_status()
+        return response.json()
 
     def _log(self, id_: str) -> str:
-        """The end of the log of a deployment, indented for a message."""
+        """Return the end of the log of a deployment, indented for a message."""
         lines = [str(item.get("message", "")) for item in self._get(f"{self._url}/api/deployments/{id_}/log")]
         texts = [text for line in lines for text in line.splitlines()]
         return "".join(f"\n  | {text}" for text in texts[-_LOG_LINES:])

@@ -62,7 +62,7 @@ class AutoscaleRules:
             self._call("DELETE", endpoint, deployment)
 
     def _find(self, endpoint: str, deployment: str) -> dict[str, Any] | None:
-        """The rules; None if there are none, or if we may not see them and so have not made any."""
+        """Return the rules; None if there are none, or if we may not see them and so have not made any."""
         return self._call("GET", endpoint, deployment, accepted=(403, 404)) or None
 
     def _call(
@@ -111,7 +111,7 @@ def _rule(target: str, operator: str, threshold: int, direction: str) -> dict[st
 
 
 def _part_of(wanted: Any, there: Any) -> bool:
-    """Whether everything that is wanted is there; what the service adds does not count."""
+    """Return whether everything that is wanted is there; what the service adds does not count."""
     if isinstance(wanted, dict):
         return isinstance(there, dict) and all(_part_of(value, there.get(key)) for key, value in wanted.items())
     if isinstance(wanted, list):

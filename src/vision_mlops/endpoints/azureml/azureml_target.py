@@ -30,7 +30,7 @@ class AzureMLTarget(Target):
 
     @abc.abstractmethod
     def _deployment(self, entity: Any, endpoint: Any) -> Deployment:
-        """A deployment as it is now, from the SDK's entities."""
+        """Return a deployment as it is now, from the SDK's entities."""
 
     def endpoints(self) -> list[Endpoint]:
         """See :meth:`vision_mlops.endpoints.contract.Target.endpoints`."""

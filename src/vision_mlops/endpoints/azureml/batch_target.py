@@ -23,7 +23,7 @@ _ENTRY = PIPELINES / "batch"
 
 
 def open_target() -> BatchTarget:
-    """The target; nothing is read or sent before it is used."""
+    """Return the target; nothing is read or sent before it is used."""
     return BatchTarget()
 
 
@@ -58,12 +58,12 @@ class BatchTarget(AzureMLTarget):
     def access(self, name: str) -> Access:
         """Refuse: a batch endpoint takes folders."""
         raise DeploymentError(
-            f"endpoint {name!r} scores folders, no single images",
+            f"endpoint {name!r} scores folders, not single images",
             "mlops batch score --help; for single images: mlops deploy --to managed",
         )
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
-        """The last lines of the newest job of a deployment, step by step. Raises DeploymentError if it has had none."""
+        """Return the last lines of the newest job of a deployment, step by step. Raises DeploymentError if there is none."""
         self._calls.endpoint(name)
         client = self._workspace.client
         with azure_errors(f"jobs of deployment {deployment!r}"), quiet():
@@ -98,7 +98,7 @@ class BatchTarget(AzureMLTarget):
         )
 
     def _prepared(self, request: DeploymentRequest, say: Say) -> Any:
-        """The SDK's entity, with model, environment and cluster in place."""
+        """Return the SDK's entity, with model, environment and cluster in place."""
         from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
         client, settings, options = self._workspace.client, self._workspace.settings, request.options

@@ -41,26 +41,26 @@ class EndpointCalls:
         return getattr(self._workspace.client, f"{self._kind}_deployments")
 
     def _subject(self, endpoint: str, deployment: str = "") -> tuple[str, Any, tuple[str, ...]]:
-        """What messages call an endpoint or one of its deployments, the SDK's operations on it, and what these are given."""
+        """Return what messages call an endpoint or deployment, the SDK's operations, and the arguments that name it."""
         if deployment:
             return f"deployment {deployment!r} of endpoint {endpoint!r}", self._deployments, (deployment, endpoint)
         return f"endpoint {endpoint!r}", self._endpoints, (endpoint,)
 
     def all(self) -> list[Any]:
-        """The SDK's entities of our endpoints, by name."""
+        """Return the SDK's entities of our endpoints, by name."""
         with azure_errors("endpoints"), quiet():
             found = [item for item in self._endpoints.list() if azureml_workspace.ours(item, self._target)]
         return sorted(found, key=lambda item: str(item.name))
 
     def endpoint(self, name: str) -> Any:
-        """The SDK's entity of one of our endpoints."""
+        """Return the SDK's entity of one of our endpoints."""
         with azure_errors(f"endpoint {name!r}", _NO_ENDPOINT.format(target=self._target)), quiet():
             entity = self._endpoints.get(name)
         azureml_workspace.require_ours(entity, self._target)
         return entity
 
     def find(self, name: str) -> Any | None:
-        """The SDK's entity of an endpoint; None if it does not exist."""
+        """Return the SDK's entity of an endpoint; None if it does not exist."""
         with azure_errors(f"endpoint {name!r}"):
             entity = existing(lambda: self._endpoints.get(name))
         if entity is not None:
@@ -68,13 +68,13 @@ class EndpointCalls:
         return entity
 
     def deployments(self, endpoint: str) -> list[Any]:
-        """The SDK's entities of the deployments of an endpoint, by name."""
+        """Return the SDK's entities of the deployments of an endpoint, by name."""
         with azure_errors(f"deployments of endpoint {endpoint!r}"), quiet():
             found = list(self._deployments.list(endpoint_name=endpoint))
         return sorted(found, key=lambda item: str(item.name))
 
     def find_deployment(self, endpoint: str, name: str) -> Any | None:
-        """The SDK's entity of a deployment; None if it does not exist."""
+        """Return the SDK's entity of a deployment; None if it does not exist."""
         what, operations, key = self._subject(endpoint, name)
         with azure_errors(what):
             return existing(lambda: operations.get(*key))
@@ -107,7 +107,7 @@ class EndpointCalls:
         carry_out_removal(lambda: operations.begin_delete(*key), lambda: operations.get(*key), what, say)
 
     def last_words(self, endpoint: str, deployment: str) -> list[str]:
-        """The last lines of the log of a deployment; none where only its jobs have logs."""
+        """Return the last lines of the log of a deployment; none where only its jobs have logs."""
         return []
 
     def note_problem(self, endpoint: str, deployment: str, problem: str) -> None:
@@ -116,7 +116,7 @@ class EndpointCalls:
     # Cleaning up
 
     def endpoint_failed(self, error: AzureError, name: str, say: Say) -> AzureError:
-        """The error to raise for an endpoint that could not be created. If it exists as failed, it is removed first."""
+        """Return the error to raise for an endpoint that could not be created; if it exists as failed, remove it first."""
         left = ""
         try:
             found = self.find(name)
@@ -130,7 +130,7 @@ class EndpointCalls:
     def deployment_failed(
         self, error: AzureError, request: DeploymentRequest, say: Say, *, kept: bool, new_endpoint: bool
     ) -> AzureError:
-        """The error to raise for a deployment that could not be created, after it has been cleaned up.
+        """Return the error to raise for a deployment that could not be created, after it has been cleaned up.
 
         Args:
             error: Why.
@@ -157,7 +157,7 @@ class EndpointCalls:
         return AzureError(f"{error.message}{left}{tail}", error.hint, error.status)
 
     def _tail(self, endpoint: str, deployment: str) -> str:
-        """The last lines of a log for a message; empty if there is no log because nothing was created."""
+        """Return the last lines of a log for a message; empty if there is no log because nothing was created."""
         try:
             lines = self.last_words(endpoint, deployment)
         except AzureError as error:
@@ -180,7 +180,7 @@ class OnlineCalls(EndpointCalls):
         super().__init__(workspace, target, "online")
 
     def credentials(self, name: str) -> Any:
-        """The SDK's keys or token of an endpoint."""
+        """Return the SDK's keys or token of an endpoint."""
         with azure_errors(f"keys of endpoint {name!r}"), quiet():
             return self._endpoints.get_keys(name)
 
@@ -190,7 +190,7 @@ class OnlineCalls(EndpointCalls):
             self._endpoints.begin_regenerate_keys(name, key_type=which).result()
 
     def logs(self, endpoint: str, deployment: str, lines: int) -> str:
-        """The last lines of the server or, if it never started, of the container that mounts its model."""
+        """Return the last lines of the server or, if it never started, of the container that mounts its model."""
         with azure_errors(f"log of deployment {deployment!r} of endpoint {endpoint!r}"), quiet():
             text = str(self._deployments.get_logs(deployment, endpoint, lines))
             if not text.strip():
@@ -200,7 +200,7 @@ class OnlineCalls(EndpointCalls):
         return text
 
     def last_words(self, endpoint: str, deployment: str) -> list[str]:
-        """The last lines of a log, without those of probes, of which a server that does not become ready has many."""
+        """Return the last lines of a log, without those of probes, of which a server that does not become ready has many."""
         lines = self.logs(endpoint, deployment, _READ_LINES).strip().splitlines()
         return ([line for line in lines if "/health/" not in line] or lines)[-_TAIL_LINES:]
 

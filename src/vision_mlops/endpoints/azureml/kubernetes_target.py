@@ -11,7 +11,7 @@ from vision_mlops.endpoints.inferencing_image import image_in_azure
 
 
 def open_target() -> KubernetesEndpoint:
-    """The target; nothing is read or sent before it is used."""
+    """Return the target; nothing is read or sent before it is used."""
     return KubernetesEndpoint()
 
 
@@ -33,11 +33,11 @@ class KubernetesEndpoint(OnlineTarget):
         self._compute(request)
 
     def endpoint_definition(self, request: DeploymentRequest) -> dict[str, Any]:
-        """With its cluster."""
+        """See the base class; with its cluster."""
         return super().endpoint_definition(request) | {"compute": f"azureml:{self._compute(request)}"}
 
     def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """With the resources of a pod, unless a named instance type brings its own."""
+        """See the base class; with the resources of a pod, unless a named instance type has its own."""
         options = request.options
         content = self._server_definition("kubernetes-deployment", options)
         if options.instance_type:

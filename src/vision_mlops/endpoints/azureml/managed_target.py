@@ -12,7 +12,7 @@ from vision_mlops.endpoints.inferencing_image import image_in_azure
 
 
 def open_target() -> Managed:
-    """The target; nothing is read or sent before it is used."""
+    """Return the target; nothing is read or sent before it is used."""
     return Managed()
 
 
@@ -69,12 +69,12 @@ class Managed(OnlineTarget):
         options = request.options
         check_bounds(options)
         if options.score_script and options.image:
-            raise DeploymentError("--score-script and --image exclude each other", "give only one of them")
+            raise DeploymentError("--score-script and --image cannot be used together", "give only one of them")
         if not options.score_script:
             image_in_azure(options, self._workspace.settings)
 
     def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """With the size of its machines."""
+        """See the base class; with the size of its machines."""
         options = request.options
         name = "managed-score-script" if options.score_script else "managed-deployment"
         content = self._server_definition(name, options)

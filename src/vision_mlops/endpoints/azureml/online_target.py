@@ -44,12 +44,12 @@ class OnlineTarget(AzureMLTarget):
     """Name of the shipped definition of an endpoint."""
 
     def endpoint_definition(self, request: DeploymentRequest) -> dict[str, Any]:
-        """The content of that definition for a request."""
+        """Return the content of that definition for a request."""
         return azureml_workspace.definition(self.endpoint_file)
 
     @abc.abstractmethod
     def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """Name of the shipped definition of a deployment, and its content; names, model, variables and tags are added."""
+        """Return the name of the shipped definition of a deployment, and its content, without names, model and tags."""
 
     # The protocol of targets
 
@@ -141,7 +141,7 @@ class OnlineTarget(AzureMLTarget):
         self._require_idle(entity, f"endpoint {entity.name!r}", str(entity.name))
 
     def _server_definition(self, name: str, options: DeploymentOptions) -> dict[str, Any]:
-        """A shipped definition of a deployment, with its image, number of instances and number of workers."""
+        """Return a shipped definition of a deployment, with its image, number of instances and number of workers."""
         content = azureml_workspace.definition(name)
         content["instance_count"] = options.instances or options.min_instances or content["instance_count"]
         if not options.score_script:  # which runs on Azure ML's own inference server
@@ -153,7 +153,7 @@ class OnlineTarget(AzureMLTarget):
 
     @contextmanager
     def _prepared(self, request: DeploymentRequest, address: str, mounted: str) -> Iterator[Any]:
-        """The SDK's entity of the deployment, and, while the block runs, the code that it is made of."""
+        """Yield the SDK's entity of the deployment, and, while the block runs, the code that it is made of."""
         from azure.ai.ml import load_online_deployment
 
         name, content = self.deployment_definition(request)

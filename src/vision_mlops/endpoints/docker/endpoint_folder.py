@@ -1,7 +1,7 @@
-"""What an endpoint of containers keeps on this machine: its keys, a copy of each bundle that it serves, and its tags.
+"""The files of an endpoint of containers on this machine: its keys, a copy of each bundle that it serves, and its tags.
 
-The folder is for its owner only. What is mounted into containers lies one level deeper and may be read by everyone who gets
-there: on this machine nobody else does, and in a container the server does, whatever its user is called there.
+Only its owner may enter the folder. What is mounted into containers is one level deeper and may be read by everyone who gets
+there: on this machine nobody else does, and in a container the server does, whatever its user is.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class EndpointFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder, and keep other deployments of this endpoint out of it.
+        """Create the folder, and keep other deployments of this endpoint out of it.
 
         Raises:
-            DeploymentError: another one is under way.
+            DeploymentError: another deployment is in progress.
         """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path.chmod(0o700)
@@ -51,7 +51,7 @@ class EndpointFolder:
             yield
 
     def keys(self) -> dict[str, str]:
-        """Return the keys by name. Raises DeploymentError where they are missing."""
+        """Return the keys by name. Raises DeploymentError if they are missing."""
         keys = self._read()
         if not keys:
             raise DeploymentError(
@@ -61,7 +61,7 @@ class EndpointFolder:
         return keys
 
     def make_keys(self) -> None:
-        """Make both keys if there are none."""
+        """Create both keys if they do not exist."""
         if not self._read():
             self._write(_new_keys())
 
@@ -105,7 +105,7 @@ class EndpointFolder:
             remove_path(self.path)
 
     def _read(self) -> dict[str, str]:
-        """Return the keys by name; none where the file is missing or holds something else."""
+        """Return the keys by name; none if the file is missing or has another content."""
         try:
             lines = (self.keys_path / "keys").read_text(encoding="ascii").split()
         except (OSError, ValueError):

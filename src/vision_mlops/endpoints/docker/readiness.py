@@ -18,14 +18,14 @@ _LOG_LINES = 10
 
 
 def free_port(wanted: int | None, whose: str = "asked for with --port") -> int:
-    """Return a port of the loopback interface that nobody listens on: the wanted one, or the first free one.
+    """Return a free port of the loopback interface: the wanted one, or the first free one.
 
     Args:
         wanted: Number of the port.
         whose: Where that number comes from, for the error.
 
     Raises:
-        DeploymentError: the wanted one is taken, or all are.
+        DeploymentError: the wanted port is taken, or all are.
     """
     with loopback_listener(wanted or None, whose) as listener:
         return int(listener.getsockname()[1])

@@ -37,7 +37,7 @@ class DockerTarget(Target):
         return open_engine()
 
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
-        """See the protocol. While a version replaces another one, there are some seconds without responses."""
+        """See the base class. While a version replaces another one, there are some seconds without responses."""
         self._container(request.endpoint)
         folder = EndpointFolder(request.endpoint)
         fresh = not folder.path.exists()
@@ -55,36 +55,36 @@ class DockerTarget(Target):
         return self.endpoint(request.endpoint)
 
     def endpoints(self) -> list[Endpoint]:
-        """See the protocol."""
+        """See the base class."""
         found = {fact(item, "endpoint"): item for item in self._containers() if not _is_passing(item)}
         return [_endpoint(name, item) for name, item in sorted(found.items())]
 
     def endpoint(self, name: str) -> Endpoint:
-        """See the protocol."""
+        """See the base class."""
         return _endpoint(name, self._existing(name))
 
     def access(self, name: str) -> Access:
-        """See the protocol."""
+        """See the base class."""
         container = self._existing(name)
         return Access(_url(container), {"X-Api-Key": EndpointFolder(name).keys()["primary"]})
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
-        """See the protocol."""
+        """See the base class."""
         self.endpoint(name).deployment(deployment)
         return self.engine.logs(_container_name(name), lines)
 
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
-        """See the protocol."""
+        """See the base class."""
         self._existing(name)
         EndpointFolder(name).set_tags(tags)
 
     def keys(self, name: str) -> Mapping[str, str]:
-        """See the protocol."""
+        """See the base class."""
         self._existing(name)
         return EndpointFolder(name).keys()
 
     def rotate_key(self, name: str, which: str) -> None:
-        """See the protocol. The server reads its keys once a second; this returns when it has them."""
+        """See the base class. The server reads its keys once a second; this returns when it has them."""
         container = self._existing(name)
         key = EndpointFolder(name).rotate(which)
         for _ in polls(_KEY_SECONDS, 0.1, 0.1):
@@ -96,7 +96,7 @@ class DockerTarget(Target):
         )
 
     def delete(self, name: str) -> None:
-        """See the protocol. Requests under way are finished."""
+        """See the base class. Requests under way are finished."""
         folder = EndpointFolder(name)
         if self._container(name) is None and not folder.path.exists():
             self._existing(name)
@@ -110,7 +110,7 @@ class DockerTarget(Target):
     # Deploying
 
     def _deploy(self, request: DeploymentRequest, folder: EndpointFolder, say: Say) -> None:
-        self._mend(request.endpoint)
+        self._recover(request.endpoint)
         folder.make_keys()
         launch = self._launch(request, folder, say)
         current = self._container(request.endpoint)
@@ -173,7 +173,7 @@ class DockerTarget(Target):
         try:
             yield
         except BaseException as error:
-            with contextlib.suppress(DeploymentError):  # the next deployment tries again
+            with contextlib.suppress(DeploymentError):  # the next deployment will try again
                 self.engine.remove(_next_name(endpoint))
             try:
                 back()
@@ -196,8 +196,8 @@ class DockerTarget(Target):
             self.engine.remove(current.id)
         self.engine.rename(_next_name(endpoint), _container_name(endpoint))
 
-    def _mend(self, endpoint: str) -> None:
-        """Undo what a killed deployment has left behind, or complete it where it was almost done."""
+    def _recover(self, endpoint: str) -> None:
+        """Undo what a killed deployment has left behind, or complete it if it was almost done."""
         following = self.engine.find(_next_name(endpoint))
         current = self._container(endpoint)
         if following is None:
@@ -209,13 +209,13 @@ class DockerTarget(Target):
         if current is not None and not current.active and fact(following, "port") == fact(current, "port"):
             self.engine.start(current.id)
 
-    # What there is
+    # Containers
 
     def _containers(self) -> list[Container]:
         return self.engine.containers(own_labels())
 
     def _container(self, endpoint: str) -> Container | None:
-        """Return the container of an endpoint. Raises DeploymentError where somebody else uses the name."""
+        """Return the container of an endpoint. Raises DeploymentError if something else uses the name."""
         container = self.engine.find(_container_name(endpoint))
         if container is not None and any(
             container.labels.get(name) != value for name, value in own_labels(endpoint).items()
@@ -246,7 +246,7 @@ def _container_name(endpoint: str) -> str:
 
 
 def _next_name(endpoint: str) -> str:
-    return f"mlops-{endpoint}.next"  # an endpoint cannot be called so
+    return f"mlops-{endpoint}.next"  # no endpoint can have this name
 
 
 def _is_passing(container: Container) -> bool:

@@ -96,7 +96,7 @@ class LocalTarget(Target):
                 write_state(endpoint.folder, replace(endpoint.state(), tags=dict(tags)))
 
     def keys(self, name: str) -> Mapping[str, str]:
-        """An endpoint on this machine has none."""
+        """Refuse: an endpoint on this machine has no keys."""
         LocalEndpoint(name).state()
         raise DeploymentError(
             f"endpoint {name!r} has no keys: it is only reachable from this machine, on 127.0.0.1", "send no key"
@@ -123,11 +123,11 @@ class LocalTarget(Target):
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
         endpoint = LocalEndpoint(name)
         if not endpoint.exists:
-            endpoint.state()  # which says that there is none
+            endpoint.state()  # which raises: the endpoint does not exist
         with endpoint.hold(silent):
             try:
                 state: EndpointState | None = endpoint.state()
             except DeploymentError:
-                state = None  # it cannot be read any more: the router is ended by its process id
+                state = None  # it cannot be read: the router is ended by its process id
             endpoint.end(state.port if state is not None else None)
             remove_files(endpoint.folder)

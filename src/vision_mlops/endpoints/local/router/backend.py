@@ -16,7 +16,7 @@ from vision_mlops.endpoints.local.router.upstream import Pool
 
 
 class Backend:
-    """A deployment. To be made in the event loop; :meth:`start` starts its server.
+    """A deployment, to be created in the event loop; :meth:`start` starts its server.
 
     Args:
         spec: What it is.
@@ -51,11 +51,11 @@ class Backend:
 
     @property
     def problem(self) -> str:
-        """Reason why it is not ready; empty where it is."""
+        """Reason why it is not ready; empty if it is."""
         return "" if self.ready else self.server.problem or "the server is starting"
 
     async def drain(self, seconds: float) -> None:
-        """Wait for the responses that are under way, then end the server. Nobody may choose it any more."""
+        """Wait for outstanding responses, then end the server. It must not be chosen any more."""
         deadline = time.monotonic() + seconds
         while self.in_flight and time.monotonic() < deadline:
             await asyncio.sleep(0.01)

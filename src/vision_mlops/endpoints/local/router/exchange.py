@@ -1,4 +1,4 @@
-"""One request on its way through the router, and its copy for a deployment that is being tried."""
+"""One request on its way through the router, and its copy for a deployment that is being tested."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Router(Protocol):
 
 
 class Exchange:
-    """A request and who answers it.
+    """A request, and the deployment that responds to it.
 
-    Where a connection breaks, it is sent once more, on a new connection: a server that was ended just then has taken
-    nothing from it, and scoring an image twice changes nothing. A server that breaks that one, or takes none, is passed over
-    for another deployment with traffic, unless the request has picked it; that one gets it once.
+    If a connection breaks, the request is sent once more, on a new connection: a server that was just ended has read
+    nothing of it, and scoring an image twice changes nothing. If that breaks as well, or the server accepts no connection,
+    another deployment with traffic gets the request once, unless the request has picked its deployment.
 
     Args:
         app: The router.
-        request: What came.
+        request: The request.
         backend: The deployment to begin with.
         picked: Whether the request names it.
     """
@@ -94,7 +94,7 @@ class Exchange:
         if self._tries > _TRIES:
             self._fail(self.backend)
             return
-        if self._tries == _TRIES:  # a server that is ending may take a connection, and break it, too
+        if self._tries == _TRIES:  # a server that is ending may also accept a connection, and break it
             self._refused.append(self.backend)
         self._again()
 
@@ -139,12 +139,12 @@ class Exchange:
         self._let_go()
 
     def _let_go(self) -> None:
-        """Release the image: request and exchange refer to each other, and it shall not wait for the garbage collector."""
+        """Release the image: request and exchange refer to each other, so it would wait for the garbage collector."""
         self.head = self.body = b""
 
 
 class Copy:
-    """A copy of a request, whose answer is compared with the one that the caller got, and given to nobody."""
+    """A copy of a request, whose response is compared with the one that the caller got, and then discarded."""
 
     __slots__ = ("body", "head", "label", "mirror", "upstream")
 
@@ -170,12 +170,12 @@ class Copy:
 
 
 class Mirror:
-    """Sends copies of requests to a deployment, a few at once; when it does not keep up, they are dropped.
+    """Sends copies of requests to a deployment, a few at a time; if it does not keep up, they are dropped.
 
     Args:
         app: The router.
-        backend: Gets the copies.
-        percent: Of the requests.
+        backend: Deployment that gets the copies.
+        percent: Percentage of the requests that are copied.
     """
 
     AT_ONCE = 4
@@ -192,7 +192,7 @@ class Mirror:
         self._running = 0
 
     def offer(self, exchange: Exchange, status: int, answer: bytes) -> None:
-        """Copy a request that was answered, if it is its turn and there is room."""
+        """Copy a request that has had its response, if it is its turn and the queue is not full."""
         self._credit += self._percent
         if self._credit < 100:
             return
@@ -203,19 +203,19 @@ class Mirror:
             return
         self._waiting.append(Copy(self, exchange, status, answer))
         self._bytes += size
-        self._go_on()
+        self._send_waiting()
 
     def ended(self) -> None:
-        """Note that a copy has had its response, or will have none."""
+        """Note that a copy has had its response, or will not get one."""
         self._running -= 1
         self.backend.in_flight -= 1
-        self._go_on()
+        self._send_waiting()
 
     def stop(self) -> None:
         """Send no further copies."""
         self._waiting.clear()
 
-    def _go_on(self) -> None:
+    def _send_waiting(self) -> None:
         while self._waiting and self._running < self.AT_ONCE:
             copy = self._waiting.popleft()
             self._bytes -= len(copy.body)
@@ -237,7 +237,7 @@ class Mirror:
 
 
 def labels(answer: bytes) -> list[str] | None:
-    """Return the most probable class of each image of a response; None where it is something else."""
+    """Return the most probable class of each image of a response; None if it is something else."""
     try:
         content = json.loads(answer)
         results = content.get("results", [content])

@@ -1,4 +1,4 @@
-"""The scoring server of one deployment: started, watched, restarted after it has ended, and drained."""
+"""The scoring server of one deployment: started, watched, restarted when it has ended, and drained."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class ServerProcess:
     """``mlops serve`` on a free port, in a process group of its own. It ends when this process does.
 
     Args:
-        spec: What it serves.
-        log: File that its output is added to.
+        spec: Deployment that it serves.
+        log: File to which its output is appended.
         changed: Called whenever one of the attributes has changed.
     """
 
@@ -66,7 +66,7 @@ class ServerProcess:
         self._task = asyncio.get_running_loop().create_task(self._keep_running())
 
     def retry(self) -> None:
-        """Restart a server that is alive but cannot become ready; start one that is waiting for its restart at once."""
+        """Restart a server that runs but cannot become ready; if it waits to be restarted, start it now."""
         if self.ready or not self.problem:
             return
         self.problem, self.deaths = "", -1
@@ -76,7 +76,7 @@ class ServerProcess:
             self._process.terminate()
 
     async def stop(self) -> None:
-        """Let the server finish what it has accepted, and end it."""
+        """Let the server respond to accepted requests, and end it."""
         self._stopping = True
         if self._task is not None and self._process is not None:
             self._process.terminate()
@@ -147,10 +147,10 @@ class ServerProcess:
                 env={**environment, **self._spec.environment}, pass_fds=(channel.fileno(),),
             )  # fmt: skip
 
-    # Its news
+    # Its messages
 
     async def _hear(self, channel: IpcConnection) -> None:
-        """Take in the messages of the server until nobody holds its end of the socket any more."""
+        """Process the messages of the server until its end of the socket is closed."""
         loop, news = asyncio.get_running_loop(), asyncio.Event()
         loop.add_reader(channel.fileno(), news.set)
         try:

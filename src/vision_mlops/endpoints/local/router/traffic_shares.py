@@ -1,4 +1,4 @@
-"""Which deployment gets the next request: exact in percent over time, and without runs of the same one."""
+"""Chooses the deployment for the next request: exact in percent over time, and without runs of the same one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Entry:
 
 
 class Shares:
-    """Smooth weighted round robin: each turn, everybody earns its weight, the richest is chosen and pays for all.
+    """Smooth weighted round robin: each turn, all get their weight as credit; the one with most is chosen, and pays for all.
 
     Args:
         weights: Percent by deployment; those with none are never chosen.
@@ -27,7 +27,7 @@ class Shares:
         self._entries = [_Entry(choice, weight) for choice, weight in weights if weight > 0]
 
     def next(self) -> Backend | None:
-        """Return the deployment for the next request, among those that are ready; None where none is."""
+        """Return the deployment for the next request, among those that are ready; None if none is."""
         best: _Entry | None = None
         total = 0
         for entry in self._entries:
