@@ -71,9 +71,10 @@ def score(
         headers[DEPLOYMENT_HEADER] = deployment
         url = access.deployments.get(deployment, url)
     request = urllib.request.Request(url, image, headers, method="POST")
+    tls = _trusting(os.environ.get("REQUESTS_CA_BUNDLE", "")) if url.startswith("https:") else None
     started = time.perf_counter()
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s, context=_tls(url)) as response:
+        with urllib.request.urlopen(request, timeout=timeout_s, context=tls) as response:
             status, answered, raw = response.status, response.headers.get(DEPLOYMENT_HEADER, ""), response.read()
     except urllib.error.HTTPError as error:
         # Azure ML responds with 424 if a container responds with anything but 200, and says with what.
@@ -98,10 +99,6 @@ def _content(raw: bytes, status: int) -> tuple[dict[str, Any], str]:
     error = body.get("error")
     message = error.get("message") if isinstance(error, dict) else error
     return body, str(message or f"HTTP {status}")
-
-
-def _tls(url: str) -> ssl.SSLContext | None:
-    return _trusting(os.environ.get("REQUESTS_CA_BUNDLE", "")) if url.startswith("https:") else None
 
 
 @cache

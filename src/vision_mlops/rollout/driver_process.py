@@ -48,32 +48,26 @@ def elsewhere(state: Rollout) -> bool:
     return bool(state.driver) and state.driver != driver_id() and state.until > time.time()
 
 
-class WakeUp:
-    """Touching the driver's lock makes it read the tag at once; if that is missed, it reads the tag a little later.
+def wake(target: str, endpoint: str) -> None:
+    """Wake the driver on this machine, if there is one, so that it reads the tag at once and not only a little later."""
+    with suppress(FileNotFoundError):
+        os.utime(lock_path(target, endpoint))
 
-    Args:
-        target, endpoint: Names of those under the rollout.
-    """
+
+class WakeUp:
+    """Notices that :func:`wake` has touched the lock of this process, which drives."""
 
     def __init__(self, target: str, endpoint: str) -> None:
         self._path = lock_path(target, endpoint)
-        self._seen = self._stamp()
-
-    def give(self) -> None:
-        """Wake the driver on this machine, if there is one."""
-        with suppress(FileNotFoundError):
-            os.utime(self._path)
+        self._seen = 0
+        self.came()
 
     def came(self) -> bool:
         """Tell whether a wake-up came since the last call."""
-        before, self._seen = self._seen, self._stamp()
+        before = self._seen
+        with suppress(FileNotFoundError):
+            self._seen = self._path.stat().st_mtime_ns
         return self._seen != before
-
-    def _stamp(self) -> int:
-        try:
-            return self._path.stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
 
 
 def status(target: Target, name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint
 from vision_mlops.endpoints.deployment import ROLLOUT_TAG, check_options, find
 from vision_mlops.registry import ModelVersion
 from vision_mlops.rollout.driver import Driver, RolloutResult
-from vision_mlops.rollout.driver_process import WakeUp, check_elsewhere, driving, elsewhere, lock_path
+from vision_mlops.rollout.driver_process import check_elsewhere, driving, elsewhere, lock_path, wake
 from vision_mlops.rollout.probe_images import ProbeImage
 from vision_mlops.rollout.rollout_checks import (
     champion_of,
@@ -170,7 +170,6 @@ def _no_rollout(endpoint: Endpoint) -> DeploymentError:
 
 def _order(controls: Controls, order: Order) -> RolloutResult:
     check_target(controls.target)
-    wake_up = WakeUp(controls.target.name, controls.endpoint)
     known: Rollout | None = None
     waiting = 0.0
     while True:
@@ -189,7 +188,7 @@ def _order(controls: Controls, order: Order) -> RolloutResult:
                 controls.say(f"telling the process that drives to {order} the rollout of {state.candidate}")
             known, waiting = state, time.monotonic()
             controls.place().order(order)
-            wake_up.give()
+            wake(controls.target.name, controls.endpoint)
         time.sleep(controls.pace.tick)
 
 

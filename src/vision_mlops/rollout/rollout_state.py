@@ -14,7 +14,7 @@ from typing import Any
 
 from vision_mlops.core import paths
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import Endpoint
+from vision_mlops.endpoints.contract import Endpoint, deployment_name
 from vision_mlops.endpoints.deployment import ROLLOUT_TAG
 from vision_mlops.registry import parse_reference
 from vision_mlops.rollout.rollout_settings import (
@@ -186,6 +186,4 @@ def rollout_of(endpoint: Endpoint) -> Rollout | None:
 
 
 def _usual_name(model: str) -> str:
-    from vision_mlops.endpoints.contract import deployment_name
-
     return deployment_name(parse_reference(model).version or 0)

@@ -33,8 +33,7 @@ def checked() -> date:
 
 def of_hour(size: str) -> float | None:
     """Return the price of a machine per hour; None if it is not known."""
-    known: dict[str, float] = {name.lower(): price for name, price in _table()["machines"].items()}
-    return known.get(size.lower())
+    return _hour("machines", size)
 
 
 def of_machines(machine: str, count: int = 1) -> float | None:
@@ -49,6 +48,10 @@ def of_machines(machine: str, count: int = 1) -> float | None:
 
 def of_plan(sku: str, count: int = 1) -> float | None:
     """Return the price of an App Service plan per month; None if it is not known."""
-    known: dict[str, float] = {name.lower(): price for name, price in _table()["plans"].items()}
-    hour = known.get(sku.lower())
+    hour = _hour("plans", sku)
     return None if hour is None else round(hour * float(_table()["hours"]) * count, 2)
+
+
+def _hour(kind: str, size: str) -> float | None:
+    known: dict[str, float] = {name.lower(): price for name, price in _table()[kind].items()}
+    return known.get(size.lower())

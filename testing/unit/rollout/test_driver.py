@@ -377,9 +377,9 @@ def test_another_process_ends_it_within_a_second(long: Long, order: Callable[...
 def test_a_traffic_that_somebody_changes_stops_it(long: Long) -> None:
     world, thread, found = long
     world.target.set_traffic("colours", {"version-1": 70, "version-2": 30}, {})
-    from vision_mlops.rollout.driver_process import WakeUp
+    from vision_mlops.rollout.driver_process import wake
 
-    WakeUp("memory", "colours").give()
+    wake("memory", "colours")
     thread.join(60)
     assert "was changed by someone else" in str(found[0])
     hurry(world)
@@ -407,9 +407,9 @@ def test_a_machine_that_took_over_is_left_alone(long: Long) -> None:
     state = unpack(world.target.tags[ROLLOUT_TAG])
     there = replace(state, driver="other1", until=int(time.time()) + 60)
     world.target.tags[ROLLOUT_TAG] = pack(there)
-    from vision_mlops.rollout.driver_process import WakeUp
+    from vision_mlops.rollout.driver_process import wake
 
-    WakeUp("memory", "colours").give()
+    wake("memory", "colours")
     thread.join(60)
     assert "another machine drives" in str(found[0])
     assert world.target.tags[ROLLOUT_TAG] == pack(there)

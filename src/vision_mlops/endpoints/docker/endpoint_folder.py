@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -100,9 +99,7 @@ class EndpointFolder:
 
     def remove(self) -> None:
         """Remove the folder with the keys; it may be missing."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self.path.exists():
-            remove_path(self.path)
+        remove_path(self.path)
 
     def _read(self) -> dict[str, str]:
         """Return the keys by name; none if the file is missing or has another content."""
