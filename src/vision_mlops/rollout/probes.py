@@ -50,8 +50,8 @@ class Pairs:
             self.scored += 1
             self.seen[image] = self.seen.get(image, False) or candidate.label != champion.label
         if not (candidate.ok and champion.ok):
-            who, answer = ("candidate", candidate) if not candidate.ok else ("champion", champion)
-            self.note = f"the {who} responded to a probe with {answer.status or 'nothing'}: {answer.problem}"
+            who, response = ("candidate", candidate) if not candidate.ok else ("champion", champion)
+            self.note = f"the {who} responded to a probe with {response.status or 'nothing'}: {response.problem}"
             return
         self.round_trips.append((candidate.seconds * 1000, champion.seconds * 1000))
         works = [_work(candidate), _work(champion)]
@@ -153,37 +153,37 @@ class Prober:
         image = self._images[place]
         content = image.path.read_bytes()
         order = (0, 1) if number % 2 else (1, 0)
-        answers: dict[int, ScoringResponse] = {}
+        responses: dict[int, ScoringResponse] = {}
         for who in order:
-            answer = self._ask(self._access, content, image.kind, self._names[who])
-            answers[who] = _checked(answer, self._names[who])
-            if answer.status in _UNAUTHORISED:
+            response = self._ask(self._access, content, image.kind, self._names[who])
+            responses[who] = _checked(response, self._names[who])
+            if response.status in _UNAUTHORISED:
                 self.refused = True
         if number >= self._pace.warm_up and not self._ending.is_set():
             with self._guard:
-                self._pairs.add(place, answers[0], answers[1])
+                self._pairs.add(place, responses[0], responses[1])
 
 
-def _checked(answer: ScoringResponse, wanted: str) -> ScoringResponse:
+def _checked(response: ScoringResponse, wanted: str) -> ScoringResponse:
     """Reject a response of a deployment other than the requested one."""
-    if not answer.ok or answer.deployment == wanted:
-        return answer
-    problem = f"{answer.deployment} responded instead of {wanted}"
-    return ScoringResponse(answer.status, answer.seconds, {}, answer.deployment, problem)
+    if not response.ok or response.deployment == wanted:
+        return response
+    problem = f"{response.deployment} responded instead of {wanted}"
+    return ScoringResponse(response.status, response.seconds, {}, response.deployment, problem)
 
 
-def _counted(counts: Counts, answer: ScoringResponse) -> Counts:
-    failed = answer.status == 0 or answer.status >= _SERVER_FAULT
+def _counted(counts: Counts, response: ScoringResponse) -> Counts:
+    failed = response.status == 0 or response.status >= _SERVER_FAULT
     return Counts(counts.requests + 1, counts.errors + failed)
 
 
-def _refused(answer: ScoringResponse) -> bool:
+def _refused(response: ScoringResponse) -> bool:
     """Tell whether an image was refused as invalid."""
-    return answer.status in (400, 413, 415, 422)
+    return response.status in (400, 413, 415, 422)
 
 
-def _work(answer: ScoringResponse) -> float | None:
-    timing = answer.body.get("timing")
+def _work(response: ScoringResponse) -> float | None:
+    timing = response.body.get("timing")
     work = timing.get("work_ms") if isinstance(timing, dict) else None
     return float(work) if isinstance(work, int | float) else None
 

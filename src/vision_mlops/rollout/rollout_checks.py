@@ -119,11 +119,11 @@ def probe_images(folder: Path | None, bundles: Sequence[Path]) -> list[ProbeImag
 
 def check_probe(ask: Ask, access: Access, image: ProbeImage, champion: str) -> None:
     """Refuse to begin if even the champion does not score a probe. Raises DeploymentError."""
-    answer = ask(access, image.path.read_bytes(), image.kind, champion)
-    if answer.ok and answer.deployment == champion:
+    response = ask(access, image.path.read_bytes(), image.kind, champion)
+    if response.ok and response.deployment == champion:
         return
-    told = answer.problem if not answer.ok else f"{answer.deployment} responded"
+    told = response.problem if not response.ok else f"{response.deployment} responded"
     raise DeploymentError(
-        f"the champion {champion} does not score {image.path.name}: {answer.status or 'no response'}, {told}",
+        f"the champion {champion} does not score {image.path.name}: {response.status or 'no response'}, {told}",
         "see `mlops endpoint test` and `mlops endpoint logs`, or give other --images",
     )

@@ -174,7 +174,7 @@ def test_vault_addresses(cloud: str, vault: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "message", "mend"),
+    ("status", "message", "fix"),
     [
         (
             409,
@@ -198,12 +198,12 @@ def test_vault_addresses(cloud: str, vault: str, url: str) -> None:
     ],
     ids=["quota", "role", "identity", "image", "transitioning", "firewall", "missing"],
 )
-def test_what_mends_a_refusal(status: int, message: str, mend: str) -> None:
+def test_what_fixes_a_refusal(status: int, message: str, fix: str) -> None:
     refusal = HttpResponseError(message=message)
     refusal.status_code = status
     with pytest.raises(AzureError) as caught, azure_errors("container group 'y'", "the caller's advice"):
         raise refusal
-    assert mend in caught.value.hint
+    assert fix in caught.value.hint
 
 
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -80,8 +80,8 @@ class Exchange:
         self._upstream = None
         backend.in_flight -= 1
         backend.counters.answered(status, seconds)
-        answer = Response(status, body, kind, (*headers, (b"azureml-model-deployment", backend.header)))
-        self.request.connection.respond(self.request, answer)
+        response = Response(status, body, kind, (*headers, (b"azureml-model-deployment", backend.header)))
+        self.request.connection.respond(self.request, response)
         mirror = self.app.mirror
         if mirror is not None and not self.picked and self.request.path == "/score":
             mirror.offer(self, status, body)
@@ -148,11 +148,11 @@ class Copy:
 
     __slots__ = ("body", "head", "label", "mirror", "upstream")
 
-    def __init__(self, mirror: Mirror, exchange: Exchange, status: int, answer: bytes) -> None:
+    def __init__(self, mirror: Mirror, exchange: Exchange, status: int, response: bytes) -> None:
         self.mirror = mirror
         self.head = exchange.head
         self.body = exchange.body
-        self.label = answer if status == 200 else b""
+        self.label = response if status == 200 else b""
 
     def answered(self, status: int, kind: bytes, headers: HeaderList, body: bytes, seconds: float) -> None:
         """Compare the mirror's response with the one that the caller got."""
@@ -191,7 +191,7 @@ class Mirror:
         self._bytes = 0
         self._running = 0
 
-    def offer(self, exchange: Exchange, status: int, answer: bytes) -> None:
+    def offer(self, exchange: Exchange, status: int, response: bytes) -> None:
         """Copy a request that has had its response, if it is its turn and the queue is not full."""
         self._credit += self._percent
         if self._credit < 100:
@@ -201,7 +201,7 @@ class Mirror:
         if not self.backend.ready or len(self._waiting) >= self.MOST_WAITING or self._bytes + size > self.MOST_BYTES:
             self.backend.counters.dropped += 1
             return
-        self._waiting.append(Copy(self, exchange, status, answer))
+        self._waiting.append(Copy(self, exchange, status, response))
         self._bytes += size
         self._send_waiting()
 
@@ -236,10 +236,10 @@ class Mirror:
             upstream.send(copy, copy.head, copy.body)
 
 
-def labels(answer: bytes) -> list[str] | None:
+def labels(response: bytes) -> list[str] | None:
     """Return the most probable class of each image of a response; None if it is something else."""
     try:
-        content = json.loads(answer)
+        content = json.loads(response)
         results = content.get("results", [content])
         return [result["predictions"][0]["label"] for result in results]
     except (ValueError, TypeError, AttributeError, KeyError, IndexError):

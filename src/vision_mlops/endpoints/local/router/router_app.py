@@ -111,9 +111,9 @@ class RouterApp:
         self._forward(request, chosen, picked=False)
         return None
 
-    def answered(self, request: Request, answer: Response) -> None:
+    def answered(self, request: Request, response: Response) -> None:
         """Note a response: one that came too late counts as a failure."""
-        if answer.code == "timeout" and isinstance(request.job, Exchange):
+        if response.code == "timeout" and isinstance(request.job, Exchange):
             request.job.backend.counters.failed()
 
     def _forward(self, request: Request, backend: Backend, *, picked: bool) -> None:
