@@ -31,7 +31,8 @@ from vision_mlops.endpoints.local.target import LocalTarget
 from vision_mlops.model.bundle import MANIFEST, bundle_id, read_bundle, write_bundle
 from vision_mlops.registry import CHAMPION, ModelVersion, Registry
 from vision_mlops.rollout.driver import RolloutResult
-from vision_mlops.rollout.rollout_control import Controls, start
+from vision_mlops.rollout.rollout_control import start
+from vision_mlops.rollout.rollout_endpoint import Controls
 from vision_mlops.rollout.rollout_report import RolloutOutcome
 from vision_mlops.rollout.rollout_settings import RolloutLimits
 

@@ -23,6 +23,7 @@ from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.aci import group_changes
 from vision_mlops.endpoints.aci.key_vault import KeyStore
 from vision_mlops.endpoints.aci.target import ContainerInstances
+from vision_mlops.endpoints.polling import polls
 from vision_mlops.endpoints.targets import open_target
 from vision_mlops.model.bundle import read_bundle, write_bundle
 
@@ -32,7 +33,7 @@ DEPLOY = ("deploy", "--to", "aci", "--model")
 
 @pytest.fixture
 def aci(place: Place, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
-    monkeypatch.setattr(group_changes, "_LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr(group_changes, "polls", lambda seconds: polls(seconds, 0.25, 0.3))
     return given(place.loopback, tmp_path, monkeypatch)
 
 
@@ -286,7 +287,7 @@ def test_what_is_not_set_is_named_and_nothing_is_sent(run: Run, aci: Given, monk
         (("--dns-label", "No"), {}, "--dns-label 'No' is not a valid label"),
         (("--env", "MLOPS_PORT=1"), {}, "--env MLOPS_PORT: it is set for every container"),
         (("--endpoint", "a--b"), {}, "'a--b' cannot be the name of a container group"),
-        (("--port", "80"), {}, "--port: not for --to aci"),
+        (("--port", "80"), {}, "--port: not available with --to aci"),
     ]
     for words, settings, message in cases:
         with monkeypatch.context() as patch:

@@ -592,4 +592,4 @@ def test_manifests_are_rendered_without_a_cluster(mlops: Mlops, cluster: Kuberne
 
 def test_rendering_takes_the_options_of_a_deploy_only(mlops: Mlops, cluster: KubernetesCluster) -> None:
     code, _out, err = deploy(mlops, 1, "--bake", "--render", "-")
-    assert (code, "--bake: not for --to aks" in err) == (2, True)
+    assert (code, "--bake: not available with --to aks" in err) == (2, True)

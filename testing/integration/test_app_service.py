@@ -24,6 +24,7 @@ from azureml_emulator.app_service.site_slot import PRODUCTION, SiteImage
 from azureml_emulator.emulated_cloud import EmulatedCloud
 from vision_mlops.endpoints.appservice import app_deployment, zip_publishing
 from vision_mlops.endpoints.contract import Access, Endpoint, EndpointStatus
+from vision_mlops.endpoints.polling import polls
 
 Run = Callable[..., tuple[int, str, str]]
 NAME = "colours-web"
@@ -76,8 +77,7 @@ class World:
 @pytest.fixture
 def world(place: Place, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     for module in (app_deployment, zip_publishing):
-        monkeypatch.setattr(module, "_FIRST_PAUSE", 0.1)
-        monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.2)
+        monkeypatch.setattr(module, "polls", lambda seconds, first: polls(seconds, 0.1, 0.2))
     monkeypatch.setattr(app_deployment, "_AGAIN_SECONDS", 2.0)
     monkeypatch.setenv("MLOPS_APP_ENDPOINT_KEY", KEY)
     return World(place.loopback, run, tmp_path)

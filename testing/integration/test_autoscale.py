@@ -12,8 +12,9 @@ from testing.support.bundles import make_bundle
 from testing.support.places import Place
 
 from vision_mlops.azure.clients import manager_calls
+from vision_mlops.azure.resource_manager import ResourceManager
 from vision_mlops.core.errors import AzureError
-from vision_mlops.endpoints.azureml.autoscale import API_VERSION, AutoscaleRules
+from vision_mlops.endpoints.azureml.autoscale import API_VERSION, _definition, ensure_rules, remove_rules
 from vision_mlops.registry import open_registry
 
 Run = Callable[..., tuple[int, str, str]]
@@ -95,7 +96,7 @@ def test_other_targets_have_no_rules(deploy: Callable[..., tuple[int, str, str]]
 
 def test_who_may_not_see_rules_has_made_none(place: Place) -> None:
     place.loopback.faults.fail("autoscaleSettings", 403, code="AuthorizationFailed", retry_after=None)
-    AutoscaleRules(place.settings).remove("e", "d")
+    remove_rules(place.settings, "e", "d")
     assert place.count("autoscaleSettings", "DELETE") == 0
 
 
@@ -103,10 +104,9 @@ def test_the_service_refuses_what_it_cannot_do(place: Place) -> None:
     from azure.core.rest import HttpRequest
 
     _ = place.loopback
-    autoscale = AutoscaleRules(place.settings)
     with pytest.raises(AzureError, match=r"autoscale rules of deployment 'd': the target resource .* was not found"):
-        autoscale.ensure("nowhere", "d", "westeurope", 1, 2)
-    wanted = autoscale._definition("e", "d", "westeurope", 2, 1)
+        ensure_rules(place.settings, "nowhere", "d", "westeurope", 1, 2)
+    wanted = _definition(ResourceManager(place.settings), "e", "d", "westeurope", 2, 1)
     place.loopback.store.put(
         wanted["properties"]["targetResourceUri"], {"properties": {"endpointComputeType": "Managed"}}
     )

@@ -156,7 +156,7 @@ def test_from_the_first_deployment_to_the_end(
     bench.target.set_tags("colours", {"a": "b"})
     assert bench.target.endpoint("colours").tags == {"a": "b"}
     assert bench.target.counts("colours") is None
-    with pytest.raises(DeploymentError, match="one deployment"):
+    with pytest.raises(DeploymentError, match="only deployment"):
         bench.target.delete_deployment("colours", "version-1")
 
     with monkeypatch.context() as patch:  # another folder has its own endpoints

@@ -18,7 +18,8 @@ from vision_mlops.azure.clients import vault_client
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 from vision_mlops.endpoints.aci import group_changes
-from vision_mlops.teardown.idle_endpoints import why_idle
+from vision_mlops.endpoints.polling import polls
+from vision_mlops.teardown.endpoint_things import why_idle
 from vision_mlops.teardown.made_things import MadeThing
 from vision_mlops.teardown.removal import remove
 
@@ -27,7 +28,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def aci(place: Place, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
-    monkeypatch.setattr(group_changes, "_LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr(group_changes, "polls", lambda seconds: polls(seconds, 0.25, 0.3))
     return given(place.loopback, tmp_path, monkeypatch)
 
 

@@ -28,13 +28,14 @@ from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest
 from vision_mlops.endpoints.docker.container_launch import Launch
 from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
-from vision_mlops.endpoints.docker.readiness import ask_server, free_port, wait_until_ready
+from vision_mlops.endpoints.docker.readiness import free_port, wait_until_ready
 from vision_mlops.endpoints.docker.target import open_target
 from vision_mlops.endpoints.inferencing_image import identity, served_image
 from vision_mlops.endpoints.scoring_client import score
 from vision_mlops.images.decoding import IMAGE_SUFFIXES
 from vision_mlops.model.bundle import bundle_id, read_bundle
 from vision_mlops.registry import ModelVersion, Registry
+from vision_mlops.serving import server_health
 
 # The fixtures of all tests take these out of the environment.
 GIVEN = {name: value for name, value in os.environ.items() if name.startswith(("MLOPS_CONTAINER_", "MLOPS_TEST_"))}
@@ -102,7 +103,7 @@ def start(engine: Engine, name: str, port: int) -> float:
     """Start a container and wait for its server; returns how many seconds that took."""
     started = time.monotonic()
     engine.start(name)
-    while ask_server(port).problem and time.monotonic() - started < 30:
+    while server_health.ask(f"http://127.0.0.1:{port}").problem and time.monotonic() - started < 30:
         time.sleep(0.01)
     return time.monotonic() - started
 

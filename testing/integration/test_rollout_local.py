@@ -26,7 +26,8 @@ from vision_mlops.model.bundle import bundle_id, read_bundle
 from vision_mlops.registry import CHAMPION, ModelVersion, Registry, open_registry
 from vision_mlops.rollout.driver import RolloutResult
 from vision_mlops.rollout.driver_process import status
-from vision_mlops.rollout.rollout_control import Controls, resume, start
+from vision_mlops.rollout.rollout_control import resume, start
+from vision_mlops.rollout.rollout_endpoint import Controls
 from vision_mlops.rollout.rollout_report import RolloutOutcome, read_report
 from vision_mlops.rollout.rollout_settings import Pace, RolloutLimits
 

@@ -80,11 +80,19 @@ def test_what_a_batch_endpoint_does_not_do_is_said(place: Place, run: Run, tmp_p
     assert (code, "compute 'nowhere'" in said) == (2, True)
     assert run(*DEPLOY, "--model", "colours:1")[0] == 0
     for words, problem in {
-        ("endpoint", "test", "bulk", "--image", "x.jpg"): "scores folders, no single images",
+        ("endpoint", "test", "bulk", "--image", "x.jpg"): "scores folders, not single images",
         ("endpoint", "keys", "bulk", "--rotate", "primary"): "takes tokens of Microsoft Entra, no keys",
         ("endpoint", "traffic", "bulk", "version-1=100"): "an endpoint on batch has one deployment",
         ("endpoint", "logs", "bulk"): "'version-1' has run no job yet",
-        ("deploy", "--to", "batch", "--model", "colours:1", "--image", "a/b:1"): "--image: not for --to batch",
+        (
+            "deploy",
+            "--to",
+            "batch",
+            "--model",
+            "colours:1",
+            "--image",
+            "a/b:1",
+        ): "--image: not available with --to batch",
     }.items():
         code, _, said = run(*words)
         assert (code, problem in said) == (2, True), said

@@ -1,4 +1,4 @@
-"""What Azure ML refuses, breaks or forgets while a model is deployed: named with what mends it, and the state stays true."""
+"""What Azure ML refuses, breaks or forgets while a model is deployed: named with what fixes it, and the state stays true."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from vision_mlops.core.errors import AzureError
 from vision_mlops.endpoints.azureml import long_running
 from vision_mlops.endpoints.azureml.azureml_workspace import Workspace
 from vision_mlops.endpoints.azureml.endpoint_calls import OnlineCalls
-from vision_mlops.endpoints.azureml.endpoint_failures import deployment_failed, endpoint_failed
 from vision_mlops.endpoints.azureml.managed_target import Managed
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Endpoint, EndpointStatus
 from vision_mlops.endpoints.scoring_client import score_file
@@ -126,12 +125,12 @@ LOGGED = {
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_a_refused_deployment_leaves_nothing(place: Place, version: ModelVersion, run: Run, case: str) -> None:
-    spoil, options, cause, mend = REFUSALS[case]
+    spoil, options, cause, fix = REFUSALS[case]
     spoil(place.loopback)
     code, out, said = run(*DEPLOY, *options)
     assert (code, out) == (2, "")
     assert cause in said
-    assert mend in said.rpartition("->")[2]
+    assert fix in said.rpartition("->")[2]
     assert LOGGED.get(case, "colours") in said
     assert ("its log ends with" in said) == (case in LOGGED)
     assert "/health/" not in said.partition("its log ends with")[2]
@@ -157,7 +156,7 @@ def test_what_served_before_still_serves(place: Place, version: ModelVersion, bu
         ("version-1", EndpointStatus.READY, 100)
     ]
 
-    # One that was there before stays, as what it is: failed, with the reason; so it does until it is mended.
+    # One that was there before stays, as what it is: failed, with the reason; so it does until it is fixed.
     code, _, said = run(*DEPLOY, "--env", "MLOPS_PORT=9000")
     assert (code, "connection refused" in said) == (2, True)
     (found,) = listed().deployments
@@ -180,10 +179,10 @@ def test_what_served_before_still_serves(place: Place, version: ModelVersion, bu
 
     # What somebody else has made in the same moment is not cleaned up with what was refused.
     request = DeploymentRequest("colours", "version-1", version, open_registry(), DeploymentOptions())
-    calls, refusal = OnlineCalls(Workspace(), "managed"), AzureError("refused", "mend it", 409)
-    raised = endpoint_failed(calls, refusal, "colours", "managed", print)
-    assert (raised.message, raised.hint, raised.status) == ("refused", "mend it", 409)
-    deployment_failed(calls, refusal, request, "managed", print, kept=False, new_endpoint=True)
+    calls, refusal = OnlineCalls(Workspace(), "managed"), AzureError("refused", "fix it", 409)
+    raised = calls.endpoint_failed(refusal, "colours", print)
+    assert (raised.message, raised.hint, raised.status) == ("refused", "fix it", 409)
+    calls.deployment_failed(refusal, request, print, kept=False, new_endpoint=True)
     assert [(item.name, item.state) for item in listed().deployments] == [("version-1", EndpointStatus.READY)]
 
     # A version that the workspace does not have is refused by it.

@@ -27,7 +27,7 @@ from vision_mlops.endpoints.deployment import ROLLOUT_TAG
 from vision_mlops.endpoints.scoring_client import ScoringResponse
 from vision_mlops.model.bundle import Bundle, GoldenExample, Preprocessing, write_bundle
 from vision_mlops.registry import CHAMPION, ModelVersion, Registry
-from vision_mlops.rollout.rollout_control import Controls
+from vision_mlops.rollout.rollout_endpoint import Controls
 from vision_mlops.rollout.rollout_settings import Pace, RolloutLimits, parse_steps
 
 PACE = Pace(probe_rate=5000, tick=0.001, look=0.002, beat=0.02, lease=5, patience=0, warm_up=1)
@@ -52,7 +52,7 @@ class Behaviour:
 
 
 @dataclass
-class MemoryTarget:
+class MemoryTarget(Target):
     """One endpoint. ``before`` is called with the name of each call that changes or reads something, and may raise.
 
     ``live`` requests arrive between two readings of the counts; ``counting`` False tells none.

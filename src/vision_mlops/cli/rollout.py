@@ -28,7 +28,7 @@ from vision_mlops.cli.output import GlobalOptions, emit_json, say, warn
 
 if TYPE_CHECKING:
     from vision_mlops.rollout.driver import RolloutResult
-    from vision_mlops.rollout.rollout_control import Controls
+    from vision_mlops.rollout.rollout_endpoint import Controls
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -246,7 +246,7 @@ def _controls(
     name: str, on: str | None, images: Path | None, probe_rate: float, on_interrupt: str, *, take_over: bool
 ) -> Controls:
     from vision_mlops.registry import open_registry
-    from vision_mlops.rollout.rollout_control import Controls
+    from vision_mlops.rollout.rollout_endpoint import Controls
     from vision_mlops.rollout.rollout_settings import Pace
 
     back = on_interrupt == "rollback"

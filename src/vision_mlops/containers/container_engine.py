@@ -105,13 +105,14 @@ class Engine:
             pair in (("--network", "host"), ("--net", "host")) for pair in pairwise(self.run_options)
         )
 
-    def call(self, *arguments: str, log: Path | None = None, long: bool = False) -> str:
+    def call(self, *arguments: str, log: Path | None = None, long: bool = False, merged: bool = False) -> str:
         """Run a command to its end, and return its output.
 
         Args:
             arguments: Arguments of the engine.
             log: File for its output, if that is long.
             long: Let Ctrl-C end the command as well; else wait for it, so that its effect is complete and can be undone.
+            merged: Return what it writes to stderr as well, in order.
 
         Raises:
             DeploymentError: the engine is missing or refuses; says how to fix it, if that is known.
@@ -119,8 +120,8 @@ class Engine:
         try:
             with log.open("wb") if log is not None else contextlib.nullcontext(subprocess.PIPE) as stream:
                 process = subprocess.Popen(
-                    [*self.words, *arguments], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
-                    start_new_session=not long,
+                    [*self.words, *arguments], stdin=subprocess.DEVNULL, stdout=stream,
+                    stderr=subprocess.STDOUT if merged else stream, start_new_session=not long,
                 )  # fmt: skip
                 try:
                     out, err = process.communicate()
@@ -141,13 +142,13 @@ class Engine:
     # Containers
 
     def containers(self, labels: Mapping[str, str]) -> list[Container]:
-        """All containers with these labels, including those that are not running."""
+        """Return all containers with these labels, including those that are not running."""
         filters = [word for name, value in labels.items() for word in ("--filter", f"label={name}={value}")]
         found = self.call("ps", "-a", "-q", "--no-trunc", *filters).split()
         return [item for id_ in found if (item := self.find(id_)) is not None]
 
     def find(self, name: str) -> Container | None:
-        """A container by its name or id; None if it does not exist."""
+        """Return a container by its name or id; None if it does not exist."""
         try:
             content = json.loads(self.call("container", "inspect", name))
         except DeploymentError as error:
@@ -182,20 +183,13 @@ class Engine:
                 raise
 
     def logs(self, name: str, lines: int) -> str:
-        """The last lines that a container has written, in order."""
-        command = [*self.words, "logs", "--tail", str(lines), name]
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        text = done.stdout.decode(errors="replace").rstrip("\n")
-        if done.returncode:
-            raise _explained(f"{self.name} logs", text)
-        return text
+        """Return the last lines that a container has written, in order."""
+        return self.call("logs", "--tail", str(lines), name, merged=True).rstrip("\n")
 
     # Images
 
     def image(self, reference: str) -> tuple[str, Mapping[str, str]] | None:
-        """Id and labels of an image on this machine; None if it is missing."""
+        """Return the id and labels of an image on this machine; None if it is missing."""
         try:
             content = json.loads(self.call("image", "inspect", reference))[0]
         except DeploymentError as error:
@@ -217,7 +211,7 @@ class Engine:
 
 
 def open_engine() -> Engine:
-    """The engine of this machine: the command in MLOPS_CONTAINER_ENGINE, else Docker, else Podman.
+    """Return the engine of this machine: the command in MLOPS_CONTAINER_ENGINE, else Docker, else Podman.
 
     Raises:
         DeploymentError: neither is installed, or a variable cannot be parsed.
@@ -260,7 +254,7 @@ def _container(content: Mapping[str, Any]) -> Container:
 
 
 def _explained(command: str, output: str) -> DeploymentError:
-    """The error in the engine's output, with how to fix it, if that is known."""
+    """Return the error in the engine's output, with how to fix it, if that is known."""
     said = [line.strip() for line in output.splitlines() if line.strip()]
     text = output.lower()
     for words, meaning, hint in _KNOWN:

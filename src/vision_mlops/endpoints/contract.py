@@ -6,13 +6,14 @@ same on every target.
 
 from __future__ import annotations
 
+import abc
 import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.registry import ModelVersion, Registry
@@ -27,7 +28,7 @@ class EndpointStatus(StrEnum):
     """State of an endpoint or deployment."""
 
     READY = "ready"
-    CHANGING = "changing"  # being made, updated or deleted
+    CHANGING = "changing"  # being created, updated or deleted
     FAILED = "failed"
     STOPPED = "stopped"  # known, but not running
 
@@ -60,7 +61,7 @@ class Deployment:
 class Endpoint:
     """An address where images are scored. ``url`` is that of the scoring route.
 
-    ``auth`` is what it asks for: none, key, aad_token or aml_token. ``tags`` are kept with the endpoint, where it lives.
+    ``auth`` is how requests sign in: none, key, aad_token or aml_token. ``tags`` are stored with the endpoint.
     """
 
     name: str
@@ -156,11 +157,11 @@ LATENCY_BOUNDS_MS = tuple(round(1.1**power, 3) for power in range(110))
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What an endpoint has seen of one deployment since it was made; the difference of two is what happened between.
+    """What an endpoint has counted of a deployment since it was created; the difference of two is what happened in between.
 
-    ``errors`` are answers of 500 and above and requests without an answer, which callers do not cause. ``compared`` are
-    copies whose answer was held against that of the deployment that the caller got, ``disagreed`` those with another label.
-    ``latencies`` are the numbers of answers by bucket (one more than bounds), of the deployment alone.
+    ``errors`` are responses of 500 and above and requests without a response, which callers do not cause. ``compared`` are
+    copies whose response was compared with the one that the caller got, ``disagreed`` those of them with another label.
+    ``latencies`` are the numbers of responses by bucket (one more than bounds), of the deployment alone.
     """
 
     requests: int = 0
@@ -168,6 +169,11 @@ class Counts:
     compared: int = 0
     disagreed: int = 0
     latencies: tuple[int, ...] = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
+
+    @property
+    def error_rate(self) -> float:
+        """Share of the requests that failed by the deployment's fault; 0 without any."""
+        return self.errors / self.requests if self.requests else 0.0
 
     def __add__(self, more: Counts) -> Counts:
         """Return both together."""
@@ -186,41 +192,57 @@ class Counts:
         return Counts(**counted, latencies=tuple(map(how, self.latencies, other.latencies)))
 
 
-class Target(Protocol):
-    """What every target offers. What is missing or refused raises DeploymentError, on Azure AzureError."""
+NOTHING_COUNTED = Counts()
+
+
+class Target(abc.ABC):
+    """What every target offers. What is missing or refused raises DeploymentError, on Azure AzureError.
+
+    What is implemented here holds for a target whose endpoints have one deployment, which a new one replaces.
+    """
 
     name: str
-    splits_traffic: bool
-    """Whether an endpoint can have several deployments; if not, a new one replaces the old one."""
-    mirrors_at_most: int
-    """Largest percentage of the requests that a deployment can get copies of."""
     options: frozenset[str]
     """The fields of :class:`DeploymentOptions` that mean something here."""
+    mirrors_at_most = 0
+    """Largest percentage of the requests that a deployment can get copies of."""
 
+    @property
+    def splits_traffic(self) -> bool:
+        """Whether an endpoint can have several deployments."""
+        return False
+
+    def check(self, request: DeploymentRequest) -> None:  # noqa: B027 - most targets need the network for that
+        """Refuse what cannot be deployed, before anything is sent. Raises DeploymentError."""
+
+    def render(self, request: DeploymentRequest) -> str:
+        """Return the manifests as text, without secrets, and change nothing. Raises DeploymentError where there are none."""
+        raise DeploymentError(f"--render: not available with --to {self.name}, which has no manifests", "remove it")
+
+    @abc.abstractmethod
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
-        """Make the endpoint if it is new, and the deployment, and wait until it is ready.
+        """Create the endpoint if it is new, and the deployment, and wait until it is ready.
 
-        The same again changes nothing. Where traffic splits, the first deployment gets all of it and a further one gets
-        none. A deployment that does not become ready is removed again, unless it was there before, and the error holds
-        the last lines of its log.
+        The same request again changes nothing. Where traffic splits, the first deployment gets all of it, and a further one
+        gets none. A deployment that does not become ready is removed again, unless it was there before, and the error
+        contains the last lines of its log.
         """
-        ...
 
+    @abc.abstractmethod
     def endpoints(self) -> list[Endpoint]:
-        """Return all endpoints that this package made here, as they are now, by name."""
-        ...
+        """Return all endpoints that this package created here, as they are now, by name."""
 
+    @abc.abstractmethod
     def endpoint(self, name: str) -> Endpoint:
         """Return one endpoint as it is now."""
-        ...
 
+    @abc.abstractmethod
     def access(self, name: str) -> Access:
         """Return where to send requests, with what authorises them."""
-        ...
 
+    @abc.abstractmethod
     def logs(self, name: str, deployment: str, lines: int) -> str:
         """Return the last lines of a deployment's log."""
-        ...
 
     def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
         """Set the traffic, in percent by deployment; those not named get none. Takes effect as one change.
@@ -230,49 +252,41 @@ class Target(Protocol):
             traffic: Adds up to 100; a deployment that is not ready gets none.
             mirror: At most one deployment, without traffic: percent of the requests of which it gets a copy.
         """
-        ...
+        raise DeploymentError(
+            f"an endpoint on {self.name} has one deployment",
+            "deploy another version, or use --to local to share traffic",
+        )
 
     def counts(self, name: str) -> Mapping[str, Counts] | None:
         """Return what the endpoint itself has counted, by deployment; None where the target does not count."""
-        ...
+        return None
 
+    @abc.abstractmethod
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
         """Replace the tags of an endpoint."""
-        ...
 
+    @abc.abstractmethod
     def keys(self, name: str) -> Mapping[str, str]:
         """Return the keys ``primary`` and ``secondary``. Never print or log them."""
-        ...
 
     def rotate_key(self, name: str, which: str) -> None:
         """Replace the key ``primary`` or ``secondary``; the other one stays valid."""
-        ...
+        self.keys(name)  # where endpoints have no keys, this refuses
 
     def delete_deployment(self, name: str, deployment: str) -> None:
         """Remove a deployment that has no traffic, and everything that runs for it."""
-        ...
+        self.endpoint(name).deployment(deployment)
+        raise DeploymentError(
+            f"{deployment!r} is the only deployment of endpoint {name!r}", f"mlops endpoint delete {name}"
+        )
 
+    @abc.abstractmethod
     def delete(self, name: str) -> None:
         """Remove an endpoint with all its deployments, and everything that runs for them."""
-        ...
 
 
-@runtime_checkable
-class Renders(Protocol):
-    """A target whose deployments are manifests, which can be written instead of applied."""
-
-    def render(self, request: DeploymentRequest) -> str:
-        """Return the manifests as text, without secrets, and change nothing. Raises DeploymentError."""
-        ...
-
-
-@runtime_checkable
-class ChecksRequests(Protocol):
-    """A target that can check a request without a network."""
-
-    def check(self, request: DeploymentRequest) -> None:
-        """Refuse what cannot be deployed, before anything is sent. Raises DeploymentError."""
-        ...
+def silent(text: str) -> None:
+    """Discard what is said."""
 
 
 def check_name(what: str, name: str) -> str:

@@ -6,19 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import (
-    ChecksRequests,
-    DeploymentRequest,
-    Endpoint,
-    EndpointStatus,
-    Renders,
-    Say,
-    Target,
-)
+from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, EndpointStatus, Say, Target
 from vision_mlops.registry import ModelVersion, Registry
 
 ROLLOUT_TAG = "mlops.rollout"
-"""Tag of an endpoint under a rollout; holds its state."""
+"""Tag of an endpoint that a rollout changes; holds the state of the rollout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +18,7 @@ class TrafficPlan:
     """How the traffic is shared once the new deployment is ready.
 
     ``share`` is what it gets, in percent; the rest stays in proportion. None gives it all, except that an endpoint that was
-    stopped comes back with the shares that it had. ``keep`` leaves deployments without traffic there.
+    stopped comes back with the shares that it had. ``keep`` does not remove deployments without traffic.
     """
 
     share: int | None = None
@@ -51,12 +43,12 @@ def resolve(registry: Registry, reference: str, *, force: bool = False) -> Model
 def deploy(
     target: Target, request: DeploymentRequest, plan: TrafficPlan, say: Say, checks: Callable[[], None] = lambda: None
 ) -> Endpoint:
-    """Serve a model version at an endpoint; whatever fails, what served before keeps serving.
+    """Serve a model version at an endpoint; if anything fails, what served before keeps serving.
 
-    ``checks`` is called once the request is known to make sense, before anything is made; it may refuse.
+    ``checks`` is called once the request is known to make sense, before anything is created; it may refuse.
 
     Raises:
-        DeploymentError: an option means nothing at this target, a rollout is under way, or the target refuses.
+        DeploymentError: an option does not apply to this target, a rollout is under way, or the target refuses.
     """
     check_options(target, request)
     if plan.share not in (None, 100) and not target.splits_traffic:
@@ -64,11 +56,10 @@ def deploy(
     before = find(target, request.endpoint)
     if before is not None and ROLLOUT_TAG in before.tags:
         raise DeploymentError(
-            f"endpoint {before.name!r} is under a rollout",
+            f"a rollout is in progress at endpoint {before.name!r}",
             f"mlops rollout status {before.name}; then mlops rollout promote or abort",
         )
-    if isinstance(target, ChecksRequests):
-        target.check(request)
+    target.check(request)
     checks()
     endpoint = target.deploy(request, say)
     if not target.splits_traffic:
@@ -88,17 +79,15 @@ def _comes_back(before: Endpoint, request: DeploymentRequest) -> bool:
 
 
 def check_options(target: Target, request: DeploymentRequest) -> None:
-    """Refuse options that mean nothing at a target. Raises DeploymentError."""
+    """Refuse options that do not apply to a target. Raises DeploymentError."""
     unknown = request.options.given() - target.options
     if unknown:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unknown))
-        raise DeploymentError(f"{names}: not for --to {target.name}", "remove it; see `mlops deploy --help`")
+        raise DeploymentError(f"{names}: not available with --to {target.name}", "remove it; see `mlops deploy --help`")
 
 
 def render(target: Target, request: DeploymentRequest) -> str:
     """Return the manifests that a deploy would apply. Raises DeploymentError, also where a target has none."""
-    if not isinstance(target, Renders):
-        raise DeploymentError(f"--render: not for --to {target.name}, which has no manifests", "remove it")
     check_options(target, request)
     return target.render(request)
 

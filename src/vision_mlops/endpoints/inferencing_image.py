@@ -146,7 +146,7 @@ def identity(engine: Engine, reference: str) -> str:
 
 
 def context_hash(folder: Path, options: tuple[str, ...] = ()) -> str:
-    """Return twelve digits that change with whatever goes into the image."""
+    """Return twelve digits that change with everything that goes into the image."""
     digest = hashlib.sha256("\0".join(options).encode())
     for file in (folder / _FOLDER / "Dockerfile", *_context(folder)):
         content = file_hash(file)
@@ -183,7 +183,7 @@ def _project() -> Path:
         if (folder / _FOLDER / "Dockerfile").is_file() and (folder / "src" / "vision_mlops").is_dir():
             return folder
     raise DeploymentError(
-        f"the image cannot be built: there is no {_FOLDER.as_posix()} here",
+        f"the image cannot be built: this folder has no {_FOLDER.as_posix()}",
         "run the command in a clone of the repository, or give --image",
     )
 

@@ -47,6 +47,6 @@ def loopback_listener(
 
 
 def _first_port() -> int:
-    """The port in MLOPS_SERVING__PORT, else 8000. A server refuses a value that is no port; here it counts for nothing."""
+    """Return the port in MLOPS_SERVING__PORT, else 8000. A value that is not a port, which a server refuses, is ignored."""
     text = os.environ.get(_VARIABLE, "")
     return int(text) if text.isdecimal() and 0 < int(text) < 2**16 else _DEFAULT

@@ -24,7 +24,7 @@ _MODEL_STATUS = "ms-azureml-model-error-statuscode"
 
 @dataclass(frozen=True, slots=True)
 class ScoringResponse:
-    """The response for one image. ``status`` is that of HTTP, 0 where none came; ``seconds`` is the time it took."""
+    """The response for one image. ``status`` is that of HTTP, 0 without a response; ``seconds`` is the time it took."""
 
     status: int
     seconds: float
@@ -56,14 +56,14 @@ def score_file(access: Access, image: Path, deployment: str = "", *, timeout_s: 
 def score(
     access: Access, image: bytes, kind: str = "image/jpeg", deployment: str = "", *, timeout_s: float = 30.0
 ) -> ScoringResponse:
-    """Score one image. Never raises for what the endpoint does: the result says what came.
+    """Score one image. It raises nothing that the endpoint causes: the result says what came back.
 
     Args:
         access: Of the endpoint.
         image: An encoded image.
         kind: Its media type.
-        deployment: Which deployment shall answer; without it the traffic decides.
-        timeout_s: Seconds to wait for.
+        deployment: Deployment that is to respond; without one, the traffic decides.
+        timeout_s: Seconds to wait for the response.
     """
     headers = {"Content-Type": kind, **access.headers}
     url = access.url
@@ -71,12 +71,13 @@ def score(
         headers[DEPLOYMENT_HEADER] = deployment
         url = access.deployments.get(deployment, url)
     request = urllib.request.Request(url, image, headers, method="POST")
+    tls = _trusting(os.environ.get("REQUESTS_CA_BUNDLE", "")) if url.startswith("https:") else None
     started = time.perf_counter()
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s, context=_tls(url)) as response:
+        with urllib.request.urlopen(request, timeout=timeout_s, context=tls) as response:
             status, answered, raw = response.status, response.headers.get(DEPLOYMENT_HEADER, ""), response.read()
     except urllib.error.HTTPError as error:
-        # Azure ML answers 424 for whatever but 200 a container says, and tells what that was.
+        # Azure ML responds with 424 if a container responds with anything but 200, and says with what.
         status = int(error.headers.get(_MODEL_STATUS) or error.code)
         answered, raw = error.headers.get(DEPLOYMENT_HEADER, ""), error.read()
     except (OSError, ValueError, http.client.HTTPException) as error:
@@ -98,10 +99,6 @@ def _content(raw: bytes, status: int) -> tuple[dict[str, Any], str]:
     error = body.get("error")
     message = error.get("message") if isinstance(error, dict) else error
     return body, str(message or f"HTTP {status}")
-
-
-def _tls(url: str) -> ssl.SSLContext | None:
-    return _trusting(os.environ.get("REQUESTS_CA_BUNDLE", "")) if url.startswith("https:") else None
 
 
 @cache

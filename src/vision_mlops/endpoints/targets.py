@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from typing import cast
 
 from vision_mlops.core import paths
 from vision_mlops.core.errors import DeploymentError
@@ -37,7 +36,8 @@ def open_target(name: str) -> Target:
     if name not in TARGETS:
         raise DeploymentError(f"unknown target {name!r}", f"use one of: {', '.join(TARGETS)}")
     module = importlib.import_module(f"vision_mlops.endpoints.{_MODULES.get(name, f'{name}.target')}")
-    return cast(Target, module.open_target())
+    target: Target = module.open_target()
+    return target
 
 
 def remember(name: str, target: str) -> None:
@@ -75,7 +75,7 @@ def target_of(name: str) -> str:
     known = ", ".join(sorted(_read_known()))
     raise DeploymentError(
         f"no endpoint {name!r} was deployed from here",
-        f"known here: {known}" if known else "name its target with --on, or make it with `mlops deploy`",
+        f"known here: {known}" if known else "name its target with --on, or create it with `mlops deploy`",
     )
 
 

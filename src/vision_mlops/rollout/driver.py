@@ -1,30 +1,29 @@
 """Drives a rollout: deploys the candidate, moves the traffic step by step as the judge allows, and completes it.
 
-The state is written before each action, and each phase can be begun again from its start: whatever ends this process, the
-next one continues or rolls back.
+The state is written before each action, and each phase can be started again: however this process ends, the next one
+continues or rolls back.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NoReturn
 
 from vision_mlops.azure.azure_errors import is_transient
 from vision_mlops.core.errors import AzureError, DeploymentError, MlopsError, RegistryError
 from vision_mlops.core.interruption import Interruption
-from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, EndpointStatus, Say
-from vision_mlops.registry import CHAMPION, Registry
+from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, EndpointStatus
+from vision_mlops.registry import CHAMPION
 from vision_mlops.rollout.driver_process import WakeUp
 from vision_mlops.rollout.interval import Interval
 from vision_mlops.rollout.judge import Judgement, StepVerdict, judge
 from vision_mlops.rollout.observer import Observer
 from vision_mlops.rollout.probe_images import ProbeImage
-from vision_mlops.rollout.probes import Ask, Prober, ask
-from vision_mlops.rollout.rollout_endpoint import LostError, RolloutEndpoint, has, shares
+from vision_mlops.rollout.probes import Prober
+from vision_mlops.rollout.rollout_endpoint import Controls, LostError, has, shares
 from vision_mlops.rollout.rollout_report import Report, RolloutOutcome, telling
-from vision_mlops.rollout.rollout_settings import Pace
 from vision_mlops.rollout.rollout_state import Order, Phase, Rollout
 
 _LOG_LINES = 500
@@ -47,20 +46,8 @@ class RolloutResult:
     report: Report | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DriverInputs:
-    """What a driver works with. ``request`` is None if a rollout continues whose candidate is deployed."""
-
-    registry: Registry
-    images: Sequence[ProbeImage]
-    request: DeploymentRequest | None
-    ask: Ask = ask
-    pace: Pace = field(default_factory=Pace)
-    roll_back_on_interrupt: bool = False
-
-
 class _Turn(Exception):  # noqa: N818 - not an error
-    """The rollout takes another way than that to the next step."""
+    """The rollout continues with another phase than the next step."""
 
     def __init__(self, phase: Phase, *reasons: str) -> None:
         super().__init__(phase)
@@ -69,27 +56,36 @@ class _Turn(Exception):  # noqa: N818 - not an error
 
 
 class _Paused(Exception):  # noqa: N818 - not an error
-    """A signal asked to leave it as it is."""
+    """A signal asks to leave the rollout as it is."""
 
 
 class Driver:
-    """One process that drives a rollout; whoever makes it holds the lock.
+    """One process that drives a rollout; the caller holds the lock.
 
     Args:
-        place: The endpoint.
+        controls: The endpoint, and how to drive.
         state: As it was read, or of a new rollout, not written yet.
-        report: Kept up to date.
-        inputs: Images, registry and pace.
-        say: Told what happens.
+        report: Report that is kept up to date.
+        images: Images that probes send.
+        request: The candidate's deployment; None if a rollout continues whose candidate is deployed.
     """
 
-    def __init__(self, place: RolloutEndpoint, state: Rollout, report: Report, inputs: DriverInputs, say: Say) -> None:
-        self._place = place
+    def __init__(
+        self,
+        controls: Controls,
+        state: Rollout,
+        report: Report,
+        images: Sequence[ProbeImage],
+        request: DeploymentRequest | None,
+    ) -> None:
+        self._controls = controls
+        self._place = controls.place()
         self._state = state
         self._report = report
-        self._inputs = inputs
-        self._say = say
-        self._wake_up = WakeUp(place.target.name, place.name)
+        self._images = images
+        self._request = request
+        self._say = controls.say
+        self._wake_up = WakeUp(controls.target.name, controls.endpoint)
         self._interruption = Interruption()
 
     def drive(self) -> RolloutResult:
@@ -98,12 +94,16 @@ class Driver:
         Raises:
             MlopsError: the target refuses; the message says how the rollout was left, and how to continue.
         """
+        phases: dict[Phase, Callable[[], RolloutResult | None]] = {
+            Phase.DEPLOY: self._deploy, Phase.STEP: self._step, Phase.FINISH: self._finish, Phase.CLOSE: self._close,
+            Phase.ROLLBACK: self._roll_back,
+        }  # fmt: skip
         with self._interruption:
             try:
                 self._write(self._state, first=True)
                 while True:
                     try:
-                        if (ending := self._phase()) is not None:
+                        if (ending := phases[self._state.phase]()) is not None:
                             return ending
                     except _Turn as turn:
                         self._turn(turn)
@@ -113,18 +113,6 @@ class Driver:
                 raise
             except MlopsError as error:
                 self._leave(error)
-
-    def _phase(self) -> RolloutResult | None:
-        phase = self._state.phase
-        if phase is Phase.DEPLOY:
-            self._deploy()
-        elif phase is Phase.STEP:
-            self._step()
-        elif phase is Phase.FINISH:
-            self._finish()
-        else:
-            return self._close() if phase is Phase.CLOSE else self._roll_back()
-        return None
 
     def _turn(self, turn: _Turn) -> None:
         for reason in turn.reasons:
@@ -136,7 +124,7 @@ class Driver:
     # Phases
 
     def _deploy(self) -> None:
-        state, request = self._state, self._inputs.request
+        state, request = self._state, self._request
         found = next((item for item in self._place.endpoint().deployments if item.name == state.candidate), None)
         ready = found is not None and found.state is EndpointStatus.READY
         if request is None and not ready and state.optioned:
@@ -156,15 +144,13 @@ class Driver:
         self._write(self._state.at(Phase.STEP, 0))
 
     def _step(self) -> None:
-        state, pace = self._state, self._inputs.pace
+        state, pace = self._state, self._controls.pace
         self._obey()
         self._say(state.describe())
         self._report.begin_step(state)
         began = time.monotonic()
         self._share(*state.step.traffic(state.candidate, state.champion))
-        prober = Prober(
-            self._inputs.ask, self._place.access(), self._inputs.images, state.candidate, state.champion, pace
-        )
+        prober = Prober(self._controls.ask, self._place.access(), self._images, state.candidate, state.champion, pace)
         prober.start()
         try:
             self._watch(prober, began)
@@ -179,7 +165,7 @@ class Driver:
 
     def _watch(self, prober: Prober, began: float) -> None:
         """Watch a step until it is passed. Raises _Turn if it is not."""
-        state, pace = self._state, self._inputs.pace
+        state, pace = self._state, self._controls.pace
         observer: Observer | None = None
         heartbeat, renewal = Interval(pace.beat), Interval(_RENEW_SECONDS)
         judging, reminder = Interval(pace.look), Interval(pace.beat)
@@ -256,7 +242,7 @@ class Driver:
 
     def _move_alias(self) -> str:
         """Make the candidate's version the champion of its model; return why that failed, if it did."""
-        state, registry = self._state, self._inputs.registry
+        state, registry = self._state, self._controls.registry
         try:
             version = registry.get(state.model)
             if CHAMPION not in version.aliases:
@@ -268,7 +254,7 @@ class Driver:
             return problem
         return ""
 
-    # What phases have in common
+    # Shared by the phases
 
     def _share(self, traffic: dict[str, int], mirror: dict[str, int]) -> None:
         """Set the traffic; a candidate that cannot serve any fails."""
@@ -282,7 +268,7 @@ class Driver:
             raise _Turn(Phase.ROLLBACK, problem) from error
 
     def _look_up(self, *, expected: bool = False) -> str:
-        """Obey orders of other processes, and renew the lease in time; return why the candidate cannot serve.
+        """Obey orders of other processes, renew the lease in time, and return why the candidate cannot serve.
 
         Args:
             expected: Whether the traffic must be that of the step.
@@ -290,13 +276,13 @@ class Driver:
         self._obey()
         endpoint, self._state = self._place.look(self._state)
         self._obey()
-        if self._state.until - time.time() < self._inputs.pace.lease / 2:
+        if self._state.until - time.time() < self._controls.pace.lease / 2:
             self._write(self._state)  # rarely, because Azure takes a while to change tags
         problem = self._unfit(endpoint)
         wanted = self._state.step.traffic(self._state.candidate, self._state.champion)
         if expected and not problem and shares(endpoint) != wanted:
             raise DeploymentError(
-                f"the traffic of {self._place.name} was changed from elsewhere, to {_shown(endpoint)}",
+                f"the traffic of {self._place.name} was changed by someone else, to {_shown(endpoint)}",
                 "resume sets it again; abort gives all of it to the champion",
             )
         return problem
@@ -308,7 +294,7 @@ class Driver:
             self._report.note("the remaining steps were skipped")
             raise _Turn(Phase.FINISH, f"{self._state.candidate} is promoted without the remaining steps")
         if self._interruption.asked:
-            if self._inputs.roll_back_on_interrupt:
+            if self._controls.roll_back_on_interrupt:
                 raise _Turn(Phase.ROLLBACK, "it was interrupted")
             raise _Paused
 
@@ -321,7 +307,9 @@ class Driver:
         return f"{name} is {found.state}{f': {found.problem}' if found.problem else ''}" if bad else ""
 
     def _write(self, state: Rollout, *, first: bool = False) -> None:
-        seconds = {Phase.DEPLOY: _DEPLOY_SECONDS, Phase.STEP: self._inputs.pace.lease}.get(state.phase, _ENDING_SECONDS)
+        seconds = {Phase.DEPLOY: _DEPLOY_SECONDS, Phase.STEP: self._controls.pace.lease}.get(
+            state.phase, _ENDING_SECONDS
+        )
         self._state = self._place.write(state.driven(seconds), first=first)
 
     def _pause(self) -> RolloutResult:

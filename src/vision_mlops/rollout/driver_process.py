@@ -1,4 +1,4 @@
-"""Which process drives a rollout, how to wake it, and the state of the rollout.
+"""Which process drives a rollout, how to wake it, and the status of the rollout.
 
 A lock tells which process on this machine drives; the lease in the tag of the endpoint tells whether another machine does.
 """
@@ -19,7 +19,7 @@ from vision_mlops.rollout.rollout_report import read_report, rollouts_folder
 from vision_mlops.rollout.rollout_state import Phase, Rollout, driver_id, rollout_of
 
 
-def driving(target: Target, endpoint: str) -> AbstractContextManager[None]:
+def driving(target: str, endpoint: str) -> AbstractContextManager[None]:
     """Hold the lock of the one process on this machine that drives. Raises DeploymentError if another one does."""
     refusal = DeploymentError(
         f"another process on this machine drives the rollout of {endpoint!r}",
@@ -28,12 +28,8 @@ def driving(target: Target, endpoint: str) -> AbstractContextManager[None]:
     return locks.locked(lock_path(target, endpoint), refusal)
 
 
-def lock_path(target: Target, endpoint: str) -> Path:
-    """Return the path of the lock."""
-    return _lock_path(target.name, endpoint)
-
-
-def _lock_path(target: str, endpoint: str) -> Path:
+def lock_path(target: str, endpoint: str) -> Path:
+    """Return the path of the lock of the process that drives, by the names of target and endpoint."""
     return rollouts_folder(endpoint) / f".driver-{target}.lock"
 
 
@@ -52,39 +48,26 @@ def elsewhere(state: Rollout) -> bool:
     return bool(state.driver) and state.driver != driver_id() and state.until > time.time()
 
 
-def driven_by(target: Target, endpoint: str, state: Rollout) -> str:
-    """Say who drives."""
-    if locks.is_taken(lock_path(target, endpoint)):
-        return "a process on this machine"
-    return "another machine" if elsewhere(state) else "nobody"
+def wake(target: str, endpoint: str) -> None:
+    """Wake the driver on this machine, if there is one, so that it reads the tag at once and not only a little later."""
+    with suppress(FileNotFoundError):
+        os.utime(lock_path(target, endpoint))
 
 
 class WakeUp:
-    """Touching the driver's lock makes it read the tag at once; if that is missed, it reads the tag a little later.
-
-    Args:
-        target, endpoint: Names of those under the rollout.
-    """
+    """Notices that :func:`wake` has touched the lock of this process, which drives."""
 
     def __init__(self, target: str, endpoint: str) -> None:
-        self._path = _lock_path(target, endpoint)
-        self._seen = self._stamp()
-
-    def give(self) -> None:
-        """Wake the driver on this machine, if there is one."""
-        with suppress(FileNotFoundError):
-            os.utime(self._path)
+        self._path = lock_path(target, endpoint)
+        self._seen = 0
+        self.came()
 
     def came(self) -> bool:
         """Tell whether a wake-up came since the last call."""
-        before, self._seen = self._seen, self._stamp()
+        before = self._seen
+        with suppress(FileNotFoundError):
+            self._seen = self._path.stat().st_mtime_ns
         return self._seen != before
-
-    def _stamp(self) -> int:
-        try:
-            return self._path.stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
 
 
 def status(target: Target, name: str) -> dict[str, Any]:
@@ -101,6 +84,7 @@ def status(target: Target, name: str) -> dict[str, Any]:
         }
     traffic, mirror = shares(endpoint)
     folder = rollouts_folder(name) / state.folder_name
+    here = locks.is_taken(lock_path(target.name, name))
     return {
         "endpoint": name,
         "rollout": {
@@ -112,7 +96,7 @@ def status(target: Target, name: str) -> dict[str, Any]:
             "at": state.describe(),
             "traffic": traffic,
             "mirror": mirror,
-            "driven_by": driven_by(target, name, state),
+            "driven_by": "a process on this machine" if here else "another machine" if elsewhere(state) else "nobody",
             "order": str(state.order) if state.order else None,
             "report": str(folder) if folder.is_dir() else None,
             "seen": next(iter(read_report(folder).get("steps", [])[-1:]), None),

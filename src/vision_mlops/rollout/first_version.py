@@ -7,7 +7,7 @@ from vision_mlops.endpoints.deployment import TrafficPlan, deploy, find
 from vision_mlops.registry import CHAMPION
 from vision_mlops.rollout.driver import RolloutResult
 from vision_mlops.rollout.rollout_checks import check_target, check_verdict
-from vision_mlops.rollout.rollout_control import Controls
+from vision_mlops.rollout.rollout_endpoint import Controls
 from vision_mlops.rollout.rollout_report import RolloutOutcome
 from vision_mlops.rollout.rollout_settings import RolloutOptions
 from vision_mlops.rollout.rollout_state import rollout_of

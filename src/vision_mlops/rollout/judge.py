@@ -1,10 +1,10 @@
 """Judges a step: continue, wait or fail, with reasons, from what was observed of candidate and champion.
 
-It is a function of its arguments alone. Something fails early only when it is known to be above its limit, and a step is
-passed only after enough requests; what is above a limit, but not surely, is observed longer.
+It depends on its arguments alone. A step fails early only if something is certainly above its limit, and passes only after
+enough requests; what is above a limit, but not certainly, is observed longer.
 
-Of latencies, the first to count is what a version costs by itself. What requests wait for, each other and the cores, depends
-on how busy the machine is: it fails a step only when it is known for long, and holds nothing up where it is not known.
+The latency that counts first is the work of a version itself. The time that requests wait for each other and for the cores
+depends on how busy the machine is: it fails a step only if it has been certain for long, and delays nothing if it is not.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ from functools import partial
 from typing import Any
 
 from vision_mlops.core.text import counted
+from vision_mlops.endpoints.contract import NOTHING_COUNTED, Counts
 from vision_mlops.rollout.rollout_settings import RolloutLimits
 from vision_mlops.rollout.statistics import LatencySample, exceeds, probably_slower, surely_slower
 
 PAIRS = 50
-"""Images that both have scored, and with which their latencies are compared, before a step can be passed."""
+"""Images that both must have scored, and by which their latencies are compared, before a step can pass."""
 _LONGER = 5
-"""After so many times the needed number of requests, what was seen decides, known or not."""
+"""After this many times the needed number of requests, what was observed decides, certain or not."""
 _LONGER_LATENCY = 20
 """The same for latencies, which are noisy."""
 _DOUBT = 0.2
-"""More probable than this it may not be that a latency within its limit is above it in truth."""
+"""Highest acceptable probability that a latency that was measured within its limit is really above it."""
 _FEWEST = 20
-"""Below this number of measurements, nothing is said of a latency."""
+"""With fewer measurements than this, a latency is not judged."""
 _QUANTILES = {"median": 0.5, "p95": 0.95}
 
 
 class StepVerdict(StrEnum):
-    """What becomes of a step."""
+    """The verdict on a step."""
 
     CONTINUE = "continue"
     WAIT = "wait"
@@ -42,24 +43,11 @@ class StepVerdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class RequestCounts:
-    """Requests of one deployment, and those that failed by its fault."""
-
-    requests: int = 0
-    errors: int = 0
-
-    @property
-    def rate(self) -> float:
-        """Share of the requests that failed; 0 without any."""
-        return self.errors / self.requests if self.requests else 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Latency:
-    """One way to measure how long requests take, of both.
+    """Latencies of both deployments, measured in one way.
 
-    ``waits``: it contains what requests wait for each other and for a core; a step may be passed without it. ``halves`` are
-    the earlier and the later measurements: what is known has to be known of each.
+    ``waits``: they include the time that requests wait for each other and for a core; a step may pass without them.
+    ``halves`` are the earlier and the later measurements: what is certain must be certain for each.
     """
 
     what: str
@@ -71,16 +59,16 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was seen in a step so far.
+    """What was observed in a step so far.
 
-    ``pairs`` are probes that both have scored. Of ``compared`` and ``disagreed``, an image that was sent again and again
-    counts once. ``problem`` says why the candidate cannot serve, ``note`` why the last pair that could not be compared was
-    not; both are empty where all is well.
+    ``pairs`` are probes that both have scored. In ``compared`` and ``disagreed``, an image that was sent repeatedly counts
+    once. ``problem`` says why the candidate cannot serve, ``note`` why the last incomparable pair could not be compared;
+    both are empty if there is no such problem.
     """
 
     seconds: float
-    candidate: RequestCounts = RequestCounts()
-    champion: RequestCounts = RequestCounts()
+    candidate: Counts = NOTHING_COUNTED
+    champion: Counts = NOTHING_COUNTED
     pairs: int = 0
     compared: int = 0
     disagreed: int = 0
@@ -94,7 +82,7 @@ class Observation:
         return self.disagreed / self.compared if self.compared else 0.0
 
     def figures(self) -> dict[str, Any]:
-        """All numbers, ready for JSON."""
+        """Return all numbers, ready for JSON."""
         return {
             "seconds": round(self.seconds, 1),
             "candidate": {"requests": self.candidate.requests, "errors": self.candidate.errors},
@@ -120,28 +108,24 @@ class Judgement:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    """What is to be said of one limit: it is kept to, it is known not to be, or neither is known (yet)."""
-
-    verdict: StepVerdict
-    reason: str
+_Finding = tuple[StepVerdict, str]
+"""The verdict on one limit (it is kept, it is certainly exceeded, or neither is certain yet), with the reason."""
 
 
 def judge(seen: Observation, limits: RolloutLimits) -> Judgement:
     """Judge a step.
 
     Args:
-        seen: Since it began.
-        limits: What the candidate must keep to.
+        seen: What was observed since the step began.
+        limits: Limits that the candidate must keep.
     """
     if seen.problem:
         return Judgement(StepVerdict.FAIL, (seen.problem,))
     findings = [_errors(seen, limits), _disagreement(seen, limits), *_latencies(seen, limits)]
-    failed = tuple(item.reason for item in findings if item.verdict is StepVerdict.FAIL)
+    failed = tuple(reason for verdict, reason in findings if verdict is StepVerdict.FAIL)
     if failed:
         return Judgement(StepVerdict.FAIL, failed)
-    pending = tuple(item.reason for item in findings if item.verdict is StepVerdict.WAIT)
+    pending = tuple(reason for verdict, reason in findings if verdict is StepVerdict.WAIT)
     if seen.note and seen.pairs < _needed(limits):
         pending = (*pending, seen.note)
     if seen.seconds >= limits.step_timeout and pending:
@@ -151,20 +135,21 @@ def judge(seen: Observation, limits: RolloutLimits) -> Judgement:
         return Judgement(StepVerdict.WAIT, (f"{seen.seconds:.0f} of {limits.min_seconds:g} s",))
     if pending:
         return Judgement(StepVerdict.WAIT, pending)
-    return Judgement(StepVerdict.CONTINUE, tuple(item.reason for item in findings))
+    return Judgement(StepVerdict.CONTINUE, tuple(reason for _, reason in findings))
 
 
 def _errors(seen: Observation, limits: RolloutLimits) -> _Finding:
     mine, other = seen.candidate, seen.champion
-    allowed = max(limits.max_error_rate, other.rate)  # an outage that hits both is not the candidate's fault
-    told = f"{_percent(mine.rate)} of {counted(mine.requests, 'request')} failed"
+    allowed = max(limits.max_error_rate, other.error_rate)  # an outage of both is not the fault of the candidate
+    told = f"{_percent(mine.error_rate)} of {counted(mine.requests, 'request')} failed"
     return _decided(
-        mine.rate > allowed,
+        mine.error_rate > allowed,
         lambda: exceeds(mine.errors, mine.requests, allowed),
         mine.requests,
         limits.min_requests,
         good=told,
-        bad=f"error rate: {told}, {_percent(allowed)} are allowed (champion: {_percent(other.rate)} of {other.requests})",
+        bad=f"error rate: {told}, {_percent(allowed)} are allowed (champion: {_percent(other.error_rate)}"
+        f" of {other.requests})",
         what="requests",
     )
 
@@ -208,14 +193,14 @@ def _latencies(seen: Observation, limits: RolloutLimits) -> Iterator[_Finding]:
 
 def _waiting(slower: bool, size: int, limits: RolloutLimits, *, good: str, bad: str) -> _Finding:
     if not slower:
-        return _Finding(StepVerdict.CONTINUE, good)
+        return StepVerdict.CONTINUE, good
     if size >= _LONGER * _needed(limits):
-        return _Finding(StepVerdict.FAIL, bad)
-    return _Finding(StepVerdict.WAIT, f"inconclusive, because requests wait for each other; observing longer: {bad}")
+        return StepVerdict.FAIL, bad
+    return StepVerdict.WAIT, f"inconclusive, because requests wait for each other; observing longer: {bad}"
 
 
 def _in_doubt(item: Latency, share: float, limits: RolloutLimits) -> bool:
-    """Whether what is within its limit may be so by luck: one looks often, and a step is passed at the first good look."""
+    """Return whether a latency may be within its limit by chance: it is checked often, and the first good check counts."""
     size = min(item.candidate.size, item.champion.size)
     if not _FEWEST <= size < _LONGER_LATENCY * _needed(limits):
         return False
@@ -243,10 +228,10 @@ def _decided(
     longer: float = _LONGER,
 ) -> _Finding:
     if above and (size >= longer * needed or known()):
-        return _Finding(StepVerdict.FAIL, bad)
+        return StepVerdict.FAIL, bad
     if size < needed:
-        return _Finding(StepVerdict.WAIT, f"{size} of {needed} {what}" + (f"; {bad}" if above else ""))
-    return _Finding(StepVerdict.WAIT, f"not sure yet: {bad}") if above else _Finding(StepVerdict.CONTINUE, good)
+        return StepVerdict.WAIT, f"{size} of {needed} {what}" + (f"; {bad}" if above else "")
+    return (StepVerdict.WAIT, f"not sure yet: {bad}") if above else (StepVerdict.CONTINUE, good)
 
 
 def _needed(limits: RolloutLimits) -> int:

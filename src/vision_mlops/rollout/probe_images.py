@@ -1,4 +1,4 @@
-"""The images that probes send: a folder of the user's, or the golden examples of both models."""
+"""The images that probes send: those of a folder, or the golden examples of both models."""
 
 from __future__ import annotations
 
@@ -25,13 +25,9 @@ class ProbeImage:
     path: Path
     kind: str
 
-    def read(self) -> bytes:
-        """Its bytes. Raises OSError."""
-        return self.path.read_bytes()
-
 
 def folder_images(folder: Path) -> list[ProbeImage]:
-    """Images of a folder in mixed order: of prepared data those of its test split, else all below it, at most 1000.
+    """Return images of a folder in mixed order: of prepared data those of its test split, else all below it, at most 1000.
 
     Raises:
         DeploymentError: there are none.
@@ -49,7 +45,7 @@ def folder_images(folder: Path) -> list[ProbeImage]:
 
 
 def golden_images(bundles: Iterable[Path]) -> list[ProbeImage]:
-    """The golden examples of bundles, each content once.
+    """Return the golden examples of bundles, each content once.
 
     Raises:
         DeploymentError: they have none.
@@ -59,7 +55,7 @@ def golden_images(bundles: Iterable[Path]) -> list[ProbeImage]:
     for folder in bundles:
         for example in read_bundle(folder).golden:
             image = _image(folder / example.file)
-            found.setdefault(hashlib.sha256(image.read()).hexdigest(), image)
+            found.setdefault(hashlib.sha256(image.path.read_bytes()).hexdigest(), image)
     if not found:
         raise DeploymentError("the models have no golden examples to probe with", "give --images FOLDER")
     images = list(found.values())

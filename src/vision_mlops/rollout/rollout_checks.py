@@ -26,7 +26,7 @@ def check_target(target: Target) -> None:
 
 
 def copied_at_most(target: Target, steps: tuple[RolloutStep, ...], say: Say) -> tuple[RolloutStep, ...]:
-    """The steps with no more copies than a target gives."""
+    """Return the steps with no more copies than a target gives."""
     most = target.mirrors_at_most
     if all(step.mirror <= most for step in steps):
         return steps
@@ -36,7 +36,7 @@ def copied_at_most(target: Target, steps: tuple[RolloutStep, ...], say: Say) -> 
 
 
 def champion_of(endpoint: Endpoint) -> Deployment:
-    """The deployment that a rollout begins from: ready, and with all of the traffic. Raises DeploymentError."""
+    """Return the deployment that a rollout begins from: ready, and with all of the traffic. Raises DeploymentError."""
     champion = endpoint.serving
     if champion is None:
         raise DeploymentError(
@@ -113,17 +113,17 @@ def check_classes(
 
 
 def probe_images(folder: Path | None, bundles: Sequence[Path]) -> list[ProbeImage]:
-    """Images to probe with. Raises DeploymentError where there are none."""
+    """Return images to probe with. Raises DeploymentError if there are none."""
     return folder_images(folder) if folder is not None else golden_images(bundles)
 
 
 def check_probe(ask: Ask, access: Access, image: ProbeImage, champion: str) -> None:
     """Refuse to begin if even the champion does not score a probe. Raises DeploymentError."""
-    answer = ask(access, image.read(), image.kind, champion)
-    if answer.ok and answer.deployment == champion:
+    response = ask(access, image.path.read_bytes(), image.kind, champion)
+    if response.ok and response.deployment == champion:
         return
-    told = answer.problem if not answer.ok else f"{answer.deployment} responded"
+    told = response.problem if not response.ok else f"{response.deployment} responded"
     raise DeploymentError(
-        f"the champion {champion} does not score {image.path.name}: {answer.status or 'no response'}, {told}",
+        f"the champion {champion} does not score {image.path.name}: {response.status or 'no response'}, {told}",
         "see `mlops endpoint test` and `mlops endpoint logs`, or give other --images",
     )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from vision_mlops.core import locks
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, Say, Target
+from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint
 from vision_mlops.endpoints.deployment import ROLLOUT_TAG, check_options, find
-from vision_mlops.registry import ModelVersion, Registry
-from vision_mlops.rollout.driver import Driver, DriverInputs, RolloutResult
-from vision_mlops.rollout.driver_process import WakeUp, check_elsewhere, driving, elsewhere, lock_path
+from vision_mlops.registry import ModelVersion
+from vision_mlops.rollout.driver import Driver, RolloutResult
+from vision_mlops.rollout.driver_process import check_elsewhere, driving, elsewhere, lock_path, wake
 from vision_mlops.rollout.probe_images import ProbeImage
-from vision_mlops.rollout.probes import Ask, ask
 from vision_mlops.rollout.rollout_checks import (
     champion_of,
     check_candidate,
@@ -26,11 +25,10 @@ from vision_mlops.rollout.rollout_checks import (
     copied_at_most,
     probe_images,
 )
-from vision_mlops.rollout.rollout_endpoint import RolloutEndpoint, has
+from vision_mlops.rollout.rollout_endpoint import Controls, has
 from vision_mlops.rollout.rollout_report import Report, RolloutOutcome
 from vision_mlops.rollout.rollout_settings import (
     DEFAULT_STEPS,
-    Pace,
     RolloutLimits,
     RolloutOptions,
     RolloutStep,
@@ -40,37 +38,6 @@ from vision_mlops.rollout.rollout_state import Order, Phase, Rollout, pack, roll
 
 _REPEAT_SECONDS = 3.0
 """Seconds between two checks of whether an order to another process is still in the tag."""
-
-
-@dataclass(frozen=True, slots=True)
-class Controls:
-    """The endpoint and how to drive, the same for all commands.
-
-    ``images`` is a folder to probe with; None takes the golden examples. ``take_over``: do not wait for another machine.
-    """
-
-    target: Target
-    registry: Registry
-    endpoint: str
-    say: Say
-    images: Path | None = None
-    pace: Pace = field(default_factory=Pace)
-    roll_back_on_interrupt: bool = False
-    take_over: bool = False
-    ask: Ask = ask
-
-    def place(self) -> RolloutEndpoint:
-        """The endpoint."""
-        return RolloutEndpoint(self.target, self.endpoint, self.say, self.pace.patience)
-
-    def current(self) -> Endpoint:
-        """Return the endpoint as it is now. Raises DeploymentError if it does not exist."""
-        endpoint = find(self.target, self.endpoint)
-        if endpoint is None:
-            raise DeploymentError(
-                f"no endpoint {self.endpoint!r} on {self.target.name}", "create it with `mlops deploy`"
-            )
-        return endpoint
 
 
 def start(
@@ -86,27 +53,25 @@ def start(
     Args:
         controls: Endpoint and pace.
         request: The candidate's deployment.
-        steps: In order.
-        limits: Of each step.
-        wishes: What to keep.
+        steps: Steps in order.
+        limits: Limits of each step.
+        wishes: What to keep at the end, and whether to override warnings.
 
     Raises:
         DeploymentError: something speaks against it, or the target refuses.
     """
     check_target(controls.target)
     check_options(controls.target, request)
-    with driving(controls.target, controls.endpoint):
+    with driving(controls.target.name, controls.endpoint):
         endpoint = controls.current()
         state = rollout_of(endpoint)
         if state is not None:
             if (state.candidate, state.model) != (request.deployment, request.model.reference):
                 raise DeploymentError(
-                    f"endpoint {endpoint.name!r} is under a rollout of {state.candidate} ({state.model})",
+                    f"a rollout of {state.candidate} ({state.model}) is in progress at endpoint {endpoint.name!r}",
                     f"see mlops rollout status {endpoint.name}; then resume, promote or abort it",
                 )
             controls.say(f"continuing the rollout of {state.candidate}, with the steps and limits that it began with")
-            if not controls.take_over:
-                check_elsewhere(controls.endpoint, state)
             return _drive(controls, endpoint, state, request)
         wanted = wishes or RolloutOptions()
         steps = copied_at_most(controls.target, steps, controls.say)
@@ -131,13 +96,11 @@ def start(
 def resume(controls: Controls) -> RolloutResult:
     """Continue a rollout that no process drives. Raises DeploymentError."""
     check_target(controls.target)
-    with driving(controls.target, controls.endpoint):
+    with driving(controls.target.name, controls.endpoint):
         endpoint = controls.current()
         state = rollout_of(endpoint)
         if state is None:
             raise _no_rollout(endpoint)
-        if not controls.take_over:
-            check_elsewhere(controls.endpoint, state)
         return _drive(controls, endpoint, state, None)
 
 
@@ -161,7 +124,9 @@ def promote(controls: Controls) -> RolloutResult:
 
 
 def _drive(controls: Controls, endpoint: Endpoint, state: Rollout, request: DeploymentRequest | None) -> RolloutResult:
-    """Continue a rollout that was begun."""
+    """Continue a rollout that was started, unless another machine drives it."""
+    if not controls.take_over:
+        check_elsewhere(controls.endpoint, state)
     if request is None and not state.optioned:
         version = controls.registry.get(state.model)
         request = DeploymentRequest(endpoint.name, state.candidate, version, controls.registry)
@@ -183,10 +148,7 @@ def _run(
     report = Report(endpoint, state, controls.registry)
     if aborted:
         report.failed(["it was aborted"])
-    inputs = DriverInputs(
-        controls.registry, images, request, controls.ask, controls.pace, controls.roll_back_on_interrupt
-    )
-    return Driver(controls.place(), state, report, inputs, controls.say).drive()
+    return Driver(controls, state, report, images, request).drive()
 
 
 def _bundles(controls: Controls, endpoint: Endpoint, state: Rollout) -> list[Path]:
@@ -208,11 +170,10 @@ def _no_rollout(endpoint: Endpoint) -> DeploymentError:
 
 def _order(controls: Controls, order: Order) -> RolloutResult:
     check_target(controls.target)
-    wake_up = WakeUp(controls.target.name, controls.endpoint)
     known: Rollout | None = None
     waiting = 0.0
     while True:
-        lock = locks.take(lock_path(controls.target, controls.endpoint))
+        lock = locks.take(lock_path(controls.target.name, controls.endpoint))
         if lock is not None:
             with lock:
                 ending = _order_here(controls, order, known)
@@ -227,7 +188,7 @@ def _order(controls: Controls, order: Order) -> RolloutResult:
                 controls.say(f"telling the process that drives to {order} the rollout of {state.candidate}")
             known, waiting = state, time.monotonic()
             controls.place().order(order)
-            wake_up.give()
+            wake(controls.target.name, controls.endpoint)
         time.sleep(controls.pace.tick)
 
 

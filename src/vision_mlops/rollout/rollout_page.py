@@ -21,14 +21,14 @@ _LOOKS = {
     "copies": 'fill="none" stroke="#9a6700" stroke-width="2" stroke-dasharray="5 3"',
     "grid": 'stroke="#888" stroke-opacity="0.5"',
 }
-"""Of the chart where no style sheet of the page says it."""
+"""Attributes for the parts of a chart that has no style sheet."""
 
 
 def render(content: Mapping[str, Any]) -> str:
-    """The page of a report.
+    """Return the page of a report.
 
     Args:
-        content: Of ``report.json``.
+        content: Content of ``report.json``.
     """
     outcome = str(content["outcome"])
     steps = (
@@ -53,10 +53,10 @@ def render(content: Mapping[str, Any]) -> str:
 
 
 def draw_traffic(content: Mapping[str, Any]) -> Picture:
-    """The traffic over time as a picture that stands alone: the candidate's share, and copies as a broken line.
+    """Return the traffic over time as a picture that stands alone: the candidate's share, and copies as a broken line.
 
     Args:
-        content: Of ``report.json``, of a rollout that has begun.
+        content: Content of ``report.json``, of a rollout that has begun.
     """
     chart = _chart(content).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
     for name, look in _LOOKS.items():
@@ -106,7 +106,7 @@ def _list(lines: list[str]) -> str:
 
 
 def _chart(content: Mapping[str, Any]) -> str:
-    """Shares of the traffic over time, as a picture that scales."""
+    """Draw the shares of the traffic over time, as a picture that scales."""
     entries = content["traffic"]
     if not entries:
         return "<p>The traffic is not known.</p>"
@@ -145,7 +145,7 @@ def _height(share: float) -> float:
 
 
 def _moment(text: str) -> str:
-    """A time of the report, in words that fit into a column."""
+    """Return a time of the report, in words that fit into a column."""
     return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

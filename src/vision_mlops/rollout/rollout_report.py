@@ -75,31 +75,26 @@ class Report:
         self.shared(*shares(endpoint))
 
     @property
-    def outcome(self) -> RolloutOutcome:
-        """As far as is known."""
-        return RolloutOutcome(self.content["outcome"])
-
-    @property
     def page(self) -> Path:
-        """To open in a browser."""
+        """The page, to be opened in a browser."""
         return self.folder / PAGE_FILE
 
     def shared(self, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> None:
-        """The endpoint's traffic from now on: shares and copies by deployment, in percent."""
+        """Note the traffic of the endpoint from now on: shares and copies by deployment, in percent."""
         now: dict[str, Any] = {"traffic": dict(traffic), "mirror": dict(mirror)}
         known = self.content["traffic"]
         if not known or {key: known[-1][key] for key in now} != now:
             known.append({"at": _now("milliseconds"), **now})
 
     def begin_step(self, state: Rollout) -> None:
-        """A step begins, or begins anew after an interruption."""
+        """Note that a step begins, or begins again after an interruption."""
         self.content["steps"].append(
             {"step": str(state.step), "what": state.step.describe(), "began": _now(), "verdict": "", "reasons": []}
         )
         self.write(RolloutOutcome.UNDER_WAY)
 
     def judged(self, judgement: Judgement, seen: Observation) -> None:
-        """What is known of the step under way."""
+        """Note the judgement on the current step."""
         self.content["steps"][-1] |= {
             "verdict": str(judgement.verdict),
             "reasons": list(judgement.reasons),
@@ -108,11 +103,11 @@ class Report:
         self.write(RolloutOutcome.UNDER_WAY)
 
     def note(self, text: str) -> None:
-        """Something that happened beside the steps."""
+        """Note something that happened outside the steps."""
         self.content["notes"].append(f"{_now()} {text}")
 
     def failed(self, reasons: list[str]) -> None:
-        """Why the candidate goes."""
+        """Note why the candidate is removed."""
         self.content["reasons"] = reasons
         self.write(RolloutOutcome.UNDER_WAY)
 
@@ -156,11 +151,11 @@ def _event(line: str) -> dict[str, Any]:
 
 
 def as_text(content: dict[str, Any], *, whole: bool = True) -> str:
-    """A report to read.
+    """Return the report as text.
 
     Args:
         content: Of ``report.json``.
-        whole: With the candidate's last lines; else only those that explain something.
+        whole: Include all last lines of the candidate; else only those that explain something.
     """
     log = content["log"] if whole else explaining(content["log"])
     candidate, champion = content["candidate"], content["champion"]
@@ -215,7 +210,7 @@ def _figures(figures: dict[str, Any] | None) -> list[str]:
 
 
 def _judged(registry: Registry, reference: str) -> dict[str, Any]:
-    """Return accuracy and verdict of a version; empty if unknown, because a report is no reason to stop."""
+    """Return accuracy and verdict of a version; empty if unknown, because a report must not stop a rollout."""
     try:
         version = registry.get(reference) if reference else None
     except MlopsError:

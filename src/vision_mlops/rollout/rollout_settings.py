@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from vision_mlops.core.errors import DeploymentError
 
 DEFAULT_STEPS = "mirror=50,10,50,100"
-"""Copies of at most half of the requests are what Azure ML's managed endpoints allow."""
+"""Managed endpoints of Azure ML allow copies of at most half of the requests."""
 _STEP = re.compile(r"(?:mirror=(\d{1,3})|(\d{1,3}))%?")
 
 
@@ -21,17 +21,17 @@ class RolloutStep:
     mirror: int = 0
 
     def __str__(self) -> str:
-        """As it is written in ``--steps``."""
+        """Return the step as it is written in ``--steps``."""
         return str(self.share) if self.share else f"mirror={self.mirror}"
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the step in words."""
         if self.share:
             return f"{self.share} % of the traffic"
         return f"copies of {self.mirror} % of the traffic" if self.mirror else "probes only"
 
     def traffic(self, candidate: str, champion: str) -> tuple[dict[str, int], dict[str, int]]:
-        """Traffic and mirror of the two deployments, as a target takes them."""
+        """Return traffic and mirror of the two deployments, as a target takes them."""
         shares = {champion: 100 - self.share, candidate: self.share}
         return {name: share for name, share in shares.items() if share}, {candidate: self.mirror} if self.mirror else {}
 
@@ -65,16 +65,16 @@ def parse_steps(text: str) -> tuple[RolloutStep, ...]:
 
 
 def write_steps(steps: Sequence[RolloutStep]) -> str:
-    """The text that :func:`parse_steps` reads."""
+    """Return the text that :func:`parse_steps` reads."""
     return ",".join(map(str, steps))
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutLimits:
-    """What a candidate must keep to at each step; the names are those of the options.
+    """Limits that a candidate must keep at each step; the names are those of the options.
 
-    Rates are shares of 1. ``max_latency_ratio`` holds for the p95 and the median, candidate by champion, beyond
-    ``latency_allowance_ms``. ``step_timeout`` and ``min_seconds`` are in seconds.
+    Rates are fractions of 1. ``max_latency_ratio`` applies to the p95 and the median of the candidate, divided by those of
+    the champion, beyond ``latency_allowance_ms``. ``step_timeout`` and ``min_seconds`` are in seconds.
     """
 
     min_requests: int = 100
@@ -86,7 +86,7 @@ class RolloutLimits:
     min_seconds: float = 10.0
 
     def changed(self) -> dict[str, float]:
-        """The limits that are not the defaults."""
+        """Return the limits that are not the defaults."""
         default = RolloutLimits()
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {name: value for name, value in values.items() if value != getattr(default, name)}
@@ -101,7 +101,7 @@ class Pace:
     look: float = 0.5  # how often the judge is asked
     beat: float = 15.0  # how often the endpoint and its tag are read
     lease: float = 600.0  # for how long a driver claims a step; renewed when half of it is over
-    patience: float = 300.0  # how long a target that does not answer is asked again
+    patience: float = 300.0  # how long calls to a target that does not respond are repeated
     warm_up: int = 5  # pairs at the beginning of a step that do not count
 
 

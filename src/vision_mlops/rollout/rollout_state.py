@@ -14,7 +14,7 @@ from typing import Any
 
 from vision_mlops.core import paths
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import Endpoint
+from vision_mlops.endpoints.contract import Endpoint, deployment_name
 from vision_mlops.endpoints.deployment import ROLLOUT_TAG
 from vision_mlops.registry import parse_reference
 from vision_mlops.rollout.rollout_settings import (
@@ -36,7 +36,7 @@ _WISHES = {"c": "keep_candidate", "o": "keep_champion", "a": "no_alias", "f": "f
 
 
 class Phase(StrEnum):
-    """What is being done; each can be begun again from its start. After CLOSE has begun there is no way back."""
+    """The current phase. Each can be started again; once CLOSE has begun, the rollout cannot be undone."""
 
     DEPLOY = "deploy"
     STEP = "step"
@@ -56,8 +56,8 @@ class Order(StrEnum):
 class Rollout:
     """State of a rollout. ``candidate`` and ``champion`` are deployments, ``model`` is the candidate's NAME:VERSION.
 
-    ``began`` and ``until`` are seconds since 1970: until then the process ``driver`` has said to be at work; an empty driver
-    means that nobody is. ``optioned``: the deployment was asked for with options, which are not kept here.
+    ``began`` and ``until`` are seconds since 1970: until then the process ``driver`` claims the rollout; an empty driver
+    means that no process does. ``optioned``: the deployment was requested with options, which are not stored here.
     """
 
     candidate: str
@@ -76,7 +76,7 @@ class Rollout:
 
     @property
     def step(self) -> RolloutStep:
-        """The step that it is at, or was at last."""
+        """The current step, or the last one."""
         return self.steps[self.number]
 
     @property
@@ -85,7 +85,7 @@ class Rollout:
         return f"{datetime.fromtimestamp(self.began, UTC):%Y%m%d-%H%M%S}-{self.candidate}"
 
     def describe(self) -> str:
-        """Where it is, in words."""
+        """Describe in words where the rollout is."""
         if self.phase is Phase.STEP:
             return f"step {self.number + 1} of {len(self.steps)}: {self.step.describe()}"
         return {
@@ -96,26 +96,26 @@ class Rollout:
         }[self.phase]
 
     def at(self, phase: Phase, number: int | None = None) -> Rollout:
-        """Return the state at another phase or step, where an order counts as obeyed."""
+        """Return the state at another phase or step; except at DEPLOY and STEP, an order counts as obeyed."""
         kept = self.order if phase in (Phase.DEPLOY, Phase.STEP) else None
         return replace(self, phase=phase, number=self.number if number is None else number, order=kept)
 
     def driven(self, seconds: float) -> Rollout:
-        """The same, claimed for this machine for so many seconds."""
+        """Return the state, claimed for this machine for a number of seconds."""
         return replace(self, driver=driver_id(), until=int(time.time() + seconds))
 
     def left(self) -> Rollout:
-        """The same, driven by nobody."""
+        """Return the state, claimed by no process."""
         return replace(self, driver="", until=0)
 
 
 def driver_id() -> str:
-    """Short name of this machine's home folder: the processes that see the same locks have the same."""
+    """Return a short name of the home folder on this machine: processes that see the same locks have the same one."""
     return hashlib.sha256(f"{socket.gethostname()}\0{os.getuid()}\0{paths.home()}".encode()).hexdigest()[:6]
 
 
 def pack(state: Rollout) -> str:
-    """The value of the tag.
+    """Return the value of the tag.
 
     Raises:
         DeploymentError: it is longer than Azure takes.
@@ -186,6 +186,4 @@ def rollout_of(endpoint: Endpoint) -> Rollout | None:
 
 
 def _usual_name(model: str) -> str:
-    from vision_mlops.endpoints.contract import deployment_name
-
     return deployment_name(parse_reference(model).version or 0)

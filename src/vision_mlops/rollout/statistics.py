@@ -1,4 +1,4 @@
-"""The little statistics that a judge of few requests needs: what a count or a sample can already tell, and what not yet."""
+"""The statistics that a judge of few requests needs: what a count or a sample already shows, and what it does not yet."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy.typing as npt
 from vision_mlops.endpoints.contract import LATENCY_BOUNDS_MS
 
 SIGNIFICANCE = 0.005
-"""Probability of the same or worse by chance, below which something is taken for known. Small, as one looks many times."""
+"""Probability of the same or worse by chance, below which something counts as certain. Small, as it is checked often."""
 _RESAMPLES = 200
 FEWEST_BLOCKS = 8
-"""Of fewer intervals nothing is known for sure."""
+"""With fewer intervals than this, nothing is certain."""
 _Array = npt.NDArray[np.float64]
 
 
 def chance(hits: int, trials: int, rate: float) -> float:
-    """Probability of at least so many hits in so many trials where the rate is ``rate``: the tail of a binomial."""
+    """Return the probability of at least this many hits in this many trials at a rate: the tail of a binomial."""
     if hits <= 0 or rate >= 1:
         return 1.0
     if rate <= 0 or hits > trials:
@@ -30,7 +30,7 @@ def chance(hits: int, trials: int, rate: float) -> float:
 
 
 def exceeds(hits: int, trials: int, rate: float) -> bool:
-    """Whether the true rate is known to be above ``rate``: the lower bound of its exact interval is."""
+    """Return whether the true rate is certainly above ``rate``: the lower bound of its exact interval is."""
     return hits > trials * rate and chance(hits, trials, rate) < SIGNIFICANCE
 
 
@@ -41,9 +41,9 @@ def _probability(count: int, trials: int, rate: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class LatencySample:
-    """Durations in milliseconds, ascending, and how often each was seen; ``blocks``: the same for each interval of time.
+    """Durations in milliseconds, ascending, and how often each occurred; ``blocks``: the same for each interval of time.
 
-    Requests of one moment wait together, so it is the intervals that tell how sure something is, not the requests.
+    Requests at one moment wait together, so the number of intervals, not of requests, determines what is certain.
     """
 
     values: tuple[float, ...] = ()
@@ -52,12 +52,12 @@ class LatencySample:
 
     @classmethod
     def of(cls, durations: Sequence[float]) -> LatencySample:
-        """Single measurements."""
+        """Return a sample of single measurements."""
         return cls(tuple(sorted(durations)), (1,) * len(durations))
 
     @classmethod
     def of_buckets(cls, blocks: Sequence[Sequence[int]]) -> LatencySample:
-        """Numbers by bucket of :data:`LATENCY_BOUNDS_MS`, of several intervals; each counts as its bucket's upper bound."""
+        """Return a sample of intervals with numbers by bucket of :data:`LATENCY_BOUNDS_MS`, each at its upper bound."""
         bounds = (*LATENCY_BOUNDS_MS, LATENCY_BOUNDS_MS[-1] * 1.1)
         sums = tuple(map(sum, zip(*blocks, strict=True))) or (0,) * len(bounds)
         return cls(bounds, sums, tuple(map(tuple, blocks)))
@@ -68,18 +68,18 @@ class LatencySample:
         return sum(self.weights)
 
     def quantile(self, share: float) -> float:
-        """The smallest duration that at least this share of the measurements does not exceed; NaN of an empty one."""
+        """Return the smallest duration that at least this share of the measurements does not exceed; NaN of an empty one."""
         if not self.size:
             return math.nan
         return float(_quantiles(self, np.array([self.weights], np.float64), share)[0])
 
     def resampled(self, share: float, generator: np.random.Generator) -> _Array:
-        """The quantile of samples drawn from this one (_RESAMPLES,)."""
+        """Return the quantile of samples drawn from this one (_RESAMPLES,)."""
         weights = np.array(self.weights, np.float64)
         if self.blocks:
             count = len(self.blocks)
             drawn = generator.multinomial(count, [1 / count] * count, _RESAMPLES) @ np.array(self.blocks)
-            drawn[drawn.sum(axis=1) == 0] = weights  # nothing but intervals in which nothing came
+            drawn[drawn.sum(axis=1) == 0] = weights  # only intervals without requests were drawn
         else:
             drawn = generator.multinomial(self.size, weights / weights.sum(), _RESAMPLES)
         return _quantiles(self, drawn.astype(np.float64), share)
@@ -94,18 +94,18 @@ def _quantiles(sample: LatencySample, weights: _Array, share: float) -> _Array:
 
 
 def probably_slower(slow: LatencySample, fast: LatencySample, share: float, ratio: float, allowance: float) -> float:
-    """How probable it is that a quantile of ``slow`` is above ``ratio`` times that of ``fast`` and the allowance.
+    """Return the probability that a quantile of ``slow`` is above ``ratio`` times that of ``fast`` plus the allowance.
 
-    By bootstrap; intervals, where there are any, are those of both, and drawn together.
+    It is determined by bootstrap; if the samples have intervals, the same ones are drawn of both.
     """
-    # The same observations are judged the same, and the same intervals are drawn of both.
+    # The same observations get the same verdict, and the same intervals are drawn of both.
     mine, other = np.random.default_rng(0), np.random.default_rng(0 if slow.blocks else 1)
     excess = slow.resampled(share, mine) - ratio * fast.resampled(share, other) - allowance
     return float((excess > 0).mean())
 
 
 def surely_slower(slow: LatencySample, fast: LatencySample, share: float, ratio: float, allowance: float) -> bool:
-    """Whether that is so for sure."""
+    """Return whether a quantile of ``slow`` is certainly above that."""
     if slow.blocks and len(slow.blocks) < FEWEST_BLOCKS:
         return False
     return probably_slower(slow, fast, share, ratio, allowance) > 1 - 2 * SIGNIFICANCE

@@ -32,6 +32,10 @@ class Job:
         self.submitted = time.perf_counter()
         self.abandoned = False
 
+    def abandon(self) -> None:
+        """Let the scorer pass over it."""
+        self.abandoned = True
+
 
 class AbandonedError(Exception):
     """The client has disconnected: its request was removed from the queue."""

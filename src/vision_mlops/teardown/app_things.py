@@ -11,7 +11,7 @@ from vision_mlops.teardown.made_things import FREE, MadeThing, Search
 
 
 def apps_of(search: Search, apps: WebApps | None = None) -> list[MadeThing]:
-    """The web apps that this package created; a plan that it created is removed with its last web app. Raises AzureError."""
+    """Return the web apps that this package created; its plans are removed with their last web app. Raises AzureError."""
     calls = apps or WebApps(search.settings)
     sites = calls.made()
     on_plan: dict[str, int] = {}

@@ -44,7 +44,7 @@ class MadeThing:
         return f"{self.kind} {self.name}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields that may be shown, ready for JSON."""
+        """Return the fields that may be shown, ready for JSON."""
         return {
             "kind": self.kind,
             "name": self.name,
@@ -74,5 +74,5 @@ class Search:
     idle_days: int = 7
 
     def wants(self, thing: MadeThing) -> bool:
-        """Whether to remove a thing. What several workloads share is not removed for one of them."""
+        """Return whether to remove a thing. What several workloads share is not removed for one of them."""
         return not self.workload or thing.workloads == {self.workload}

@@ -21,24 +21,23 @@ def _table() -> dict[str, Any]:
 
 
 def assumption() -> str:
-    """What the prices apply to, with the date of the last check of the table."""
+    """Return what the prices apply to, with the date of the last check of the table."""
     return f"{_table()['assumption']}; prices of {_table()['checked']}"
 
 
 def checked() -> date:
-    """Date of the last check of the table."""
+    """Return the date of the last check of the table."""
     found: date = _table()["checked"]
     return found
 
 
 def of_hour(size: str) -> float | None:
-    """Price of a machine per hour; None if it is not known."""
-    known: dict[str, float] = {name.lower(): price for name, price in _table()["machines"].items()}
-    return known.get(size.lower())
+    """Return the price of a machine per hour; None if it is not known."""
+    return _hour("machines", size)
 
 
 def of_machines(machine: str, count: int = 1) -> float | None:
-    """Price of machines of a size, or of containers as ``2 CPU, 4 GB``, per month; None if it is not known."""
+    """Return the price of machines of a size, or of containers as ``2 CPU, 4 GB``, per month; None if it is not known."""
     if container := _CONTAINER.fullmatch(machine):
         prices = _table()["containers"]
         hour: float | None = float(container[1]) * float(prices["cpu"]) + float(container[2]) * float(prices["gb"])
@@ -48,7 +47,11 @@ def of_machines(machine: str, count: int = 1) -> float | None:
 
 
 def of_plan(sku: str, count: int = 1) -> float | None:
-    """Price of an App Service plan per month; None if it is not known."""
-    known: dict[str, float] = {name.lower(): price for name, price in _table()["plans"].items()}
-    hour = known.get(sku.lower())
+    """Return the price of an App Service plan per month; None if it is not known."""
+    hour = _hour("plans", sku)
     return None if hour is None else round(hour * float(_table()["hours"]) * count, 2)
+
+
+def _hour(kind: str, size: str) -> float | None:
+    known: dict[str, float] = {name.lower(): price for name, price in _table()[kind].items()}
+    return known.get(size.lower())

@@ -119,7 +119,7 @@ def remove(things: Sequence[MadeThing], say: Say) -> Removal:
 
 
 def knows_cluster() -> bool:
-    """Whether this machine has a kubeconfig."""
+    """Return whether this machine has a kubeconfig."""
     given = os.environ.get("KUBECONFIG", "")
     return (
         any(Path(part).is_file() for part in given.split(os.pathsep) if part)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def schedules_of(client: MLClient, search: Search) -> list[MadeThing]:
-    """Schedules that this package created. Raises AzureError."""
+    """Return schedules that this package created. Raises AzureError."""
     with azure_errors("schedules"), quiet():
         from azure.ai.ml.constants import ListViewType
 
@@ -39,7 +39,7 @@ def pipelines_of(client: MLClient) -> list[MadeThing]:
 
 
 def clusters_of(client: MLClient) -> list[MadeThing]:
-    """Compute clusters that this package created. Workloads share them. Raises AzureError."""
+    """Return compute clusters that this package created. Workloads share them. Raises AzureError."""
     with azure_errors("compute clusters"), quiet():
         found = [item for item in client.compute.list(compute_type="amlcompute") if is_made(item.tags)]
     made = []
@@ -53,7 +53,7 @@ def clusters_of(client: MLClient) -> list[MadeThing]:
 
 
 def idle_instances(client: MLClient) -> list[str]:
-    """Compute instances that run and never stop by themselves. They belong to people, so they are not removed."""
+    """Return compute instances that run and never stop by themselves. They belong to people, so they are not removed."""
     with azure_errors("compute instances"), quiet():
         found = list(client.compute.list(compute_type="computeinstance"))
     told = []
@@ -70,7 +70,7 @@ def idle_instances(client: MLClient) -> list[str]:
 
 
 def models_of(client: MLClient, search: Search, place: str) -> list[MadeThing]:
-    """Models of the workspace. They are archived: their files stay in storage. Raises MlopsError."""
+    """Return models of the workspace. They are archived: their files stay in storage. Raises MlopsError."""
     names = [
         name for name in AzureRegistry(lambda: client, place).models() if not search.workload or name == search.workload
     ]
@@ -79,7 +79,7 @@ def models_of(client: MLClient, search: Search, place: str) -> list[MadeThing]:
 
 
 def data_of(client: MLClient) -> list[MadeThing]:
-    """Data assets of the workspace. They are archived: the blobs stay. Raises AzureError."""
+    """Return data assets of the workspace. They are archived: the blobs stay. Raises AzureError."""
     archive = partial(_carried_out, "data asset", client.data.archive)
     names = [item.name for item in data_assets.list_newest(client)]
     return [_archived("data", name, "is archived; its blobs stay", archive) for name in names]
@@ -88,7 +88,7 @@ def data_of(client: MLClient) -> list[MadeThing]:
 def _thing(
     kind: str, entity: Any, detail: str, remove: Callable[[str], None], usd: float | None = FREE, idle: str = ""
 ) -> MadeThing:
-    """A thing of the SDK's entity, whose workload is in its tags."""
+    """Return a thing of the SDK's entity, whose workload is in its tags."""
     workload, name = workload_of(entity.tags), str(entity.name)
     return MadeThing(kind, name, detail, frozenset({workload} if workload else ()), usd, partial(remove, name), idle)
 

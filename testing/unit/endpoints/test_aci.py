@@ -46,7 +46,7 @@ NEEDED = {
 IDENTITY = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-pull"
 REGISTRY = {"MLOPS_AZURE_CONTAINER_REGISTRY": "crvision.azurecr.io", "MLOPS_AZURE_PULL_IDENTITY": IDENTITY}
 MODEL = ModelVersion("Textile", 3, bundle_id="0123456789abcdef" * 4)
-KEYS = EndpointKeys("first-key", "second-key", ("v1", "v2"))
+KEYS = EndpointKeys({"primary": "first-key", "secondary": "second-key"}, {"primary": "v1", "secondary": "v2"})
 IMAGE = "crvision.azurecr.io/mlops-textile:3-0123456789ab"
 
 
@@ -74,7 +74,7 @@ def test_the_definition_has_no_password_and_the_keys_only_as_a_secret() -> None:
     assert list(secret) == ["keys"]
     text = str(made)
     assert "password" not in text
-    assert not any(key in text for key in KEYS.to_dict().values())
+    assert not any(key in text for key in KEYS.values.values())
     container = made["properties"]["containers"][0]["properties"]
     assert container["image"] == IMAGE
     assert container["resources"]["requests"] == {"cpu": 1.0, "memoryInGB": 2.0}
@@ -84,7 +84,7 @@ def test_the_definition_has_no_password_and_the_keys_only_as_a_secret() -> None:
 
 def test_what_was_read_is_made_again_with_the_keys_it_did_not_tell() -> None:
     read = answered()
-    back = again(read, replace(KEYS, versions=("v1", "v3")))
+    back = again(read, replace(KEYS, versions={"primary": "v1", "secondary": "v3"}))
     first = definition(wanted(request(), settings(), None), KEYS, {"team": "inspection"}).serialize()
     second = back.serialize()
     assert second["tags"].pop("mlops.group.keys") == "v1 v3"
@@ -174,7 +174,7 @@ def test_vault_addresses(cloud: str, vault: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "message", "mend"),
+    ("status", "message", "fix"),
     [
         (
             409,
@@ -198,12 +198,12 @@ def test_vault_addresses(cloud: str, vault: str, url: str) -> None:
     ],
     ids=["quota", "role", "identity", "image", "transitioning", "firewall", "missing"],
 )
-def test_what_mends_a_refusal(status: int, message: str, mend: str) -> None:
+def test_what_fixes_a_refusal(status: int, message: str, fix: str) -> None:
     refusal = HttpResponseError(message=message)
     refusal.status_code = status
     with pytest.raises(AzureError) as caught, azure_errors("container group 'y'", "the caller's advice"):
         raise refusal
-    assert mend in caught.value.hint
+    assert fix in caught.value.hint
 
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -263,7 +263,7 @@ SLOW = event("Failed", 'Failed to pull image "x": i/o timeout', 10)
             group(currentState=WAITING, previousState=ENDED, restartCount=1),
             EndpointStatus.FAILED, True, "code 137 (it used more",
         ),
-        (group(currentState=ENDED), EndpointStatus.CHANGING, False, "1 times so far"),
+        (group(currentState=ENDED), EndpointStatus.CHANGING, False, "1 time so far"),
         (
             group(
                 events=[event("Unhealthy", "Liveness probe failed: 404", 9), event("Killing", "Killing", 8)], restartCount=4
@@ -345,7 +345,7 @@ class FailingChange:
         self.looks += 1
         return self.looks > 1
 
-    def result(self, name: str, poller: Any) -> None:
+    def result(self) -> None:
         raise AzureError("the DNS name label is not available", "choose another --dns-label")
 
 

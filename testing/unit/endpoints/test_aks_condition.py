@@ -91,7 +91,7 @@ def test_ready() -> None:
 
 
 @pytest.mark.parametrize(
-    ("container", "state", "text", "mend"),
+    ("container", "state", "text", "fix"),
     [
         (
             waiting("ErrImagePull", "not found"), EndpointStatus.CHANGING,
@@ -116,10 +116,10 @@ def test_ready() -> None:
     ],
     ids=["missing", "refused", "name", "config", "crash", "first-crash", "memory", "not-ready"],
 )  # fmt: skip
-def test_containers(container: dict[str, Any], state: EndpointStatus, text: str, mend: str) -> None:
+def test_containers(container: dict[str, Any], state: EndpointStatus, text: str, fix: str) -> None:
     found = seen(Told([pod(container=container), pod("old", ready=True)]))
     assert found.cause is not None
-    assert (found.state, text in found.problem, mend in found.cause.hint) == (state, True, True), found
+    assert (found.state, text in found.problem, fix in found.cause.hint) == (state, True, True), found
     assert [item["metadata"]["name"] for item in found.pods] == ["p-new"]
 
 

@@ -26,7 +26,7 @@ from vision_mlops.endpoints.aks.manifests import (
     render_text,
     route_shares,
 )
-from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Target
+from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest
 from vision_mlops.endpoints.deployment import render as render_request
 from vision_mlops.endpoints.targets import open_target
 from vision_mlops.registry import ModelVersion, Registry
@@ -199,7 +199,7 @@ def test_what_the_cluster_writes_is_not_applied_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "message", "mend"),
+    ("status", "message", "fix"),
     [
         (403, "pods is forbidden: exceeded quota: team, requested: cpu=2", "raise the ResourceQuota"),
         (403, "maximum cpu usage per Container is 1, but limit is 2", "LimitRange"),
@@ -211,10 +211,10 @@ def test_what_the_cluster_writes_is_not_applied_again() -> None:
     ],
     ids=["quota", "limits", "webhook", "pod-security", "rbac", "changed", "busy"],
 )
-def test_refusals_have_a_mend(status: int, message: str, mend: str) -> None:
+def test_refusals_have_a_fix(status: int, message: str, fix: str) -> None:
     text, hint = explain(status, {"message": message})
     assert text == message
-    assert mend in hint
+    assert fix in hint
 
 
 def test_a_refused_secret_is_not_repeated() -> None:
@@ -223,9 +223,6 @@ def test_a_refused_secret_is_not_repeated() -> None:
 
 
 def test_rendering_is_for_targets_with_manifests() -> None:
-    class Plain:
-        name = "plain"
-
-    with pytest.raises(DeploymentError, match="--render: not for --to plain"):
-        render_request(cast(Target, Plain()), request())
+    with pytest.raises(DeploymentError, match="--render: not available with --to docker"):
+        render_request(open_target("docker"), request())
     assert open_target("aks").splits_traffic is False

@@ -12,7 +12,6 @@ import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -32,22 +31,23 @@ from vision_mlops.endpoints.local.router.endpoint_state import (
     write_key,
     write_state,
 )
-from vision_mlops.endpoints.local.router.exchange import Mirror, labels
+from vision_mlops.endpoints.local.router.exchange import Exchange, Mirror, labels
 from vision_mlops.endpoints.local.router.log_files import bound_log, tail
 from vision_mlops.endpoints.local.router.router_admin import Control
 from vision_mlops.endpoints.local.router.router_app import RouterApp
-from vision_mlops.endpoints.local.router.traffic_shares import MirrorSampler, Shares
+from vision_mlops.endpoints.local.router.traffic_shares import Shares
 from vision_mlops.serving.http.http_messages import Request, Response, Work
 
 
-@dataclass(eq=False)
-class Choice:
-    name: str
-    ready: bool = True
+def choices(folder: Path, *names: str) -> list[Backend]:
+    found = [Backend(DeploymentSpec(name, "m", "1", "/b"), folder) for name in names]
+    for item in found:
+        item.ready = True
+    return found
 
 
-def test_shares_are_exact_and_even() -> None:
-    a, b, none = Choice("a"), Choice("b"), Choice("none")
+def test_shares_are_exact_and_even(tmp_path: Path) -> None:
+    a, b, none = choices(tmp_path, "a", "b", "none")
     shares = Shares([(a, 90), (b, 10), (none, 0)])
     turns = [choice.name for _ in range(1000) if (choice := shares.next())]
     assert Counter(turns) == {"a": 900, "b": 100}
@@ -55,8 +55,9 @@ def test_shares_are_exact_and_even() -> None:
         assert turns[first : first + 10].count("b") == 1
 
 
-def test_what_is_not_ready_is_passed_over_and_others_keep_their_proportion() -> None:
-    a, b, c = Choice("a", ready=False), Choice("b"), Choice("c")
+def test_what_is_not_ready_is_passed_over_and_others_keep_their_proportion(tmp_path: Path) -> None:
+    a, b, c = choices(tmp_path, "a", "b", "c")
+    a.ready = False
     shares = Shares([(a, 60), (b, 30), (c, 10)])
     assert Counter(choice.name for _ in range(40) if (choice := shares.next())) == {"b": 30, "c": 10}
     assert shares.largest() is b
@@ -67,9 +68,14 @@ def test_what_is_not_ready_is_passed_over_and_others_keep_their_proportion() -> 
 
 
 @pytest.mark.parametrize("percent", [0, 1, 37, 100])
-def test_samples_are_exact(percent: int) -> None:
-    sampler = MirrorSampler(percent)
-    assert sum(sampler.next() for _ in range(1000)) == percent * 10
+def test_samples_are_exact(percent: int, tmp_path: Path) -> None:
+    (full,) = choices(tmp_path, "full")
+    full.ready = False
+    mirror = Mirror(RouterApp("key", lambda request: None), full, percent)
+    exchange = cast(Exchange, SimpleNamespace(body=b""))
+    for _ in range(1000):
+        mirror.offer(exchange, 200, b"{}")
+    assert full.counters.dropped == percent * 10
 
 
 def test_answers_are_counted_by_latency_and_survive_a_restart(tmp_path: Path) -> None:
@@ -479,7 +485,7 @@ def test_a_command_waits_until_its_deployment_is_ready_or_withdraws_it_by_hangin
 
         gone = deploy("1")
         assert gone.job is not None
-        gone.job.abandoned = True
+        gone.job.abandon()
         assert (control.app.backends, (tmp_path / "logs" / "a.log").exists()) == ({}, False)
         late = deploy("1", seconds=-1.0)
         control.tick()

@@ -377,11 +377,11 @@ def test_another_process_ends_it_within_a_second(long: Long, order: Callable[...
 def test_a_traffic_that_somebody_changes_stops_it(long: Long) -> None:
     world, thread, found = long
     world.target.set_traffic("colours", {"version-1": 70, "version-2": 30}, {})
-    from vision_mlops.rollout.driver_process import WakeUp
+    from vision_mlops.rollout.driver_process import wake
 
-    WakeUp("memory", "colours").give()
+    wake("memory", "colours")
     thread.join(60)
-    assert "was changed from elsewhere" in str(found[0])
+    assert "was changed by someone else" in str(found[0])
     hurry(world)
     assert resume(world.controls()).outcome is RolloutOutcome.PROMOTED
 
@@ -407,9 +407,9 @@ def test_a_machine_that_took_over_is_left_alone(long: Long) -> None:
     state = unpack(world.target.tags[ROLLOUT_TAG])
     there = replace(state, driver="other1", until=int(time.time()) + 60)
     world.target.tags[ROLLOUT_TAG] = pack(there)
-    from vision_mlops.rollout.driver_process import WakeUp
+    from vision_mlops.rollout.driver_process import wake
 
-    WakeUp("memory", "colours").give()
+    wake("memory", "colours")
     thread.join(60)
     assert "another machine drives" in str(found[0])
     assert world.target.tags[ROLLOUT_TAG] == pack(there)
@@ -587,7 +587,7 @@ def broken_tag(world: World) -> None:
 REFUSED = {
     "shared": (shared, "split already: version-1 60 %, version-3 40 %"),
     "no traffic": (without_traffic, "there is no champion"),
-    "other rollout": (other_rollout, "is under a rollout of version-3"),
+    "other rollout": (other_rollout, "a rollout of version-3"),
     "taken name": (taken_name, "deployment 'version-2' of 'colours' is colours:3"),
     "does not split": (unsplit, "has only one deployment"),
     "champion fails": (deaf, "the champion version-1 does not score"),
@@ -629,7 +629,7 @@ def test_images_must_be_there(world: World, tmp_path: Path) -> None:
 
 
 def test_options_that_the_target_lacks_are_refused(world: World) -> None:
-    with pytest.raises(DeploymentError, match="--cpu: not for --to memory"):
+    with pytest.raises(DeploymentError, match="--cpu: not available with --to memory"):
         begin(world, request=world.request(2, DeploymentOptions(cpu=2.0)))
 
 

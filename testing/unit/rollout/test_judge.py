@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vision_mlops.cli.rollout import start
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import LATENCY_BOUNDS_MS, Counts
-from vision_mlops.rollout.judge import Judgement, Latency, Observation, RequestCounts, StepVerdict, judge
+from vision_mlops.rollout.judge import Judgement, Latency, Observation, StepVerdict, judge
 from vision_mlops.rollout.observer import Observer
 from vision_mlops.rollout.probes import Pairs
 from vision_mlops.rollout.rollout_settings import (
@@ -44,9 +44,7 @@ def seen(requests: int = 200, errors: int = 0, **changes: Any) -> Observation:
     slow = changes.pop("candidate_ms", 10.0)
     seed = changes.pop("seed", 0)
     latencies = (Latency("work", noisy(slow, requests, seed), noisy(10.0, requests, seed + 1)),) if requests else ()
-    usual = Observation(
-        60, RequestCounts(requests, errors), RequestCounts(requests, 0), requests, requests, 0, latencies
-    )
+    usual = Observation(60, Counts(requests, errors), Counts(requests, 0), requests, requests, 0, latencies)
     return replace(usual, **changes)
 
 
@@ -90,7 +88,7 @@ def test_a_single_error_among_few_requests_is_not_known_to_be_too_many() -> None
 
 
 def test_an_outage_of_both_is_not_held_against_the_candidate() -> None:
-    assert verdict(seen(200, 40, champion=RequestCounts(200, 40))) is StepVerdict.CONTINUE
+    assert verdict(seen(200, 40, champion=Counts(200, 40))) is StepVerdict.CONTINUE
     assert verdict(seen(200, 40)) is StepVerdict.FAIL
 
 
@@ -189,7 +187,7 @@ def test_whatever_is_seen_is_judged_with_reasons(observation: Observation) -> No
     assert found == judge(observation, LIMITS)
     if found.verdict is StepVerdict.CONTINUE:
         assert observation.candidate.requests >= LIMITS.min_requests
-        assert observation.candidate.rate <= LIMITS.max_error_rate
+        assert observation.candidate.error_rate <= LIMITS.max_error_rate
         assert observation.disagreement <= LIMITS.max_disagreement
     if observation.seconds >= LIMITS.step_timeout:
         assert found.verdict is not StepVerdict.WAIT
@@ -200,7 +198,7 @@ def test_whatever_is_seen_is_judged_with_reasons(observation: Observation) -> No
 def test_more_errors_never_make_it_better(observation: Observation, more: int) -> None:
     order = [StepVerdict.CONTINUE, StepVerdict.WAIT, StepVerdict.FAIL]
     mine = observation.candidate
-    worse = replace(observation, candidate=RequestCounts(mine.requests, min(mine.requests, mine.errors + more)))
+    worse = replace(observation, candidate=Counts(mine.requests, min(mine.requests, mine.errors + more)))
     assert order.index(verdict(worse)) >= order.index(verdict(observation))
 
 
@@ -247,19 +245,19 @@ def counted(requests: int, **changes: Any) -> dict[str, Counts]:
 
 
 def test_probes_are_not_counted_twice_and_a_restart_loses_nothing() -> None:
-    pairs = Pairs(candidate=RequestCounts(5, 0), champion=RequestCounts(5, 0), scored=5, seen={0: False, 1: True})
+    pairs = Pairs(candidate=Counts(5, 0), champion=Counts(5, 0), scored=5, seen={0: False, 1: True})
     observer = Observer(RolloutStep(10), "new", "old", counted(100), 0.0)
-    assert observer.see(counted(130, compared=4, disagreed=1), pairs).candidate == RequestCounts(30, 0)
+    assert observer.see(counted(130, compared=4, disagreed=1), pairs).candidate == Counts(30, 0)
     found = observer.see(counted(20), pairs)  # smaller than before: it began anew
-    assert (found.candidate, found.champion) == (RequestCounts(50, 0), RequestCounts(100, 0))
+    assert (found.candidate, found.champion) == (Counts(50, 0), Counts(100, 0))
     assert (found.compared, found.disagreed) == (2 + 4, 1 + 1)
     assert found.latencies[-1].candidate.size == 50
     for _ in range(250):
         found = observer.see(counted(20), pairs)
     assert found.latencies[-1].candidate.size == 50
     assert len(found.latencies[-1].candidate.blocks) <= 240
-    unheard = replace(pairs, candidate=RequestCounts(70, 7))  # what the target could not hand on, it has not counted
-    assert observer.see(counted(20), unheard).candidate == RequestCounts(70, 7)
+    unheard = replace(pairs, candidate=Counts(70, 7))  # what the target could not hand on, it has not counted
+    assert observer.see(counted(20), unheard).candidate == Counts(70, 7)
 
 
 def test_live_latency_is_not_compared_where_the_candidate_has_more_to_do() -> None:

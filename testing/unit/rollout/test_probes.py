@@ -15,10 +15,9 @@ from testing.support.prepared_data import make_prepared
 from testing.support.rollout_world import PACE, tiny_bundle
 
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import Access
+from vision_mlops.endpoints.contract import Access, Counts
 from vision_mlops.endpoints.scoring_client import ScoringResponse
 from vision_mlops.rollout import probes
-from vision_mlops.rollout.judge import RequestCounts
 from vision_mlops.rollout.probe_images import ProbeImage, folder_images, golden_images
 from vision_mlops.rollout.probes import Pairs, Prober
 from vision_mlops.rollout.rollout_report import explaining, telling
@@ -44,7 +43,7 @@ def test_of_prepared_data_the_test_split_is_sent_and_of_a_folder_all(tmp_path: P
 
 def test_golden_examples_of_both_are_sent_once_each(tmp_path: Path) -> None:
     one, other = tiny_bundle(tmp_path / "one", ("a", "b")), tiny_bundle(tmp_path / "other", ("b", "c"))
-    assert sorted(image.read() for image in golden_images([one, other])) == [b"a", b"b", b"c"]
+    assert sorted(image.path.read_bytes() for image in golden_images([one, other])) == [b"a", b"b", b"c"]
     with pytest.raises(DeploymentError, match="no golden examples"):
         golden_images([])
 
@@ -60,7 +59,7 @@ def test_answers_are_compared_where_both_have_scored() -> None:
     pairs.add(3, ScoringResponse(0, 0.01, {}, problem="reset"), scored("a"))
     pairs.add(4, scored("a"), ScoringResponse(500, 0.01, {}, problem="fault"))
     assert pairs.seen == {0: True, 1: True}
-    assert (pairs.candidate, pairs.champion, pairs.scored) == (RequestCounts(6, 1), RequestCounts(6, 1), 3)
+    assert (pairs.candidate, pairs.champion, pairs.scored) == (Counts(6, 1), Counts(6, 1), 3)
     assert len(pairs.round_trips) == 2
     assert pairs.note == "the champion responded to a probe with 500: fault"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vision_mlops.azure.azure_errors import azure_errors, found_or_none
 from vision_mlops.azure.clients import containers_client
@@ -34,20 +34,20 @@ class Groups:
         self._client = client or containers_client(settings)
 
     def find(self, name: str, say: Callable[[str], None] = lambda text: None) -> ContainerGroup | None:
-        """A group with its instance view; None if it does not exist."""
+        """Return a group with its instance view; None if it does not exist."""
         with azure_errors(f"container group {name!r}"):
             get = partial(self._client.container_groups.get, self._group, name)
             return found_or_none(lambda: retry_while_busy(get, say, seconds=_PATIENCE_SECONDS))
 
     def get(self, name: str) -> ContainerGroup:
-        """A group that this package created. Raises DeploymentError if it does not exist."""
+        """Return a group that this package created. Raises DeploymentError if it does not exist."""
         found = self.find(name)
         if found is None or facts(found) is None:
             raise DeploymentError(f"no endpoint {name!r} exists on aci", "mlops endpoint list --on aci")
         return found
 
     def made(self) -> list[str]:
-        """Names of all groups that this package created."""
+        """Return names of all groups that this package created."""
         with azure_errors("container groups"):
             found = self._client.container_groups.list_by_resource_group(self._group)
             return sorted(str(item.name) for item in found if facts(item) is not None)
@@ -71,18 +71,13 @@ class Groups:
         with azure_errors(f"container group {name!r}"):
             return self._client.container_groups.begin_start(self._group, name)
 
-    def result(self, name: str, poller: LROPoller[Any]) -> None:
-        """Raise the error of a change that has ended, if it failed."""
-        with azure_errors(f"container group {name!r}"):
-            poller.result()
-
     def delete(self, name: str) -> None:
         """Delete a group, and wait until it is gone."""
         with azure_errors(f"container group {name!r}"):
             self._client.container_groups.begin_delete(self._group, name).result()
 
     def logs(self, name: str, lines: int) -> str:
-        """The last lines that the container has written."""
+        """Return the last lines that the container has written."""
         with azure_errors(f"log of container group {name!r}"):
             return str(self._client.containers.list_logs(self._group, name, CONTAINER, tail=lines).content or "")
 

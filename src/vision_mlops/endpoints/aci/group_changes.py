@@ -7,16 +7,16 @@ runs again. In between nothing responds, because the service changes a group in 
 from __future__ import annotations
 
 import textwrap
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from vision_mlops.azure.azure_errors import is_transient
+from vision_mlops.azure.azure_errors import azure_errors, is_transient
 from vision_mlops.core.errors import AzureError, DeploymentError, MlopsError
 from vision_mlops.endpoints.aci.container_groups import Groups
 from vision_mlops.endpoints.aci.group_definition import facts
 from vision_mlops.endpoints.aci.group_state import GroupStatus, base_url, probe_failure, view_of
 from vision_mlops.endpoints.contract import EndpointStatus, Say
+from vision_mlops.endpoints.polling import polls
 from vision_mlops.serving import server_health
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from azure.mgmt.containerinstance.models import ContainerGroup
 
 LOG_LINES = 20
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 
 
 class NotReadyError(DeploymentError):
@@ -113,17 +112,14 @@ class Changes:
             NotReadyError: it does not become ready.
             AzureError: the change failed, or the service cannot be reached for too long.
         """
-        deadline, pause = time.monotonic() + expected.seconds, _FIRST_PAUSE
         try:
-            while True:
+            for late in polls(expected.seconds):
                 done = self._is_done(name, poller)
                 problem, hint = self._look(name, expected, done=done, before=before)
                 if not problem:
                     return
-                if time.monotonic() > deadline:
+                if late:
                     raise NotReadyError(f"not ready after {expected.seconds:g} s: {problem}", hint)
-                time.sleep(pause)
-                pause = min(1.5 * pause, _LONGEST_PAUSE)
         except KeyboardInterrupt:
             self._say(
                 f"endpoint {name} continues to change in Azure. `mlops endpoint show {name} --on aci` shows its state, the"
@@ -132,13 +128,14 @@ class Changes:
             raise
 
     def _is_done(self, name: str, poller: LROPoller[Any] | None) -> bool:
-        """Whether a change has ended. Raises its error if it failed."""
+        """Return whether a change has ended. Raises its error if it failed."""
         if poller is None:
             return True
         if not poller.done():
             return False
         try:
-            self._groups.result(name, poller)
+            with azure_errors(f"container group {name!r}"):
+                poller.result()
         except AzureError as error:
             # Only the polling has failed, not the change: the group itself tells its state.
             if error.__cause__ is None or not is_transient(error.__cause__):
@@ -146,7 +143,7 @@ class Changes:
         return True
 
     def _look(self, name: str, expected: Expected, *, done: bool, before: GroupStatus | None) -> tuple[str, str]:
-        """What is still missing, and what may fix it; both are empty if the group is ready. Raises NotReadyError."""
+        """Return what is still missing, and what may fix it; both are empty if the group is ready. Raises NotReadyError."""
         group = self._groups.find(name, self._say)
         if group is None:
             raise NotReadyError(
@@ -188,7 +185,9 @@ class Changes:
         try:
             poller = self._restore(name, back)
             if before.state is EndpointStatus.READY:
-                self.wait(name, poller, replace(was, seconds=expected.seconds), view_now(self._groups, name))
+                group = self._groups.find(name)
+                view = view_of(group) if group is not None else None
+                self.wait(name, poller, replace(was, seconds=expected.seconds), view)
                 now = f"{was.title} is served again"
             else:
                 now = f"{was.title} is restored, which was {before.state}"
@@ -217,15 +216,9 @@ class Changes:
         return "; the new container group has been deleted"
 
     def _log(self, name: str) -> str:
-        """The last lines of the container, as a part of a message; empty if it has written none."""
+        """Return the last lines of the container, as a part of a message; empty if it has written none."""
         try:
             text = self._groups.logs(name, LOG_LINES).rstrip()
         except AzureError:  # it has never run
             return ""
         return "\n  the last lines of its log:\n" + textwrap.indent(text, "    ") if text else ""
-
-
-def view_now(groups: Groups, name: str) -> GroupStatus | None:
-    """The current state of a group; None if it no longer exists."""
-    group = groups.find(name)
-    return view_of(group) if group is not None else None

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vision_mlops.azure.azure_errors import azure_errors
@@ -75,7 +75,7 @@ class Facts:
 
 
 def wanted(request: DeploymentRequest, settings: AzureSettings, former: ContainerGroup | None) -> GroupSpec:
-    """The group for a request. What the service cannot change, and what the request does not mention, stays the same.
+    """Return the group for a request. What the service cannot change, and what the request does not mention, stays the same.
 
     Raises:
         DeploymentError: an option is malformed, or asks for what the service cannot change.
@@ -110,7 +110,7 @@ def wanted(request: DeploymentRequest, settings: AzureSettings, former: Containe
 
 
 def definition(group: GroupSpec, keys: EndpointKeys, tags: Mapping[str, str]) -> ContainerGroup:
-    """The group as an object of the SDK. ``tags`` are further tags. Raises MissingExtraError."""
+    """Return the group as an object of the SDK. ``tags`` are further tags. Raises MissingExtraError."""
     with azure_errors("Azure Container Instances"):
         from azure.mgmt.containerinstance import models
     container = models.Container(
@@ -154,11 +154,11 @@ def definition(group: GroupSpec, keys: EndpointKeys, tags: Mapping[str, str]) ->
 
 
 def again(group: ContainerGroup, keys: EndpointKeys) -> ContainerGroup:
-    """A definition that restores a group that was read, with these keys: the service never returns secrets."""
+    """Return a definition that restores a group that was read, with these keys: the service never returns secrets."""
     with azure_errors("Azure Container Instances"):
         from azure.mgmt.containerinstance import models
     made = copy.copy(group)
-    made.tags = {**(group.tags or {}), _KEYS_TAG: " ".join(keys.versions)}
+    made.tags = {**(group.tags or {}), _KEYS_TAG: keys.stamp}
     made.volumes = [models.Volume(name=_VOLUME, secret=_secret(keys))]
     if address := group.ip_address:  # without the address itself, which the service assigns
         made.ip_address = models.IpAddress(
@@ -171,7 +171,7 @@ def again(group: ContainerGroup, keys: EndpointKeys) -> ContainerGroup:
 
 
 def facts(group: ContainerGroup) -> Facts | None:
-    """The facts about a group; None if this package did not create it."""
+    """Return the facts about a group; None if this package did not create it."""
     tags = group.tags or {}
     if f"{_FACTS}model" not in tags:
         return None
@@ -179,30 +179,30 @@ def facts(group: ContainerGroup) -> Facts | None:
 
 
 def other_tags(group: ContainerGroup) -> dict[str, str]:
-    """The tags of others."""
+    """Return the tags of others."""
     return {name: str(value) for name, value in (group.tags or {}).items() if not name.startswith(_FACTS)}
 
 
 def with_tags(group: ContainerGroup, tags: Mapping[str, str]) -> dict[str, str]:
-    """All tags of a group, with the tags of others replaced."""
+    """Return all tags of a group, with the tags of others replaced."""
     return {name: str(value) for name, value in (group.tags or {}).items() if name.startswith(_FACTS)} | dict(tags)
 
 
 def default_label(endpoint: str, settings: AzureSettings) -> str:
-    """First part of the host name, which is stable, and differs between resource groups."""
+    """Return the first part of the host name, which is stable, and differs between resource groups."""
     place = f"{settings.subscription_id}/{settings.resource_group}".lower()
     return f"{endpoint}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
 
 def registry_host(image: str) -> str:
-    """Host of the registry of an image; that of Docker Hub if it names none."""
+    """Return the host of the registry of an image; that of Docker Hub if it names none."""
     first, mark, _ = image.partition("/")
     return first if mark and ("." in first or ":" in first) else "docker.io"
 
 
 def _facts_of(group: GroupSpec, keys: EndpointKeys) -> dict[str, str]:
-    values = Facts(group.deployment, group.model, group.version, group.bundle_id, group.digest, " ".join(keys.versions))
-    return {f"{_FACTS}{name}": getattr(values, name) for name in Facts.__slots__}
+    values = Facts(group.deployment, group.model, group.version, group.bundle_id, group.digest, keys.stamp)
+    return {f"{_FACTS}{name}": value for name, value in asdict(values).items()}
 
 
 def _default_image(model: ModelVersion, settings: AzureSettings) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from vision_mlops.core.text import counted
 from vision_mlops.endpoints.contract import EndpointStatus
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _TERMINAL = ("failed", "succeeded", "terminated")
 
 @dataclass(frozen=True, slots=True)
 class GroupStatus:
-    """The state of a group, as the service sees it; for READY, the server itself still has to be asked.
+    """The state of a group, as the service sees it; for READY, the server itself must still be asked.
 
     ``final`` means that waiting does not help; ``since`` is when ``problem`` was last seen.
     """
@@ -40,14 +41,14 @@ class GroupStatus:
 
 
 def base_url(group: ContainerGroup) -> str:
-    """Address of the server, by name if it has one; empty while it has none."""
+    """Return the address of the server, by name if it has one; empty while it has none."""
     address = group.ip_address
     host = address and (address.fqdn or address.ip)
     return f"http://{host}:{address.ports[0].port}" if address and host and address.ports else ""
 
 
 def view_of(group: ContainerGroup) -> GroupStatus:
-    """The state of a group."""
+    """Return the state of a group."""
     provisioning = str(group.provisioning_state or "").lower()
     running = str(getattr(group.instance_view, "state", None) or "").lower()
     if provisioning == "deleting":
@@ -78,25 +79,25 @@ def view_of(group: ContainerGroup) -> GroupStatus:
 
 
 def is_over(group: ContainerGroup) -> bool:
-    """Whether its containers have ended for good: the service accepts no change of such a group."""
+    """Return whether its containers have ended for good: the service accepts no change of such a group."""
     return str(getattr(group.instance_view, "state", None) or "").lower() in _TERMINAL
 
 
 def started_at(group: ContainerGroup) -> datetime:
-    """When the current container was started; the earliest date if that is not known."""
+    """Return when the current container was started; the earliest date if that is not known."""
     moment = getattr(_current(group), "start_time", None)
     return moment if isinstance(moment, datetime) else _NEVER
 
 
 def probe_failure(group: ContainerGroup) -> str:
-    """The last failure of the readiness probe since the container has started; empty if there is none."""
+    """Return the last failure of the readiness probe since the container has started; empty if there is none."""
     started = started_at(group)
     told = _newest(_events(group), lambda item: _is(item, "Unhealthy") and "readiness" in _text(item).lower())
     return _text(told) if told is not None and _at(told) >= started else ""
 
 
 def _container(group: ContainerGroup) -> GroupStatus | None:
-    """What is wrong with the container; None if nothing is known to be wrong."""
+    """Return what is wrong with the container; None if nothing is known to be wrong."""
     events = _events(group)
     started = _newest(events, lambda item: _is(item, "Started", "Pulled"))
     since_start = _at(started) if started else _NEVER
@@ -141,7 +142,7 @@ def _run(group: ContainerGroup) -> _Run:
 
 
 def _killed_by_probe(group: ContainerGroup, events: list[Event]) -> GroupStatus | None:
-    """The state if the service keeps ending the container because it does not respond; else None."""
+    """Return the state if the service keeps ending the container because it does not respond; else None."""
     run = _run(group)
     probe = _newest(events, lambda item: _is(item, "Unhealthy") and "liveness" in _text(item).lower())
     killed = _newest(events, lambda item: _is(item, "Killing"))
@@ -158,7 +159,7 @@ def _killed_by_probe(group: ContainerGroup, events: list[Event]) -> GroupStatus 
 
 
 def _ended(group: ContainerGroup) -> GroupStatus | None:
-    """The state if the container has ended by itself; else None."""
+    """Return the state if the container has ended by itself; else None."""
     run = _run(group)
     if run.ended is None or not (run.hopeless or run.word == "terminated"):
         return None
@@ -167,7 +168,7 @@ def _ended(group: ContainerGroup) -> GroupStatus | None:
     why += " (it used more memory than it has: increase --memory)" if "oom" in detail.lower() else ""
     return GroupStatus(
         EndpointStatus.FAILED if run.hopeless else EndpointStatus.CHANGING,
-        f"the container ended{why}, {run.restarts + 1} times so far",
+        f"the container ended{why}, {counted(run.restarts + 1, 'time')} so far",
         "fix what its log says; the image must contain the model's bundle and run `mlops serve`",
         final=run.hopeless,
         since=getattr(run.ended, "finish_time", None) or _NEVER,

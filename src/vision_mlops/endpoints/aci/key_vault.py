@@ -7,36 +7,33 @@ A key is never printed, logged or part of an exception; objects here do not show
 from __future__ import annotations
 
 import contextlib
-import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vision_mlops.azure.azure_errors import azure_errors, found_or_none
 from vision_mlops.core.errors import AzureError
+from vision_mlops.serving.access_keys import KEY_NAMES, new_key
 
 if TYPE_CHECKING:
     from azure.keyvault.secrets import KeyVaultSecret, SecretClient
 
-PRIMARY, SECONDARY = "primary", "secondary"
-_BYTES = 32
-
 
 @dataclass(frozen=True, slots=True)
 class EndpointKeys:
-    """Both keys of an endpoint. ``versions`` are the versions of their secrets, which may be shown and compared."""
+    """Both keys of an endpoint by name. ``versions`` are those of their secrets, which may be shown and compared."""
 
-    primary: str = field(repr=False)
-    secondary: str = field(repr=False)
-    versions: tuple[str, str]
+    values: Mapping[str, str] = field(repr=False)
+    versions: Mapping[str, str]
 
-    def to_dict(self) -> dict[str, str]:
-        """The keys by name."""
-        return {PRIMARY: self.primary, SECONDARY: self.secondary}
+    @property
+    def stamp(self) -> str:
+        """Both versions in one word for a tag."""
+        return " ".join(self.versions[which] for which in KEY_NAMES)
 
     def to_file(self) -> str:
-        """The content of the file that the scoring server reads: one key per line."""
-        return f"{self.primary}\n{self.secondary}\n"
+        """Return the content of the file that the scoring server reads: one key per line."""
+        return "".join(f"{self.values[which]}\n" for which in KEY_NAMES)
 
 
 class KeyStore:
@@ -46,39 +43,40 @@ class KeyStore:
         self._client = client
 
     def read(self, endpoint: str) -> EndpointKeys:
-        """The keys of an endpoint. Raises AzureError."""
-        first, second = (self._find(endpoint, which) for which in (PRIMARY, SECONDARY))
-        if first is None or second is None:
-            missing = self.secret_name(endpoint, SECONDARY if first else PRIMARY)
-            raise AzureError(
-                f"{self._client.vault_url} has no secret {missing!r}",
-                "check MLOPS_AZURE_KEY_VAULT, or deploy the endpoint again, which creates missing keys",
-                404,
-            )
-        return _keys(first, second)
+        """Return the keys of an endpoint. Raises AzureError."""
+        found = {}
+        for which in KEY_NAMES:
+            secret = self._find(endpoint, which)
+            if secret is None:
+                raise AzureError(
+                    f"{self._client.vault_url} has no secret {self.secret_name(endpoint, which)!r}",
+                    "check MLOPS_AZURE_KEY_VAULT, or deploy the endpoint again, which creates missing keys",
+                    404,
+                )
+            found[which] = secret
+        return _keys(found)
 
     def ensure(self, endpoint: str) -> EndpointKeys:
-        """The keys of an endpoint; missing keys are created. Raises AzureError."""
-        first, second = (
-            self._find(endpoint, which) or self._write(endpoint, which, _fresh()) for which in (PRIMARY, SECONDARY)
+        """Return the keys of an endpoint, and create missing ones. Raises AzureError."""
+        return _keys(
+            {which: self._find(endpoint, which) or self._write(endpoint, which, new_key()) for which in KEY_NAMES}
         )
-        return _keys(first, second)
 
     def exist(self, endpoint: str) -> bool:
-        """Whether an endpoint has a key. Raises AzureError."""
-        return any(self._find(endpoint, which) is not None for which in (PRIMARY, SECONDARY))
+        """Return whether an endpoint has a key. Raises AzureError."""
+        return any(self._find(endpoint, which) is not None for which in KEY_NAMES)
 
     def renew(self, endpoint: str, which: str) -> EndpointKeys:
         """Replace one key with a new version of its secret; the other key stays. Raises AzureError."""
-        return self._replace(endpoint, which, _fresh(), self.read(endpoint))
+        return self._replace(endpoint, which, new_key(), self.read(endpoint))
 
     def put_back(self, endpoint: str, which: str, former: EndpointKeys) -> EndpointKeys:
         """Make a former key the newest version again. Raises AzureError."""
-        return self._replace(endpoint, which, former.to_dict()[which], former)
+        return self._replace(endpoint, which, former.values[which], former)
 
     def delete(self, endpoint: str) -> None:
         """Delete the keys of an endpoint, as far as they exist. Raises AzureError."""
-        for which in (PRIMARY, SECONDARY):
+        for which in KEY_NAMES:
             name = self.secret_name(endpoint, which)
             try:
                 with self._errors(name):
@@ -89,14 +87,12 @@ class KeyStore:
 
     @staticmethod
     def secret_name(endpoint: str, which: str) -> str:
-        """Name of the secret with a key."""
+        """Return the name of the secret with a key."""
         return f"mlops-{endpoint}-{which}"
 
     def _replace(self, endpoint: str, which: str, value: str, keys: EndpointKeys) -> EndpointKeys:
         version = str(self._write(endpoint, which, value).properties.version)
-        if which == PRIMARY:
-            return EndpointKeys(value, keys.secondary, (version, keys.versions[1]))
-        return EndpointKeys(keys.primary, value, (keys.versions[0], version))
+        return EndpointKeys({**keys.values, which: value}, {**keys.versions, which: version})
 
     def _find(self, endpoint: str, which: str) -> KeyVaultSecret | None:
         name = self.secret_name(endpoint, which)
@@ -127,10 +123,8 @@ class KeyStore:
                 raise AzureError(f"{self._client.vault_url} cannot be trusted: {error}", hint) from error
 
 
-def _keys(first: KeyVaultSecret, second: KeyVaultSecret) -> EndpointKeys:
-    versions = (str(first.properties.version), str(second.properties.version))
-    return EndpointKeys(str(first.value), str(second.value), versions)
-
-
-def _fresh() -> str:
-    return secrets.token_urlsafe(_BYTES)
+def _keys(secrets: Mapping[str, KeyVaultSecret]) -> EndpointKeys:
+    return EndpointKeys(
+        {which: str(secret.value) for which, secret in secrets.items()},
+        {which: str(secret.properties.version) for which, secret in secrets.items()},
+    )

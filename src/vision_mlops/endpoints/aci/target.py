@@ -24,8 +24,17 @@ from vision_mlops.endpoints.aci.group_definition import (
     with_tags,
 )
 from vision_mlops.endpoints.aci.group_state import base_url, is_over, started_at, view_of
-from vision_mlops.endpoints.aci.key_vault import PRIMARY, EndpointKeys, KeyStore
-from vision_mlops.endpoints.contract import Access, Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
+from vision_mlops.endpoints.aci.key_vault import EndpointKeys, KeyStore
+from vision_mlops.endpoints.contract import (
+    Access,
+    Deployment,
+    DeploymentRequest,
+    Endpoint,
+    EndpointStatus,
+    Say,
+    Target,
+    silent,
+)
 from vision_mlops.serving import server_health
 
 if TYPE_CHECKING:
@@ -37,16 +46,14 @@ _STARTING = timedelta(seconds=90)
 
 
 def open_target() -> ContainerInstances:
-    """The target; nothing is read or sent before it is used."""
+    """Return the target; nothing is read or sent before it is used."""
     return ContainerInstances()
 
 
-class ContainerInstances:
+class ContainerInstances(Target):
     """The target ``aci``."""
 
     name = "aci"
-    splits_traffic = False
-    mirrors_at_most = 0
     options = frozenset({"image", "workers", "cpu", "memory_gb", "dns_label", "environment", "timeout_s"})
 
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
@@ -69,7 +76,7 @@ class ContainerInstances:
         return self.endpoint(name)
 
     def endpoints(self) -> list[Endpoint]:
-        """All groups of the resource group that mlops created."""
+        """Return all groups of the resource group that mlops created."""
         found = [self._groups.find(name) for name in self._groups.made()]
         return [self._endpoint(group) for group in found if group is not None]
 
@@ -78,35 +85,26 @@ class ContainerInstances:
         return self._endpoint(self._groups.get(name))
 
     def access(self, name: str) -> Access:
-        """Address and primary key."""
+        """Return the address and primary key."""
         group = self._groups.get(name)
         address = base_url(group)
         if not address:
             raise DeploymentError(f"endpoint {name!r} has no address: {view_of(group).problem}", "mlops endpoint show")
-        return Access(f"{address}/score", {"Authorization": f"Bearer {self._store.read(name).to_dict()[PRIMARY]}"})
+        return Access(f"{address}/score", {"Authorization": f"Bearer {self._store.read(name).values['primary']}"})
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
-        """What the container has written since its last start."""
+        """Return what the container has written since its last start."""
         self._endpoint(self._groups.get(name), asking=False).deployment(deployment)
         return self._groups.logs(name, lines)
-
-    def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
-        """Refuse: there is one deployment, which has all the traffic."""
-        raise DeploymentError("an endpoint on aci has one deployment", "deploy another version, or use another target")
-
-    def counts(self, name: str) -> Mapping[str, Counts] | None:
-        """None: the service does not count requests."""
-        self._groups.get(name)
-        return None
 
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
         """Replace the tags; the container keeps running."""
         self._groups.set_tags(name, with_tags(self._groups.get(name), tags))
 
     def keys(self, name: str) -> Mapping[str, str]:
-        """Both keys, from the vault."""
+        """Return both keys, from the vault."""
         self._groups.get(name)
-        return self._store.read(name).to_dict()
+        return self._store.read(name).values
 
     def rotate_key(self, name: str, which: str) -> None:
         """Replace one key and pass it to the container, which the service restarts. If that fails, the old key is kept."""
@@ -118,17 +116,10 @@ class ContainerInstances:
         new = store.renew(name, which)
         expected = Expected(f"a new {which} key", made_for.bundle, _READY_SECONDS)
         try:
-            self._changes(_silent).update(name, again(former, new), expected, former, again(former, old))
+            self._changes(silent).update(name, again(former, new), expected, former, again(former, old))
         except MlopsError as error:
             self._take_back(name, which, old, error)
             raise
-
-    def delete_deployment(self, name: str, deployment: str) -> None:
-        """Refuse: the only deployment has all the traffic."""
-        self._endpoint(self._groups.get(name), asking=False).deployment(deployment)
-        raise DeploymentError(
-            f"{deployment!r} is the only deployment of endpoint {name!r}", f"mlops endpoint delete {name}"
-        )
 
     def delete(self, name: str) -> None:
         """Remove the group, then its keys."""
@@ -189,7 +180,7 @@ class ContainerInstances:
             self._groups.delete(name)
             changes.make(name, new, expected)
             return
-        same = (made_for.digest, made_for.keys) == (group.digest, " ".join(keys.versions))
+        same = (made_for.digest, made_for.keys) == (group.digest, keys.stamp)
         if view.state is EndpointStatus.STOPPED:
             if not same:
                 hint = f"deploy {made_for.model}:{made_for.version} unchanged, which starts it, or delete the endpoint"
@@ -239,7 +230,3 @@ def _facts(group: ContainerGroup) -> Facts:
     if found is None:
         raise DeploymentError(f"no endpoint {group.name!r} exists on aci", "mlops endpoint list --on aci")
     return found
-
-
-def _silent(text: str) -> None:
-    """Discard messages: the command reports the rotation itself."""

@@ -77,7 +77,7 @@ class KubernetesCluster:
             )
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
-        """An object; None if it does not exist. Raises ClusterError."""
+        """Return an object; None if it does not exist. Raises ClusterError."""
         try:
             with cluster_errors(f"reading {kind} {name}", secret=kind == "Secret"):
                 return self._content(self._client.get(self._resource(kind), name, namespace, _request_timeout=_TIMEOUT))
@@ -87,7 +87,7 @@ class KubernetesCluster:
             raise
 
     def list(self, kind: str, namespace: str | None, labels: str = "", fields: str = "") -> list[Manifest]:
-        """Objects that match the selectors, in all namespaces if none is given. Raises ClusterError."""
+        """Return objects that match the selectors, in all namespaces if none is given. Raises ClusterError."""
         where = f"in namespace {namespace}" if namespace else "in all namespaces"
         with cluster_errors(f"listing {kind}s {where}", secret=kind == "Secret"):
             found = self._content(
@@ -111,15 +111,15 @@ class KubernetesCluster:
                 raise
 
     def log(self, namespace: str, pod: str, lines: int, *, previous: bool = False) -> str:
-        """The last lines of the server in a pod, or with ``previous`` of the server that ran there before it."""
+        """Return the last lines of the server in a pod, or with ``previous`` of the server that ran there before it."""
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         query = [("container", CONTAINER), ("tailLines", lines), ("previous", str(previous).lower())]
         with cluster_errors(f"reading the log of {pod}"):
-            answer = self._client.request(
+            response = self._client.request(
                 "get", path, query_params=query, serialize=False, header_params={"Accept": "*/*"},
                 _request_timeout=_TIMEOUT,
             )  # fmt: skip
-        return str(answer.data.decode(errors="replace"))
+        return str(response.data.decode(errors="replace"))
 
     def _resource(self, kind: str) -> Resource:
         from kubernetes.dynamic.resource import Resource
@@ -131,13 +131,13 @@ class KubernetesCluster:
         )  # fmt: skip
 
     @staticmethod
-    def _content(answer: Any) -> Manifest:
-        content: Manifest = answer.to_dict()
+    def _content(response: Any) -> Manifest:
+        content: Manifest = response.to_dict()
         return content
 
 
 def _open(context: str | None) -> tuple[DynamicClient, str]:
-    """A client, and the namespace in the kubeconfig."""
+    """Return a client, and the namespace in the kubeconfig."""
     require("kubernetes")
     from kubernetes import client, config
     from kubernetes.dynamic import DynamicClient
@@ -167,7 +167,7 @@ def _open(context: str | None) -> tuple[DynamicClient, str]:
 
 
 def _no_cluster(file: str, context: str | None, problem: str) -> ConfigError:
-    """The error for a kubeconfig that names no cluster."""
+    """Return the error for a kubeconfig that names no cluster."""
     if not any(Path(part).is_file() for part in file.split(os.pathsep) if part):
         return ConfigError(
             f"no cluster to use: the kubeconfig {file} does not exist",

@@ -48,7 +48,7 @@ def cluster_errors(what: str, *, secret: bool = False) -> Iterator[None]:
 
 
 def explain(status: int, content: Mapping[str, Any], *, secret: bool = False) -> tuple[str, str]:
-    """Message and hint for a response of the API.
+    """Return the message and hint for a response of the API.
 
     Args:
         status: HTTP status.
@@ -82,7 +82,7 @@ def explain(status: int, content: Mapping[str, Any], *, secret: bool = False) ->
 
 
 def refusal(message: str) -> tuple[str, str] | None:
-    """Message and hint if a quota, a webhook or a policy refuses an object or its pods; else None."""
+    """Return the message and hint if a quota, a webhook or a policy refuses an object or its pods; else None."""
     if "exceeded quota" in message:
         return message, "raise the ResourceQuota of the namespace, or use less: --cpu, --memory, --instances"
     if "LimitRange" in message or "maximum cpu usage" in message or "maximum memory usage" in message:

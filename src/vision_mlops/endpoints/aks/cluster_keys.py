@@ -28,7 +28,7 @@ def ensure_keys(cluster: KubernetesCluster, definition: EndpointManifest) -> boo
 
 
 def read_keys(cluster: KubernetesCluster, definition: EndpointManifest) -> Mapping[str, str]:
-    """The keys by name. Raises DeploymentError."""
+    """Return the keys by name. Raises DeploymentError."""
     return _decoded(_secret(cluster, definition), definition)
 
 

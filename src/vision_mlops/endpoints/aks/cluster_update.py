@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +12,7 @@ from vision_mlops.endpoints.aks.cluster_keys import ensure_keys
 from vision_mlops.endpoints.aks.endpoint_condition import Cause, Condition, condition_of, last_lines
 from vision_mlops.endpoints.aks.manifests import TAGS, EndpointManifest, Manifest, render
 from vision_mlops.endpoints.contract import EndpointStatus, Say
+from vision_mlops.endpoints.polling import polls
 
 _LOG_LINES = 20
 _ADDRESS_SECONDS = 180
@@ -84,9 +84,8 @@ class ClusterUpdate:
     def _wait_ready(self) -> None:
         wanted = self._wanted
         self._say(f"waiting for {wanted.deployment} in namespace {wanted.namespace} ({wanted.image})")
-        told, pause, condition = "", 0.2, None
-        deadline = time.monotonic() + wanted.deadline_s
-        while True:
+        told, condition = "", None
+        for late in polls(wanted.deadline_s, 0.2, 2.0):
             try:
                 condition = self._look()
                 if condition.state is EndpointStatus.READY:
@@ -99,11 +98,9 @@ class ClusterUpdate:
             except ClusterError as error:
                 if error.status not in (0, 429) and error.status < 500:
                     raise
-            if time.monotonic() >= deadline:
+            if late:
                 cause = condition.cause if condition and condition.cause else Cause("the cluster did not respond")
                 raise self._failed(cause, f"within {wanted.deadline_s} s")
-            time.sleep(pause)
-            pause = min(2.0, pause * 1.3)
 
     def _look(self) -> Condition:
         found = self._cluster.get("Deployment", self._wanted.object_name, self._wanted.namespace)
@@ -148,18 +145,14 @@ class ClusterUpdate:
 
     def _wait_address(self) -> None:
         """Wait for the address of the load balancer. Without one, give a message: the endpoint works within the cluster."""
-        end = time.monotonic() + min(self._wanted.deadline_s, _ADDRESS_SECONDS)
         told = False
-        while True:
+        for _ in polls(min(self._wanted.deadline_s, _ADDRESS_SECONDS), 0.5, 0.5):
             service = self._cluster.get("Service", self._wanted.endpoint, self._wanted.namespace) or {}
             if ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress"):
                 return
-            if time.monotonic() >= end:
-                break
             if not told:
                 self._say("waiting for the address of the load balancer")
                 told = True
-            time.sleep(0.5)
         events = self._cluster.list(
             "Event", self._wanted.namespace, fields=f"involvedObject.name={self._wanted.endpoint}"
         )
@@ -169,12 +162,12 @@ class ClusterUpdate:
 
 
 def objects_of(cluster: KubernetesCluster, namespace: str, selector: str) -> list[Manifest]:
-    """All objects that match a selector, in the order of their deletion, without routes. Raises ClusterError."""
+    """Return all objects that match a selector, in the order of their deletion, without routes. Raises ClusterError."""
     return [item for kind in PARTS for item in cluster.list(kind, namespace, selector)]
 
 
 def as_applied(live: Manifest) -> Manifest:
-    """A live object as it can be applied: without the fields of the cluster, and those that a deployment does not set."""
+    """Return a live object as it can be applied: without fields of the cluster, and those that a deployment does not set."""
     made = {key: value for key, value in live.items() if key != "status"}
     metadata = {key: value for key, value in live["metadata"].items() if key not in _SERVER_FIELDS}
     annotations = {
@@ -197,14 +190,13 @@ def remove(cluster: KubernetesCluster, namespace: str, selector: str) -> None:
 
 
 def _wait_gone(cluster: KubernetesCluster, namespace: str, selector: str) -> None:
-    deadline = time.monotonic() + _DELETE_SECONDS
-    while cluster.list("Pod", namespace, selector) or cluster.list("Deployment", namespace, selector):
-        if time.monotonic() > deadline:
-            raise DeploymentError(
-                f"pods with {selector.rpartition(',')[2]} have not ended within {_DELETE_SECONDS} s",
-                f"kubectl get pods --namespace {namespace} shows why",
-            )
-        time.sleep(0.3)
+    for _ in polls(_DELETE_SECONDS, 0.3, 0.3):
+        if not cluster.list("Pod", namespace, selector) and not cluster.list("Deployment", namespace, selector):
+            return
+    raise DeploymentError(
+        f"pods with {selector.rpartition(',')[2]} have not ended within {_DELETE_SECONDS} s",
+        f"kubectl get pods --namespace {namespace} shows why",
+    )
 
 
 def _key(item: Manifest) -> tuple[str, str]:

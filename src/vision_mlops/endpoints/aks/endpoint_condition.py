@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vision_mlops.core.text import counted
 from vision_mlops.endpoints.aks.cluster import KubernetesCluster
 from vision_mlops.endpoints.aks.cluster_errors import ClusterError, refusal
 from vision_mlops.endpoints.aks.manifests import DEPLOYMENT, INSTANCE, Manifest, selector_of
@@ -42,7 +43,7 @@ class Condition:
 
 
 def condition_of(cluster: KubernetesCluster, deployment: Manifest) -> Condition:
-    """The current state of a Deployment. Raises ClusterError."""
+    """Return the current state of a Deployment. Raises ClusterError."""
     metadata, spec, status = deployment["metadata"], deployment["spec"], deployment.get("status") or {}
     pods = current_pods(cluster, deployment)
     wanted, available = int(spec.get("replicas", 1)), int(status.get("availableReplicas") or 0)
@@ -67,7 +68,7 @@ def condition_of(cluster: KubernetesCluster, deployment: Manifest) -> Condition:
 
 
 def current_pods(cluster: KubernetesCluster, deployment: Manifest) -> list[Manifest]:
-    """Pods of the current version of a Deployment, newest first, without those that are ending. Raises ClusterError."""
+    """Return the pods of the current version of a Deployment that are not ending, newest first. Raises ClusterError."""
     metadata = deployment["metadata"]
     own, namespace = metadata.get("labels") or {}, metadata["namespace"]
     labels = selector_of(own.get(INSTANCE, metadata["name"]), own.get(DEPLOYMENT, ""))
@@ -86,7 +87,7 @@ def current_pods(cluster: KubernetesCluster, deployment: Manifest) -> list[Manif
 
 
 def last_lines(cluster: KubernetesCluster, pod: Manifest, lines: int) -> str:
-    """The last lines of the server of a pod; those of its predecessor if it has not been restarted yet, or only just."""
+    """Return the last lines of the server of a pod; those of its predecessor if it has not written any yet."""
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     text = _try_log(cluster, namespace, name, lines, previous=False)
     container = _container(pod)
@@ -116,19 +117,19 @@ def _of_conditions(deployment: Manifest) -> Cause | None:
 
 
 def _too_late(deployment: Manifest) -> str:
-    """The message of the cluster if the time for a rollout is over; else empty."""
+    """Return the message of the cluster if the time for a rollout is over; else empty."""
     found = _condition(deployment, "Progressing", "False")
     return str(found.get("message") or found.get("reason")) if found else ""
 
 
 def _of_pods(cluster: KubernetesCluster, pods: Sequence[Manifest]) -> Cause | None:
-    """The worst problem of any of the pods."""
+    """Return the worst problem of any of the pods."""
     causes = [cause for pod in pods if (cause := _of_pod(cluster, pod)) is not None]
     return max(causes, key=lambda cause: cause.final, default=None)
 
 
 def _of_pod(cluster: KubernetesCluster, pod: Manifest) -> Cause | None:
-    """The first problem that keeps a pod from being ready, in the order of its life; None if it only needs time."""
+    """Return the first problem that keeps a pod from being ready, in the order of its life; None if it only needs time."""
     if _is_ready(pod):
         return None
     return next((cause for look in _CAUSES if (cause := look(cluster, pod)) is not None), None)
@@ -147,7 +148,7 @@ def _evicted(_: KubernetesCluster, pod: Manifest) -> Cause | None:
 
 
 def _not_started(_: KubernetesCluster, pod: Manifest) -> Cause | None:
-    """The cause if the container waits for its image, or cannot be created."""
+    """Return the cause if the container waits for its image, or cannot be created."""
     reason, message = _waiting(pod)
     if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName"):
         return _image(str(_container(pod).get("image") or ""), reason, message)
@@ -188,7 +189,7 @@ def _unschedulable(message: str) -> Cause:
 
 
 def _image(image: str, reason: str, message: str) -> Cause:
-    """The cause for an image that is refused or missing, by the message of the kubelet."""
+    """Return the cause for an image that is refused or missing, by the message of the kubelet."""
     short = message.removeprefix("Back-off pulling image ").strip() or reason
     refused = any(word in message.lower() for word in ("401", "403", "unauthorized", "forbidden", "denied"))
     if reason == "InvalidImageName":
@@ -202,8 +203,7 @@ def _image(image: str, reason: str, message: str) -> Cause:
 
 def _crash(cluster: KubernetesCluster, pod: Manifest, ended: Manifest, restarts: int, *, final: bool) -> Cause:
     name, code, reason = pod["metadata"]["name"], ended.get("exitCode"), str(ended.get("reason") or "Error")
-    ends = max(1, restarts)
-    times = f"{ends} time{'' if ends == 1 else 's'}" + (" (CrashLoopBackOff)" if final else "")
+    times = counted(max(1, restarts), "time") + (" (CrashLoopBackOff)" if final else "")
     if reason == "OOMKilled":
         return Cause(f"its server ran out of memory {times}", "increase --memory, or reduce --workers", final, name)
     text = f"its server ended {times} with exit code {code} ({reason})"
@@ -213,7 +213,7 @@ def _crash(cluster: KubernetesCluster, pod: Manifest, ended: Manifest, restarts:
 
 
 def _probe(cluster: KubernetesCluster, pod: Manifest) -> str:
-    """The last failed probe in the events."""
+    """Return the last failed probe in the events."""
     metadata = pod["metadata"]
     try:
         events = cluster.list("Event", metadata["namespace"], fields=f"involvedObject.name={metadata['name']}")
@@ -242,6 +242,6 @@ def _is_ready(pod: Manifest) -> bool:
 
 
 def _condition(owner: Manifest, type: str, status: str) -> Manifest | None:
-    """The condition of an object that has a type and a status; None if it has none."""
+    """Return the condition of an object that has a type and a status; None if it has none."""
     conditions = (owner.get("status") or {}).get("conditions") or []
     return next((item for item in conditions if (item["type"], item["status"]) == (type, status)), None)

@@ -19,7 +19,7 @@ _LONGEST_NAME = 63  # of the name of a Service
 
 
 def image_of(request: DeploymentRequest, settings: ClusterSettings) -> str:
-    """The image to run: the one that is named, else the one that `mlops deploy --to docker --bake` builds for the version.
+    """Return the image to run: the one that is named, else the one that `mlops deploy --to docker --bake` builds.
 
     Raises:
         DeploymentError: neither an image nor a registry is named, or the version has no own image.
@@ -37,7 +37,7 @@ def image_of(request: DeploymentRequest, settings: ClusterSettings) -> str:
 def define(
     request: DeploymentRequest, settings: ClusterSettings, namespace: str, image: str, former: EndpointManifest | None
 ) -> EndpointManifest:
-    """The wanted state of an endpoint: options, else its former state, else settings and defaults."""
+    """Return the wanted state of an endpoint: options, else its former state, else settings and defaults."""
     options, model = request.options, request.model
     if options.host and not re.fullmatch(DOMAIN, options.host):
         raise DeploymentError(
@@ -75,7 +75,7 @@ def define(
 
 
 def definition_of(deployment: Manifest) -> EndpointManifest:
-    """The definition that a Deployment was rendered from. Raises DeploymentError."""
+    """Return the definition that a Deployment was rendered from. Raises DeploymentError."""
     metadata = deployment["metadata"]
     try:
         return EndpointManifest.from_json((metadata.get("annotations") or {})[DEFINITION])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.aks.cluster import KubernetesCluster
 from vision_mlops.endpoints.aks.cluster_errors import ClusterError
 from vision_mlops.endpoints.aks.manifests import ROUTE, TAGS, EndpointManifest, Manifest, render_route, route_shares
+from vision_mlops.endpoints.polling import polls
 
 _ACCEPT_SECONDS = 30
 _PORTS = {"HTTPS": 443, "HTTP": 80}
@@ -33,39 +33,46 @@ def check_gateway(cluster: KubernetesCluster, gateway: str) -> None:
 
 
 def read_route(cluster: KubernetesCluster, definition: EndpointManifest) -> Manifest | None:
-    """The route of an endpoint; None if it does not exist. Raises ClusterError."""
+    """Return the route of an endpoint; None if it does not exist. Raises ClusterError."""
     return cluster.get(ROUTE, definition.endpoint, definition.namespace)
 
 
-def shares_of(route: Manifest | None, endpoint: str) -> dict[str, int]:
-    """Percentage of the requests by deployment; empty without a route."""
-    return route_shares(route, endpoint) if route else {}
+def change_route(
+    cluster: KubernetesCluster,
+    definitions: Sequence[EndpointManifest],
+    *,
+    shares: Mapping[str, int] | None = None,
+    first: str = "",
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Write the route of an endpoint as one change; what is not given stays.
+
+    Args:
+        cluster: Where the endpoint is.
+        definitions: Definitions of all its deployments.
+        shares: Percentage of the requests by deployment.
+        first: Deployment that gets all requests where none has any yet.
+        tags: Tags of the endpoint.
+
+    Raises:
+        ClusterError: the cluster refuses.
+    """
+    route = read_route(cluster, definitions[0])
+    kept = route_shares(route, definitions[0].endpoint) or ({first: 100} if first else {})
+    cluster.apply(
+        render_route(definitions, kept if shares is None else shares, tags_of(route) if tags is None else tags)
+    )
 
 
-def tags_of(route: Manifest | None) -> dict[str, str]:
-    """The tags of an endpoint, which are stored with its route."""
-    annotations = ((route or {}).get("metadata") or {}).get("annotations") or {}
+def tags_of(owner: Manifest | None) -> dict[str, str]:
+    """Return the tags of an endpoint, which are stored with its route, or without one with its Deployment."""
+    annotations = ((owner or {}).get("metadata") or {}).get("annotations") or {}
     tags: dict[str, str] = json.loads(annotations.get(TAGS, "{}"))
     return tags
 
 
-def write_route(
-    cluster: KubernetesCluster,
-    definitions: Sequence[EndpointManifest],
-    shares: Mapping[str, int],
-    tags: Mapping[str, str],
-) -> None:
-    """Write the route as one change. Raises ClusterError."""
-    cluster.apply(render_route(definitions, shares, tags))
-
-
-def delete_route(cluster: KubernetesCluster, namespace: str, endpoint: str) -> None:
-    """Delete the route of an endpoint if it exists. Raises ClusterError."""
-    cluster.delete(ROUTE, endpoint, namespace)
-
-
 def route_address(cluster: KubernetesCluster, definition: EndpointManifest) -> tuple[str, str]:
-    """The address of an endpoint behind a Gateway, and the problem if it has none."""
+    """Return the address of an endpoint behind a Gateway, and the problem if it has none."""
     namespace, _, name = definition.gateway.partition("/")
     try:
         gateway = cluster.get("Gateway", name, namespace)
@@ -95,8 +102,7 @@ def wait_accepted(cluster: KubernetesCluster, definition: EndpointManifest) -> N
     Raises:
         DeploymentError: the Gateway refuses the route.
     """
-    deadline = time.monotonic() + _ACCEPT_SECONDS
-    while time.monotonic() < deadline:
+    for _ in polls(_ACCEPT_SECONDS, 0.2, 0.2):
         route = read_route(cluster, definition) or {"metadata": {}}
         generation = int(route["metadata"].get("generation") or 0)
         for condition in _conditions(route):
@@ -110,7 +116,6 @@ def wait_accepted(cluster: KubernetesCluster, definition: EndpointManifest) -> N
                 )
             if condition["type"] == "Accepted":
                 return
-        time.sleep(0.2)
 
 
 def _conditions(route: Manifest) -> list[Manifest]:

@@ -87,7 +87,7 @@ class EndpointManifest:
         return f"{self.endpoint}-keys"
 
     def to_json(self) -> str:
-        """The definition on one line, for the annotation."""
+        """Return the definition on one line, for the annotation."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
@@ -98,12 +98,12 @@ class EndpointManifest:
 
 
 def selector_of(endpoint: str, deployment: str = "") -> str:
-    """Label selector of all objects of one endpoint, or of one of its deployments."""
+    """Return the label selector of all objects of one endpoint, or of one of its deployments."""
     return f"{OURS},{INSTANCE}={endpoint}" + (f",{DEPLOYMENT}={deployment}" if deployment else "")
 
 
 def render(definition: EndpointManifest, keys: Sequence[str] | None = None) -> list[Manifest]:
-    """All manifests of a deployment, in the order of application, without the route (see :func:`render_route`).
+    """Return all manifests of a deployment, in the order of application, without the route (see :func:`render_route`).
 
     Args:
         definition: Definition of the endpoint.
@@ -122,7 +122,7 @@ def render(definition: EndpointManifest, keys: Sequence[str] | None = None) -> l
 def render_route(
     definitions: Sequence[EndpointManifest], shares: Mapping[str, int], tags: Mapping[str, str] | None = None
 ) -> Manifest:
-    """The route of an endpoint behind a Gateway.
+    """Return the route of an endpoint behind a Gateway.
 
     Args:
         definitions: Definitions of all its deployments.
@@ -143,21 +143,21 @@ def render_route(
     return _manifest(document, values, first)
 
 
-def route_shares(route: Manifest, endpoint: str) -> dict[str, int]:
-    """Percentage of the requests by deployment, according to a route."""
-    backends = route["spec"]["rules"][-1].get("backendRefs") or []
+def route_shares(route: Manifest | None, endpoint: str) -> dict[str, int]:
+    """Return the percentage of the requests by deployment, according to a route; empty without one."""
+    backends = route["spec"]["rules"][-1].get("backendRefs") or [] if route else []
     return {str(item["name"]).removeprefix(f"{endpoint}-"): int(item.get("weight", 1)) for item in backends}
 
 
 def _named_rule(definition: EndpointManifest) -> Manifest:
-    """The rule for requests that name a deployment, regardless of its share."""
+    """Return the rule for requests that name a deployment, regardless of its share."""
     rule = _rule([definition], {definition.deployment: 100})
     rule["matches"][0]["headers"] = [{"name": DEPLOYMENT_HEADER, "value": definition.deployment}]
     return rule
 
 
 def _rule(definitions: Sequence[EndpointManifest], shares: Mapping[str, int]) -> Manifest:
-    """A rule of the route. Without its own host, an endpoint is a path of the Gateway, which the servers do not see."""
+    """Return a rule of the route. Without its own host, an endpoint is a path of the Gateway, hidden from the servers."""
     first = definitions[0]
     path = "/" if first.host else f"/{first.endpoint}"
     rule: Manifest = {"matches": [{"path": {"type": "PathPrefix", "value": path}}]}
@@ -171,7 +171,7 @@ def _rule(definitions: Sequence[EndpointManifest], shares: Mapping[str, int]) ->
 
 
 def _manifest(document: Manifest, values: Mapping[str, Any], definition: EndpointManifest) -> Manifest:
-    """A filled document with namespace and labels; objects that deployments share only have the labels of the endpoint."""
+    """Return a filled document with namespace and labels; what deployments share only has the labels of the endpoint."""
     manifest: Manifest = _fill(document, values)
     metadata, kind = manifest["metadata"], document["kind"]
     if kind != "Namespace":
@@ -183,7 +183,7 @@ def _manifest(document: Manifest, values: Mapping[str, Any], definition: Endpoin
 
 
 def render_text(definition: EndpointManifest) -> str:
-    """The manifests as YAML documents, with instructions to create the Secret instead of the Secret itself.
+    """Return the manifests as YAML documents, with instructions to create the Secret instead of the Secret itself.
 
     The Namespace is omitted: it may exist already, with other objects that do not meet the requirements of its labels.
     """
@@ -203,13 +203,13 @@ def render_text(definition: EndpointManifest) -> str:
 
 
 def encode_keys(keys: Sequence[str]) -> str:
-    """Keys in the format of the Secret."""
+    """Return keys in the format of the Secret."""
     return base64.b64encode("".join(f"{key}\n" for key in keys).encode()).decode()
 
 
 @cache
 def _documents() -> tuple[Manifest, ...]:
-    """The documents of the template; filling them creates copies."""
+    """Return the documents of the template; filling them creates copies."""
     text = files(__package__).joinpath("scoring.yaml").read_text(encoding="utf-8")
     return tuple(yaml.safe_load_all(text))
 
@@ -276,7 +276,7 @@ def _environment(definition: EndpointManifest) -> list[dict[str, str]]:
 
 
 def _fill(node: Any, values: Mapping[str, Any]) -> Any:
-    """A part of a document with its placeholders filled; a placeholder that is a whole value keeps the type of its value."""
+    """Fill the placeholders in a part of a document; a placeholder that is a whole value keeps the type of its value."""
     if isinstance(node, dict):
         filled = {key: _fill(value, values) for key, value in node.items()}
         return {key: value for key, value in filled.items() if value is not None}

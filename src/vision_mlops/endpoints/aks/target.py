@@ -16,43 +16,36 @@ from vision_mlops.endpoints.aks.cluster_errors import ClusterError
 from vision_mlops.endpoints.aks.cluster_update import ClusterUpdate, remove
 from vision_mlops.endpoints.aks.endpoint_condition import current_pods, last_lines
 from vision_mlops.endpoints.aks.endpoint_definition import define, definition_of, image_of
-from vision_mlops.endpoints.aks.endpoint_view import EndpointView
+from vision_mlops.endpoints.aks.endpoint_view import address_of, endpoint_of
 from vision_mlops.endpoints.aks.manifests import (
     INSTANCE,
     MANAGED_BY,
     OURS,
+    ROUTE,
     TAGS,
     EndpointManifest,
     Manifest,
     render_text,
     selector_of,
 )
-from vision_mlops.endpoints.contract import (
-    Access,
-    Counts,
-    DeploymentRequest,
-    Endpoint,
-    Say,
-    check_traffic,
-)
+from vision_mlops.endpoints.contract import Access, DeploymentRequest, Endpoint, Say, Target, check_traffic
 
 _TAGS_MANAGER = "mlops-tags"
 """Owner of the tags of an endpoint without a Gateway, so that a deployment, which does not set them, keeps them."""
 
 
 def open_target() -> AksTarget:
-    """The target; the cluster is looked up when it is first used."""
+    """Return the target; the cluster is looked up when it is first used."""
     return AksTarget()
 
 
-class AksTarget:
+class AksTarget(Target):
     """Endpoints in a Kubernetes cluster.
 
     A new version replaces the old one in a rolling update; behind a Gateway it is an additional deployment.
     """
 
     name = "aks"
-    mirrors_at_most = 0
     options = frozenset(
         {"port", "workers", "image", "instances", "cpu", "memory_gb", "namespace", "host", "environment", "timeout_s"}
     )
@@ -70,10 +63,6 @@ class AksTarget:
     def _cluster(self) -> KubernetesCluster:
         return KubernetesCluster(self._settings.context)
 
-    @cached_property
-    def _view(self) -> EndpointView:
-        return EndpointView(self._cluster)
-
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         """See :class:`~vision_mlops.endpoints.contract.Target`.
 
@@ -85,16 +74,15 @@ class AksTarget:
         namespace = request.options.namespace or (live[0]["metadata"]["namespace"] if live else self._namespace)
         former = _former(live, request.deployment)
         definition = define(request, self._settings, namespace, image, former)
-        if not definition.gateway:
-            ClusterUpdate(self._cluster, definition, say).run()
-            return self.endpoint(request.endpoint)
-        gateway_routes.check_gateway(self._cluster, definition.gateway)
+        if definition.gateway:
+            gateway_routes.check_gateway(self._cluster, definition.gateway)
         ClusterUpdate(self._cluster, definition, say).run()
-        self._bring_into_route(definition, live)
+        if definition.gateway:
+            self._bring_into_route(definition, live)
         return self.endpoint(request.endpoint)
 
     def render(self, request: DeploymentRequest) -> str:
-        """The manifests of a deployment as YAML, without the keys, without access to a cluster. Raises DeploymentError."""
+        """Return the manifests as YAML, without the keys and without access to a cluster. Raises DeploymentError."""
         namespace = request.options.namespace or self._settings.namespace or "default"
         return render_text(define(request, self._settings, namespace, image_of(request, self._settings), None))
 
@@ -104,16 +92,18 @@ class AksTarget:
         for item in self._deployments(OURS):
             metadata = item["metadata"]
             groups.setdefault((metadata["namespace"], metadata["labels"][INSTANCE]), []).append(item)
-        return sorted(map(self._view.endpoint, groups.values()), key=lambda endpoint: endpoint.name)
+        return sorted(
+            (endpoint_of(self._cluster, each) for each in groups.values()), key=lambda endpoint: endpoint.name
+        )
 
     def endpoint(self, name: str) -> Endpoint:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
-        return self._view.endpoint(self._found(name))
+        return endpoint_of(self._cluster, self._found(name))
 
     def access(self, name: str) -> Access:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
         definition = definition_of(self._found(name)[0])
-        url, problem = self._view.address(definition)
+        url, problem = address_of(self._cluster, definition)
         if not url:
             raise DeploymentError(
                 f"endpoint {name!r} has no address that this machine can call: {problem}",
@@ -141,21 +131,15 @@ class AksTarget:
         check_traffic(self.endpoint(name), traffic, mirror)
         if any(mirror.values()):
             raise DeploymentError("an endpoint on aks cannot mirror requests", "remove --mirror")
-        route = gateway_routes.read_route(self._cluster, definitions[0])
-        gateway_routes.write_route(self._cluster, definitions, traffic, gateway_routes.tags_of(route))
+        gateway_routes.change_route(self._cluster, definitions, shares=traffic)
         return self.endpoint(name)
-
-    def counts(self, name: str) -> Mapping[str, Counts] | None:
-        """None: a Service does not count requests. The /metrics of the server does, for each pod."""
-        return None
 
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
         found = self._found(name)
         definitions = list(map(definition_of, found))
         if definitions[0].gateway:
-            shares = gateway_routes.shares_of(gateway_routes.read_route(self._cluster, definitions[0]), name)
-            gateway_routes.write_route(self._cluster, definitions, shares, tags)
+            gateway_routes.change_route(self._cluster, definitions, tags=tags)
             return
         metadata: dict[str, Any] = {"name": name, "namespace": definitions[0].namespace}
         if tags:
@@ -178,18 +162,16 @@ class AksTarget:
             raise DeploymentError(
                 f"{deployment} of {name!r} has traffic", f"give it to another: mlops endpoint traffic {name}"
             )
-        route = gateway_routes.read_route(self._cluster, definitions[0])
         left = [each for each in definitions if each.deployment != deployment]
         if left:
-            shares = gateway_routes.shares_of(route, name)
-            gateway_routes.write_route(self._cluster, left, shares, gateway_routes.tags_of(route))
+            gateway_routes.change_route(self._cluster, left)
         remove(self._cluster, definitions[0].namespace, selector_of(name, deployment))
 
     def delete(self, name: str) -> None:
         """See :class:`~vision_mlops.endpoints.contract.Target`; the namespace and the Gateway stay."""
         definition = definition_of(self._found(name)[0])
         if definition.gateway:
-            gateway_routes.delete_route(self._cluster, definition.namespace, name)
+            self._cluster.delete(ROUTE, name, definition.namespace)
         remove(self._cluster, definition.namespace, selector_of(name))
 
     @property
@@ -200,10 +182,8 @@ class AksTarget:
         """Add a deployment to the route; the first of an endpoint gets all requests. If that fails, it is removed again."""
         name = definition.endpoint
         try:
-            route = gateway_routes.read_route(self._cluster, definition)
-            shares = gateway_routes.shares_of(route, name) or {definition.deployment: 100}
             definitions = list(map(definition_of, self._found(name)))
-            gateway_routes.write_route(self._cluster, definitions, shares, gateway_routes.tags_of(route))
+            gateway_routes.change_route(self._cluster, definitions, first=definition.deployment)
             gateway_routes.wait_accepted(self._cluster, definition)
         except BaseException:
             if not any(definition_of(item).deployment == definition.deployment for item in before):
@@ -223,7 +203,7 @@ class AksTarget:
         return definitions
 
     def _deployments(self, labels: str) -> list[Manifest]:
-        """Deployments of all namespaces, or of one if that is set or the others may not be read."""
+        """Return deployments of all namespaces, or of one if that is set or the others may not be read."""
         if self._settings.namespace:
             return self._cluster.list("Deployment", self._settings.namespace, labels)
         try:
@@ -234,7 +214,7 @@ class AksTarget:
             return self._cluster.list("Deployment", self._cluster.namespace, labels)
 
     def _live(self, name: str) -> list[Manifest]:
-        """The Deployments of an endpoint, oldest first; none if it does not exist."""
+        """Return the Deployments of an endpoint, oldest first; none if it does not exist."""
         found = self._deployments(selector_of(name))
         places = sorted({item["metadata"]["namespace"] for item in found})
         if len(places) > 1:
@@ -287,7 +267,7 @@ class AksTarget:
 
 
 def _former(live: Sequence[Manifest], deployment: str) -> EndpointManifest | None:
-    """The definition that a deployment had, or that a new one starts from: the newest of its endpoint."""
+    """Return the definition that a deployment had, or that a new one starts from: the newest of its endpoint."""
     definitions = list(map(definition_of, live))
     same = [each for each in definitions if each.deployment == deployment]
     found = same or definitions

@@ -6,7 +6,6 @@ there is nothing to change.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,11 +31,11 @@ from vision_mlops.endpoints.appservice.site_health import problem_of
 from vision_mlops.endpoints.appservice.web_apps import PRODUCTION, SlotAddress, WebApps, address
 from vision_mlops.endpoints.appservice.zip_publishing import Publishing
 from vision_mlops.endpoints.contract import Say
+from vision_mlops.endpoints.polling import polls
 
 if TYPE_CHECKING:
     from azure.mgmt.web.models import AppServicePlan
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 _LOG_LINES = 20
 _SWAPPED_SECONDS = 60.0
 _AGAIN_SECONDS = 60.0
@@ -160,7 +159,7 @@ class AppDeployment:
         return found
 
     def _slots(self, plan: AppServicePlan) -> bool:
-        """Whether the plan has slots; gives a message if it has none."""
+        """Return whether the plan has slots, and say so if it has none."""
         sku = str(plan.sku.name) if plan.sku else SKU
         if has_slots(sku):
             return True
@@ -187,7 +186,7 @@ class AppDeployment:
         return address(site)
 
     def _is_live(self, production: SlotAddress, slot: str) -> bool:
-        """Whether the release in production is healthy. If it is not and the slot has another release, swap back.
+        """Return whether the release in production is healthy. If it is not and the slot has another release, swap back.
 
         This happens if a deployment was stopped after its swap, or if a release has broken since.
 
@@ -224,9 +223,9 @@ class AppDeployment:
         self._say(f"waiting until release {wanted.release} is healthy in {place}")
         problem = self._wait(target.url, wanted.release, self._seconds)
         if problem:
-            answers = "production is unchanged" if slot else "there is no slot, so the former release is gone"
+            left = "production is unchanged" if slot else "there is no slot, so the former release is gone"
             raise DeploymentError(
-                f"release {wanted.release} is not healthy in {place}: {problem}; {answers}{self._log(slot)}",
+                f"release {wanted.release} is not healthy in {place}: {problem}; {left}{self._log(slot)}",
                 "its log says why; fix the cause, and run the command again; see docs/how_to/app_service.md",
             )
 
@@ -264,24 +263,23 @@ class AppDeployment:
         except AzureError as error:
             if error.status and error.status < 500:
                 raise
-            deadline = time.monotonic() + _SWAPPED_SECONDS
-            while self._apps.settings(name, PRODUCTION).get(RELEASE, "") != release:
-                if time.monotonic() > deadline:
+            for late in polls(_SWAPPED_SECONDS, 5.0):
+                if self._apps.settings(name, PRODUCTION).get(RELEASE, "") == release:
+                    return
+                if late:
                     raise
-                time.sleep(_LONGEST_PAUSE)
 
     def _wait(self, url: str, release: str, seconds: float) -> str:
         """Wait until an app is healthy or the time is up; returns what is wrong, empty if nothing is."""
-        deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
-        while problem := problem_of(url, release):
-            if time.monotonic() > deadline:
-                return problem
-            time.sleep(pause)
-            pause = min(1.5 * pause, _LONGEST_PAUSE)
-        return ""
+        problem = ""
+        for _ in polls(seconds, 0.5):
+            problem = problem_of(url, release)
+            if not problem:
+                break
+        return problem
 
     def _log(self, slot: str) -> str:
-        """The end of a log, indented for a message, without the values of secrets."""
+        """Return the end of a log, indented for a message, without the values of secrets."""
         text = self._apps.log(self._wanted.name, slot)
         for value in self._secrets(slot):
             text = text.replace(value, "***")

@@ -99,7 +99,7 @@ def read_package(file: Path) -> AppPackage:
 
 
 def _sources() -> Iterator[Path]:
-    """Files of the folders, and the package's own ``__init__.py``, without hidden files and bytecode."""
+    """Yield files of the folders, and the package's own ``__init__.py``, without hidden files and bytecode."""
     yield _PACKAGE / "__init__.py"
     for room in ROOMS:
         for path in sorted((_PACKAGE / room).rglob("*")):
@@ -119,7 +119,7 @@ def _samples(folder: Path) -> Mapping[str, bytes]:
 
 
 def _requirements(pins: Path) -> str:
-    """All pins of a file and of the files that it includes, sorted."""
+    """Return all pins of a file and of the files that it includes, sorted."""
     found, waiting = set[str](), [pins]
     while waiting:
         file = waiting.pop()

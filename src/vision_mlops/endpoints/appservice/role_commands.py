@@ -17,7 +17,7 @@ _MANAGED = ".inference.ml.azure.com"
 def role_commands(
     settings: AzureSettings, image: str, values: Mapping[str, str], principals: Sequence[str]
 ) -> tuple[str, ...]:
-    """The commands that assign each role to each identity; none if the app needs no role.
+    """Return the commands that assign each role to each identity; none if the app needs no role.
 
     Args:
         settings: Where in Azure.
@@ -34,7 +34,7 @@ def role_commands(
 
 
 def _needed(settings: AzureSettings, image: str, values: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Each role with its scope."""
+    """Return each role with its scope."""
     group = f"/subscriptions/{settings.subscription_id}/resourceGroups/{settings.resource_group}/providers"
     found = []
     host = urlsplit(values.get(f"{APP}ENDPOINT", "")).hostname or ""

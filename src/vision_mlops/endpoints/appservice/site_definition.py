@@ -101,22 +101,22 @@ def check(wanted: WantedApp) -> WantedApp:
 
 
 def has_slots(sku: str) -> bool:
-    """Whether web apps of a plan of this size may have slots."""
+    """Return whether web apps of a plan of this size may have slots."""
     return not sku.upper().startswith(_NO_SLOTS)
 
 
 def is_reference(value: str) -> bool:
-    """Whether a setting is a reference to a secret in a key vault."""
+    """Return whether a setting is a reference to a secret in a key vault."""
     return _REFERENCE.fullmatch(value) is not None
 
 
 def runtime(wanted: WantedApp) -> str:
-    """The image that App Service runs: its own for Python, or ours."""
+    """Return the image that App Service runs: its own for Python, or ours."""
     return f"DOCKER|{wanted.image}" if wanted.image else _RUNTIME
 
 
 def fixed_settings(wanted: WantedApp) -> dict[str, str]:
-    """Settings of every release."""
+    """Return settings of every release."""
     ours = {
         "WEBSITE_SWAP_WARMUP_PING_PATH": HEALTH,
         "WEBSITE_SWAP_WARMUP_PING_STATUSES": "200",
@@ -131,7 +131,7 @@ def fixed_settings(wanted: WantedApp) -> dict[str, str]:
 def release_settings(
     wanted: WantedApp, live: Mapping[str, str], slot: Mapping[str, str], sticky: frozenset[str]
 ) -> dict[str, str]:
-    """All settings of the slot that gets a release.
+    """Return all settings of the slot that gets a release.
 
     Settings that are not given now are taken from production; sticky settings are taken from the slot.
 
@@ -151,7 +151,7 @@ def release_settings(
 
 
 def plan_definition(wanted: WantedApp) -> AppServicePlan:
-    """The plan as an object of the SDK. Raises MissingExtraError."""
+    """Return the plan as an object of the SDK. Raises MissingExtraError."""
     with azure_errors("Azure App Service"):
         from azure.mgmt.web import models
     return models.AppServicePlan(
@@ -166,7 +166,7 @@ def plan_definition(wanted: WantedApp) -> AppServicePlan:
 def site_definition(
     wanted: WantedApp, plan: AppServicePlan, tags: Mapping[str, str], settings: Mapping[str, str] | None = None
 ) -> Site:
-    """A web app or slot as an object of the SDK.
+    """Return a web app or slot as an object of the SDK.
 
     Args:
         wanted: The web app.

@@ -9,7 +9,7 @@ _SHOWN = 200
 
 
 def problem_of(url: str, release: str) -> str:
-    """What is wrong with a web app; empty if it is healthy, runs the release and shows its first page.
+    """Return what is wrong with a web app; empty if it is healthy, runs the release and shows its first page.
 
     Args:
         url: Such as ``https://NAME.azurewebsites.net``.

@@ -49,7 +49,7 @@ class WebApps:
         self._client = client or web_client(settings)
 
     def plan(self, name: str) -> AppServicePlan | None:
-        """A plan; None if it does not exist."""
+        """Return a plan; None if it does not exist."""
         return self._found(f"plan {name!r}", lambda: self._client.app_service_plans.get(self._group, name))
 
     def put_plan(self, name: str, plan: AppServicePlan) -> AppServicePlan:
@@ -58,7 +58,7 @@ class WebApps:
             return self._client.app_service_plans.begin_create_or_update(self._group, name, plan).result()
 
     def site(self, name: str, slot: str = PRODUCTION) -> Site | None:
-        """A web app or slot; None if it does not exist."""
+        """Return a web app or slot; None if it does not exist."""
         return self._found(_what(name, slot), lambda: self._call("get", name, slot))
 
     def check_name(self, name: str) -> None:
@@ -92,7 +92,7 @@ class WebApps:
             self._call("update_ftp_allowed", name, slot, off)
 
     def settings(self, name: str, slot: str) -> dict[str, str]:
-        """The settings of a web app or slot, with their values."""
+        """Return the settings of a web app or slot, with their values."""
         with azure_errors(f"settings of {_what(name, slot)}"):
             return dict(self._call("list_application_settings", name, slot).properties or {})
 
@@ -104,14 +104,14 @@ class WebApps:
             self._call("update_application_settings", name, slot, StringDictionary(properties=dict(settings)))
 
     def sticky(self, name: str) -> frozenset[str]:
-        """Names of the settings that stay with their slot."""
+        """Return names of the settings that stay with their slot."""
         with azure_errors(f"settings of {_what(name, PRODUCTION)}"):
             found = self._client.web_apps.list_slot_configuration_names(self._group, name)
             names = found.properties.app_setting_names if found.properties else None
             return frozenset(names or ())
 
     def made(self) -> list[Site]:
-        """The web apps of the resource group that this package created, without their slots."""
+        """Return the web apps of the resource group that this package created, without their slots."""
         with azure_errors("web apps"):
             found = self._client.web_apps.list_by_resource_group(self._group)
             return [site for site in found if TAG in (site.tags or {})]
@@ -130,7 +130,7 @@ class WebApps:
             self._client.web_apps.begin_swap_slot_with_production(self._group, name, wanted).result()
 
     def log(self, name: str, slot: str) -> str:
-        """The log of the processes of a web app or slot; empty if it cannot be read."""
+        """Return the log of the processes of a web app or slot; empty if it cannot be read."""
         try:
             with azure_errors(f"log of {_what(name, slot)}"):
                 found = self._call("get_web_site_container_logs", name, slot)
@@ -149,7 +149,7 @@ class WebApps:
 
 
 def address(site: Site) -> SlotAddress:
-    """The addresses of a web app or slot. Raises DeploymentError if the service does not report them."""
+    """Return the addresses of a web app or slot. Raises DeploymentError if the service does not report them."""
     properties = site.properties
     states = (properties.host_name_ssl_states if properties else None) or []
     publishing = [str(item.name) for item in states if item.host_type == "Repository"]

@@ -12,6 +12,7 @@ from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import Say
+from vision_mlops.endpoints.polling import polls
 
 if TYPE_CHECKING:
     from azure.core.rest import HttpRequest
@@ -21,7 +22,6 @@ T = TypeVar("T")
 FAILED, SUCCESS = 3, 4
 """States of a deployment on the publishing site."""
 _PATIENCE_SECONDS = 60.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 _UPLOAD_SECONDS = 600
 _LOG_LINES = 30
 
@@ -81,33 +81,30 @@ class Publishing:
 
     def _polls(self, call: Callable[[], T], deadline: float) -> Iterator[T]:
         """Yield the result of a call, again and again. Raises DeploymentError once the time is up."""
-        pause = _FIRST_PAUSE
-        while time.monotonic() < deadline:
+        for _ in polls(deadline - time.monotonic(), 0.5):
             yield retry_while_busy(call, self._say, seconds=_PATIENCE_SECONDS)
-            time.sleep(pause)
-            pause = min(1.5 * pause, _LONGEST_PAUSE)
         raise DeploymentError(
             f"the zip was not built in time on {self._host}", "run the same command again, with a longer --timeout"
         )
 
     def _send(self, request: HttpRequest) -> str:
-        answer = self._client.send_request(request, read_timeout=_UPLOAD_SECONDS)
-        if answer.status_code == 409:
+        response = self._client.send_request(request, read_timeout=_UPLOAD_SECONDS)
+        if response.status_code == 409:
             return ""
-        answer.raise_for_status()
-        place = str(answer.headers.get("Location") or "")
+        response.raise_for_status()
+        place = str(response.headers.get("Location") or "")
         # The token is sent nowhere else.
         return place if place.startswith(f"{self._url}/") else f"{self._url}/api/deployments/latest"
 
     def _get(self, url: str) -> Any:
         from azure.core.rest import HttpRequest
 
-        answer = self._client.send_request(HttpRequest("GET", url))
-        answer.raise_for_status()
-        return answer.json()
+        response = self._client.send_request(HttpRequest("GET", url))
+        response.raise_for_status()
+        return response.json()
 
     def _log(self, id_: str) -> str:
-        """The end of the log of a deployment, indented for a message."""
+        """Return the end of the log of a deployment, indented for a message."""
         lines = [str(item.get("message", "")) for item in self._get(f"{self._url}/api/deployments/{id_}/log")]
         texts = [text for line in lines for text in line.splitlines()]
         return "".join(f"\n  | {text}" for text in texts[-_LOG_LINES:])

@@ -37,61 +37,43 @@ def check_bounds(options: DeploymentOptions) -> None:
         )
 
 
-class AutoscaleRules:
-    """The rules of the deployments of one workspace. All calls raise AzureError.
+def ensure_rules(settings: AzureSettings, endpoint: str, deployment: str, location: str, least: int, most: int) -> bool:
+    """Let a deployment have ``least`` to ``most`` instances; return whether that changed anything. Raises AzureError."""
+    manager = ResourceManager(settings)
+    wanted = _definition(manager, endpoint, deployment, location, least, most)
+    there = _call(manager, "GET", endpoint, deployment)
+    if _part_of(wanted["properties"], there.get("properties")):
+        return False
+    _call(manager, "PUT", endpoint, deployment, wanted)
+    return True
 
-    Args:
-        settings: Of the workspace.
-    """
 
-    def __init__(self, settings: AzureSettings) -> None:
-        self._manager = ResourceManager(settings)
+def remove_rules(settings: AzureSettings, endpoint: str, deployment: str) -> None:
+    """Remove the rules of a deployment that was deleted, if it had any. Raises AzureError."""
+    manager = ResourceManager(settings)
+    if _call(manager, "GET", endpoint, deployment):
+        _call(manager, "DELETE", endpoint, deployment)
 
-    def ensure(self, endpoint: str, deployment: str, location: str, least: int, most: int) -> bool:
-        """Let a deployment have ``least`` to ``most`` instances; returns whether that changed anything."""
-        wanted = self._definition(endpoint, deployment, location, least, most)
-        there = self._find(endpoint, deployment)
-        if there is not None and _part_of(wanted["properties"], there.get("properties")):
-            return False
-        self._call("PUT", endpoint, deployment, wanted)
-        return True
 
-    def remove(self, endpoint: str, deployment: str) -> None:
-        """Remove the rules of a deployment that was deleted, if it had any."""
-        if self._find(endpoint, deployment) is not None:
-            self._call("DELETE", endpoint, deployment)
+def _call(
+    manager: ResourceManager, method: str, endpoint: str, deployment: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    path = f"{manager.group}/providers/Microsoft.Insights/autoscaleSettings/{endpoint}-{deployment}"
+    # Rules that do not exist, or that we may not see and so have not made, are empty.
+    accepted = (403, 404) if method == "GET" else ()
+    what = f"autoscale rules of deployment {deployment!r}"
+    return manager.call(method, what, path, API_VERSION, body, accepted=accepted)
 
-    def _find(self, endpoint: str, deployment: str) -> dict[str, Any] | None:
-        """The rules; None if there are none, or if we may not see them and so have not made any."""
-        return self._call("GET", endpoint, deployment, accepted=(403, 404)) or None
 
-    def _call(
-        self,
-        method: str,
-        endpoint: str,
-        deployment: str,
-        body: dict[str, Any] | None = None,
-        accepted: tuple[int, ...] = (),
-    ) -> dict[str, Any]:
-        path = f"{self._manager.group}/providers/Microsoft.Insights/autoscaleSettings/{endpoint}-{deployment}"
-        what = f"autoscale rules of deployment {deployment!r}"
-        return self._manager.call(method, what, path, API_VERSION, body, accepted=accepted)
-
-    def _definition(self, endpoint: str, deployment: str, location: str, least: int, most: int) -> dict[str, Any]:
-        target = f"{self._manager.workspace}/onlineEndpoints/{endpoint}/deployments/{deployment}"
-        capacity = {"minimum": str(least), "maximum": str(most), "default": str(least)}
-        rules = [
-            _rule(target, "GreaterThan", _ABOVE, "Increase"),
-            _rule(target, "LessThan", _BELOW, "Decrease"),
-        ]
-        return {
-            "location": location,
-            "properties": {
-                "enabled": True,
-                "targetResourceUri": target,
-                "profiles": [{"name": "load", "capacity": capacity, "rules": rules}],
-            },
-        }
+def _definition(
+    manager: ResourceManager, endpoint: str, deployment: str, location: str, least: int, most: int
+) -> dict[str, Any]:
+    target = f"{manager.workspace}/onlineEndpoints/{endpoint}/deployments/{deployment}"
+    rules = [_rule(target, "GreaterThan", _ABOVE, "Increase"), _rule(target, "LessThan", _BELOW, "Decrease")]
+    capacity = {"minimum": str(least), "maximum": str(most), "default": str(least)}
+    profiles = [{"name": "load", "capacity": capacity, "rules": rules}]
+    properties = {"enabled": True, "targetResourceUri": target, "profiles": profiles}
+    return {"location": location, "properties": properties}
 
 
 def _rule(target: str, operator: str, threshold: int, direction: str) -> dict[str, Any]:
@@ -111,7 +93,7 @@ def _rule(target: str, operator: str, threshold: int, direction: str) -> dict[st
 
 
 def _part_of(wanted: Any, there: Any) -> bool:
-    """Whether everything that is wanted is there; what the service adds does not count."""
+    """Return whether everything that is wanted is there; what the service adds does not count."""
     if isinstance(wanted, dict):
         return isinstance(there, dict) and all(_part_of(value, there.get(key)) for key, value in wanted.items())
     if isinstance(wanted, list):

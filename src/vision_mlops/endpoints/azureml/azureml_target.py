@@ -10,16 +10,13 @@ from vision_mlops.core.errors import AzureError, DeploymentError
 from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.azureml_workspace import DEFINITION_TAG, PROBLEM_TAG, TARGET_TAG, Workspace
 from vision_mlops.endpoints.azureml.endpoint_calls import EndpointCalls
-from vision_mlops.endpoints.azureml.endpoint_failures import deployment_failed, endpoint_failed
-from vision_mlops.endpoints.contract import Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
+from vision_mlops.endpoints.contract import Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say, Target
 from vision_mlops.jobs.azureml.azure_records import text_of
 
 
-class AzureMLTarget(abc.ABC):
-    """A kind of endpoint of Azure ML. What is missing or refused raises DeploymentError or AzureError."""
+class AzureMLTarget(Target):
+    """A kind of endpoint of Azure ML, whose counts are in Azure Monitor."""
 
-    name: str
-    options: frozenset[str]
     remark = ""
     """What is said of every deployment that begins."""
 
@@ -33,7 +30,7 @@ class AzureMLTarget(abc.ABC):
 
     @abc.abstractmethod
     def _deployment(self, entity: Any, endpoint: Any) -> Deployment:
-        """A deployment as it is now, from the SDK's entities."""
+        """Return a deployment as it is now, from the SDK's entities."""
 
     def endpoints(self) -> list[Endpoint]:
         """See :meth:`vision_mlops.endpoints.contract.Target.endpoints`."""
@@ -42,10 +39,6 @@ class AzureMLTarget(abc.ABC):
     def endpoint(self, name: str) -> Endpoint:
         """See :meth:`vision_mlops.endpoints.contract.Target.endpoint`."""
         return self._described(self._calls.endpoint(name))
-
-    def counts(self, name: str) -> Mapping[str, Counts] | None:
-        """None: Azure ML keeps its counts in Azure Monitor, not with the endpoint."""
-        return None
 
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
         """See :meth:`vision_mlops.endpoints.contract.Target.set_tags`; those of this target stay."""
@@ -59,7 +52,7 @@ class AzureMLTarget(abc.ABC):
     def delete_deployment(self, name: str, deployment: str) -> None:
         """See :meth:`vision_mlops.endpoints.contract.Target.delete_deployment`."""
         self._calls.endpoint(name)
-        self._calls.remove_deployment(name, deployment)
+        self._calls.remove(name, deployment)
 
     def delete(self, name: str) -> None:
         """See :meth:`vision_mlops.endpoints.contract.Target.delete`."""
@@ -74,7 +67,7 @@ class AzureMLTarget(abc.ABC):
         try:
             self._calls.make(wanted, say, afterwards=self._afterwards(name))
         except AzureError as error:
-            raise endpoint_failed(self._calls, error, name, self.name, say) from error
+            raise self._calls.endpoint_failed(error, name, say) from error
 
     def _create_deployment(self, request: DeploymentRequest, wanted: Any, *, new_endpoint: bool, say: Say) -> None:
         """Create or change a deployment unless it is as wanted; a new one that fails is removed again."""
@@ -90,9 +83,8 @@ class AzureMLTarget(abc.ABC):
             afterwards, seconds = self._afterwards(endpoint, name), request.options.timeout_s
             self._calls.make_deployment(wanted, say, afterwards=afterwards, seconds=seconds)
         except AzureError as error:
-            raise deployment_failed(
-                self._calls, error, request, self.name, say, kept=before is not None, new_endpoint=new_endpoint
-            ) from error
+            kept = before is not None
+            raise self._calls.deployment_failed(error, request, say, kept=kept, new_endpoint=new_endpoint) from error
         self._calls.note_problem(endpoint, name, "")
 
     def _require_idle(self, entity: Any, what: str, endpoint: str) -> None:

@@ -76,26 +76,20 @@ class Workspace:
 
 
 def definition(name: str) -> dict[str, Any]:
-    """The content of a shipped definition, to be completed."""
+    """Return the content of a shipped definition, to be completed."""
     content: dict[str, Any] = yaml.safe_load((DEFINITIONS / f"{name}.yml").read_text(encoding="utf-8"))
     return content
 
 
 def load(loader: Callable[..., Any], name: str, content: Mapping[str, Any]) -> Any:
-    """The SDK's entity of a completed definition. Raises AzureError if the SDK does not accept it."""
+    """Return the SDK's entity of a completed definition. Raises AzureError if the SDK does not accept it."""
     with azure_errors(f"definition {name}.yml"), quiet():
         text = io.StringIO(write_yaml(dict(content)))
         return loader(text, relative_origin=str(DEFINITIONS / f"{name}.yml"))
 
 
-def fingerprint(content: Mapping[str, Any], *more: str) -> str:
-    """Hash of a definition and of what it refers to."""
-    text = json.dumps([content, more], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
 def state_of(entity: Any) -> EndpointStatus:
-    """State of the SDK's endpoint or deployment. Online and batch endpoints use the same words."""
+    """Return the state of the SDK's endpoint or deployment. Online and batch endpoints use the same words."""
     word = text_of(getattr(entity, "provisioning_state", "")).capitalize()
     if word in _CHANGING:
         return EndpointStatus.CHANGING
@@ -103,7 +97,7 @@ def state_of(entity: Any) -> EndpointStatus:
 
 
 def ours(entity: Any, target: str) -> bool:
-    """Whether this package created an endpoint on a target."""
+    """Return whether this package created an endpoint on a target."""
     return (entity.tags or {}).get(TARGET_TAG) == target
 
 
@@ -120,19 +114,20 @@ def require_ours(entity: Any, target: str) -> None:
     )
 
 
-def deployment_tags(request: DeploymentRequest, target: str, made_of: str) -> dict[str, str]:
-    """Tags for a deployment."""
+def deployment_tags(request: DeploymentRequest, target: str, content: Mapping[str, Any], *more: str) -> dict[str, str]:
+    """Return tags for a deployment; one is a hash of its definition and of what that refers to."""
+    made_of = json.dumps([content, more], sort_keys=True, default=str)
     return {
         TARGET_TAG: target,
         MODEL_TAG: request.model.name,
         VERSION_TAG: str(request.model.version),
         BUNDLE_TAG: request.model.bundle_id[:TAG_LENGTH],
-        DEFINITION_TAG: made_of,
+        DEFINITION_TAG: hashlib.sha256(made_of.encode()).hexdigest()[:32],
     }
 
 
 def workspace_model(workspace: Workspace, request: DeploymentRequest, say: Say) -> tuple[str, str, str]:
-    """The reference of a deployment to the model asset of a version, with its name and version in Azure ML.
+    """Return the reference of a deployment to the model asset of a version, with its name and version in Azure ML.
 
     A version in the workspace, or in a registry of Azure ML, is used directly. A version in another place is looked up in
     the workspace by the digest of its bundle. If it is missing, it is registered there, as `mlops models transfer` does.
@@ -169,7 +164,7 @@ def _same(registry: AzureRegistry, model: ModelVersion) -> ModelVersion | None:
 
 
 def model_of(entity: Any) -> tuple[str, str]:
-    """Name and version of the model of a deployment, from its tags, else from the id of the model; empty if unknown."""
+    """Return name and version of the model of a deployment, from its tags, else from the id of the model, else empty."""
     model, tags = getattr(entity, "model", None), entity.tags or {}
     found = _MODEL_ID.search(str(getattr(model, "id", None) or model or ""))
     name, version = (found[1], found[2]) if found else ("", "")
@@ -178,7 +173,7 @@ def model_of(entity: Any) -> tuple[str, str]:
 
 @contextmanager
 def package_code() -> Iterator[Path]:
-    """A folder with only the package and :data:`ENTRY_SCRIPT`, which is removed at the end."""
+    """Yield a folder with only the package and :data:`ENTRY_SCRIPT`, which is removed at the end."""
     package = Path(vision_mlops.__file__).parent
     with tempfile.TemporaryDirectory(prefix="mlops-") as temporary:
         folder = Path(temporary) / "code"

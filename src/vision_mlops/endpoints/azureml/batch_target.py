@@ -11,8 +11,8 @@ from vision_mlops.azure.clients import quiet
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.azureml_target import AzureMLTarget
-from vision_mlops.endpoints.azureml.endpoint_calls import EndpointCalls, silent
-from vision_mlops.endpoints.contract import Access, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
+from vision_mlops.endpoints.azureml.endpoint_calls import EndpointCalls
+from vision_mlops.endpoints.contract import Access, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say, silent
 from vision_mlops.jobs.azureml.azure_records import text_of
 from vision_mlops.jobs.azureml.job_resources import content_hash
 from vision_mlops.jobs.azureml.run_history import RunHistory
@@ -23,7 +23,7 @@ _ENTRY = PIPELINES / "batch"
 
 
 def open_target() -> BatchTarget:
-    """The target; nothing is read or sent before it is used."""
+    """Return the target; nothing is read or sent before it is used."""
     return BatchTarget()
 
 
@@ -31,8 +31,6 @@ class BatchTarget(AzureMLTarget):
     """Batch endpoints. An invocation runs the default deployment, whose traffic is shown as 100 percent."""
 
     name = "batch"
-    splits_traffic = False
-    mirrors_at_most = 0
     options = frozenset({"compute", "instances", "environment", "timeout_s"})
 
     @cached_property
@@ -60,12 +58,12 @@ class BatchTarget(AzureMLTarget):
     def access(self, name: str) -> Access:
         """Refuse: a batch endpoint takes folders."""
         raise DeploymentError(
-            f"endpoint {name!r} scores folders, no single images",
+            f"endpoint {name!r} scores folders, not single images",
             "mlops batch score --help; for single images: mlops deploy --to managed",
         )
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
-        """The last lines of the newest job of a deployment, step by step. Raises DeploymentError if it has had none."""
+        """Return the last lines of the newest job of a deployment, step by step. Raises DeploymentError if there is none."""
         self._calls.endpoint(name)
         client = self._workspace.client
         with azure_errors(f"jobs of deployment {deployment!r}"), quiet():
@@ -99,12 +97,8 @@ class BatchTarget(AzureMLTarget):
             "give those who may invoke it a role on the workspace, such as AzureML Data Scientist",
         )
 
-    def rotate_key(self, name: str, which: str) -> None:
-        """Refuse: batch endpoints have no keys."""
-        self.keys(name)
-
     def _prepared(self, request: DeploymentRequest, say: Say) -> Any:
-        """The SDK's entity, with model, environment and cluster in place."""
+        """Return the SDK's entity, with model, environment and cluster in place."""
         from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
         client, settings, options = self._workspace.client, self._workspace.settings, request.options
@@ -118,8 +112,7 @@ class BatchTarget(AzureMLTarget):
         content["compute"] = f"azureml:{cluster}"
         content["resources"]["instance_count"] = options.instances or content["resources"]["instance_count"]
         content["settings"]["environment_variables"] = dict(options.environment)
-        made_of = azureml_workspace.fingerprint(content, content_hash(_ENTRY))
-        content["tags"] = azureml_workspace.deployment_tags(request, self.name, made_of)
+        content["tags"] = azureml_workspace.deployment_tags(request, self.name, content, content_hash(_ENTRY))
         return azureml_workspace.load(load_model_batch_deployment, "batch-deployment", content)
 
     def _make_default(self, name: str, deployment: str, say: Say) -> None:

@@ -7,18 +7,15 @@ from typing import Any, Literal
 
 from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.clients import quiet
+from vision_mlops.core.errors import AzureError, MlopsError
 from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.azureml_workspace import PROBLEM_TAG, TAG_LENGTH, Workspace
 from vision_mlops.endpoints.azureml.long_running import carry_out, carry_out_removal
-from vision_mlops.endpoints.contract import Say
+from vision_mlops.endpoints.contract import DeploymentRequest, EndpointStatus, Say, silent
 from vision_mlops.jobs.azureml.job_resources import existing
 
 _READ_LINES, _TAIL_LINES = 300, 10
 _NO_ENDPOINT = "see `mlops endpoint list --on {target}`, or create it with `mlops deploy --to {target}`"
-
-
-def silent(text: str) -> None:
-    """Discard what is said."""
 
 
 class EndpointCalls:
@@ -43,21 +40,27 @@ class EndpointCalls:
     def _deployments(self) -> Any:
         return getattr(self._workspace.client, f"{self._kind}_deployments")
 
+    def _subject(self, endpoint: str, deployment: str = "") -> tuple[str, Any, tuple[str, ...]]:
+        """Return what messages call an endpoint or deployment, the SDK's operations, and the arguments that name it."""
+        if deployment:
+            return f"deployment {deployment!r} of endpoint {endpoint!r}", self._deployments, (deployment, endpoint)
+        return f"endpoint {endpoint!r}", self._endpoints, (endpoint,)
+
     def all(self) -> list[Any]:
-        """The SDK's entities of our endpoints, by name."""
+        """Return the SDK's entities of our endpoints, by name."""
         with azure_errors("endpoints"), quiet():
             found = [item for item in self._endpoints.list() if azureml_workspace.ours(item, self._target)]
         return sorted(found, key=lambda item: str(item.name))
 
     def endpoint(self, name: str) -> Any:
-        """The SDK's entity of one of our endpoints."""
+        """Return the SDK's entity of one of our endpoints."""
         with azure_errors(f"endpoint {name!r}", _NO_ENDPOINT.format(target=self._target)), quiet():
             entity = self._endpoints.get(name)
         azureml_workspace.require_ours(entity, self._target)
         return entity
 
     def find(self, name: str) -> Any | None:
-        """The SDK's entity of an endpoint; None if it does not exist."""
+        """Return the SDK's entity of an endpoint; None if it does not exist."""
         with azure_errors(f"endpoint {name!r}"):
             entity = existing(lambda: self._endpoints.get(name))
         if entity is not None:
@@ -65,38 +68,32 @@ class EndpointCalls:
         return entity
 
     def deployments(self, endpoint: str) -> list[Any]:
-        """The SDK's entities of the deployments of an endpoint, by name."""
+        """Return the SDK's entities of the deployments of an endpoint, by name."""
         with azure_errors(f"deployments of endpoint {endpoint!r}"), quiet():
             found = list(self._deployments.list(endpoint_name=endpoint))
         return sorted(found, key=lambda item: str(item.name))
 
     def find_deployment(self, endpoint: str, name: str) -> Any | None:
-        """The SDK's entity of a deployment; None if it does not exist."""
-        with azure_errors(f"deployment {name!r} of endpoint {endpoint!r}"):
-            return existing(lambda: self._deployments.get(name, endpoint))
+        """Return the SDK's entity of a deployment; None if it does not exist."""
+        what, operations, key = self._subject(endpoint, name)
+        with azure_errors(what):
+            return existing(lambda: operations.get(*key))
 
     def make(self, wanted: Any, say: Say = silent, *, afterwards: str = "") -> None:
         """Create or change an endpoint, and wait for it."""
-        name = str(wanted.name)
+        what, operations, key = self._subject(str(wanted.name))
         carry_out(
-            lambda: self._endpoints.begin_create_or_update(wanted),
-            lambda: self._endpoints.get(name),
-            f"endpoint {name!r}",
-            say,
+            lambda: operations.begin_create_or_update(wanted), lambda: operations.get(*key), what, say,
             afterwards=afterwards,
-        )
+        )  # fmt: skip
 
     def make_deployment(self, wanted: Any, say: Say, *, afterwards: str, seconds: float | None) -> None:
         """Create or change a deployment, and wait until it is ready."""
-        name, endpoint = str(wanted.name), str(wanted.endpoint_name)
+        what, operations, key = self._subject(str(wanted.endpoint_name), str(wanted.name))
         carry_out(
-            lambda: self._deployments.begin_create_or_update(wanted, skip_script_validation=True),
-            lambda: self._deployments.get(name, endpoint),
-            f"deployment {name!r} of endpoint {endpoint!r}",
-            say,
-            afterwards=afterwards,
-            seconds=seconds,
-        )
+            lambda: operations.begin_create_or_update(wanted, skip_script_validation=True),
+            lambda: operations.get(*key), what, say, afterwards=afterwards, seconds=seconds,
+        )  # fmt: skip
 
     def change(self, name: str, change: Callable[[Any], None]) -> None:
         """Change the current state of an endpoint in one update."""
@@ -104,26 +101,76 @@ class EndpointCalls:
         change(entity)
         self.make(entity)
 
-    def remove(self, name: str, say: Say = silent) -> None:
-        """Delete an endpoint with its deployments, and wait until it is gone."""
-        what = f"endpoint {name!r}"
-        carry_out_removal(lambda: self._endpoints.begin_delete(name), lambda: self._endpoints.get(name), what, say)
-
-    def remove_deployment(self, endpoint: str, name: str, say: Say = silent) -> None:
-        """Delete a deployment, and wait until it is gone."""
-        carry_out_removal(
-            lambda: self._deployments.begin_delete(name, endpoint),
-            lambda: self._deployments.get(name, endpoint),
-            f"deployment {name!r} of endpoint {endpoint!r}",
-            say,
-        )
+    def remove(self, endpoint: str, deployment: str = "", say: Say = silent) -> None:
+        """Delete an endpoint with its deployments, or one deployment, and wait until it is gone."""
+        what, operations, key = self._subject(endpoint, deployment)
+        carry_out_removal(lambda: operations.begin_delete(*key), lambda: operations.get(*key), what, say)
 
     def last_words(self, endpoint: str, deployment: str) -> list[str]:
-        """The last lines of the log of a deployment; none where only its jobs have logs."""
+        """Return the last lines of the log of a deployment; none where only its jobs have logs."""
         return []
 
     def note_problem(self, endpoint: str, deployment: str, problem: str) -> None:
         """Store with an endpoint why a deployment failed, or clear it; does nothing where the service remembers it."""
+
+    # Cleaning up
+
+    def endpoint_failed(self, error: AzureError, name: str, say: Say) -> AzureError:
+        """Return the error to raise for an endpoint that could not be created; if it exists as failed, remove it first."""
+        left = ""
+        try:
+            found = self.find(name)
+            if found is not None and azureml_workspace.state_of(found) is EndpointStatus.FAILED:
+                self.remove(name, say=say)
+        except MlopsError as other:
+            delete = f"mlops endpoint delete {name} --on {self._target}"
+            left = f"\n  it may still exist ({other.message}); remove it later with {delete}"
+        return AzureError(f"{error.message}{left}", error.hint, error.status)
+
+    def deployment_failed(
+        self, error: AzureError, request: DeploymentRequest, say: Say, *, kept: bool, new_endpoint: bool
+    ) -> AzureError:
+        """Return the error to raise for a deployment that could not be created, after it has been cleaned up.
+
+        Args:
+            error: Why.
+            request: What was asked for.
+            say: Gets messages about faults.
+            kept: It existed before, so it stays, and the reason is stored with its endpoint.
+            new_endpoint: The endpoint was created for it, so it is removed as well.
+        """
+        name, endpoint = request.deployment, request.endpoint
+        # A change that was refused never began: if the deployment exists all the same, someone else has just created it.
+        begun = error.status < 400
+        tail = self._tail(endpoint, name) if begun else ""
+        left = ""
+        try:
+            if not kept:
+                self._remove_made(request, begun, new_endpoint, say)
+            else:
+                found = self.find_deployment(endpoint, name)
+                if found is not None and azureml_workspace.state_of(found) is EndpointStatus.FAILED:
+                    self.note_problem(endpoint, name, error.message)
+        except MlopsError as other:
+            delete = f"mlops endpoint delete {endpoint} --deployment {name} --on {self._target}"
+            left = f"\n  it still exists ({other.message}); remove it later with {delete}"
+        return AzureError(f"{error.message}{left}{tail}", error.hint, error.status)
+
+    def _tail(self, endpoint: str, deployment: str) -> str:
+        """Return the last lines of a log for a message; empty if there is no log because nothing was created."""
+        try:
+            lines = self.last_words(endpoint, deployment)
+        except AzureError as error:
+            return "" if error.status == 404 else f"\n  {error.message}"
+        return "\n  its log ends with:" + "".join(f"\n    {line}" for line in lines) if lines else ""
+
+    def _remove_made(self, request: DeploymentRequest, begun: bool, new_endpoint: bool, say: Say) -> None:
+        """Remove what a failed deployment has left behind, but nothing that others have created in the meantime."""
+        there = {str(item.name) for item in self.deployments(request.endpoint)}
+        if new_endpoint and not there - ({request.deployment} if begun else set()):
+            self.remove(request.endpoint, say=say)
+        elif begun and request.deployment in there:
+            self.remove(request.endpoint, request.deployment, say)
 
 
 class OnlineCalls(EndpointCalls):
@@ -133,7 +180,7 @@ class OnlineCalls(EndpointCalls):
         super().__init__(workspace, target, "online")
 
     def credentials(self, name: str) -> Any:
-        """The SDK's keys or token of an endpoint."""
+        """Return the SDK's keys or token of an endpoint."""
         with azure_errors(f"keys of endpoint {name!r}"), quiet():
             return self._endpoints.get_keys(name)
 
@@ -143,7 +190,7 @@ class OnlineCalls(EndpointCalls):
             self._endpoints.begin_regenerate_keys(name, key_type=which).result()
 
     def logs(self, endpoint: str, deployment: str, lines: int) -> str:
-        """The last lines of the server or, if it never started, of the container that mounts its model."""
+        """Return the last lines of the server or, if it never started, of the container that mounts its model."""
         with azure_errors(f"log of deployment {deployment!r} of endpoint {endpoint!r}"), quiet():
             text = str(self._deployments.get_logs(deployment, endpoint, lines))
             if not text.strip():
@@ -153,7 +200,7 @@ class OnlineCalls(EndpointCalls):
         return text
 
     def last_words(self, endpoint: str, deployment: str) -> list[str]:
-        """The last lines of a log, without those of probes, of which a server that does not become ready has many."""
+        """Return the last lines of a log, without those of probes, of which a server that does not become ready has many."""
         lines = self.logs(endpoint, deployment, _READ_LINES).strip().splitlines()
         return ([line for line in lines if "/health/" not in line] or lines)[-_TAIL_LINES:]
 

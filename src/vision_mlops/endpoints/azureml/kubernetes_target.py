@@ -5,22 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.online_target import OnlineTarget
 from vision_mlops.endpoints.contract import DeploymentRequest
 from vision_mlops.endpoints.inferencing_image import image_in_azure
 
 
 def open_target() -> KubernetesEndpoint:
-    """The target; nothing is read or sent before it is used."""
+    """Return the target; nothing is read or sent before it is used."""
     return KubernetesEndpoint()
 
 
 class KubernetesEndpoint(OnlineTarget):
     """Kubernetes online endpoints: the pods run in a cluster with the extension of Azure ML."""
 
-    name = "kubernetes-endpoint"
-    mirrors_at_most = 0
+    name = endpoint_file = "kubernetes-endpoint"
     auth_modes = ("key", "aml_token")
     options = frozenset(
         {
@@ -34,15 +32,12 @@ class KubernetesEndpoint(OnlineTarget):
         image_in_azure(request.options, self._workspace.settings)
         self._compute(request)
 
-    def endpoint_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """With its cluster."""
-        return "kubernetes-endpoint", {
-            **azureml_workspace.definition("kubernetes-endpoint"),
-            "compute": f"azureml:{self._compute(request)}",
-        }
+    def endpoint_definition(self, request: DeploymentRequest) -> dict[str, Any]:
+        """See the base class; with its cluster."""
+        return super().endpoint_definition(request) | {"compute": f"azureml:{self._compute(request)}"}
 
     def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """With the resources of a pod, unless a named instance type brings its own."""
+        """See the base class; with the resources of a pod, unless a named instance type has its own."""
         options = request.options
         content = self._server_definition("kubernetes-deployment", options)
         if options.instance_type:

@@ -12,6 +12,7 @@ from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.core.errors import AzureError
 from vision_mlops.endpoints.azureml.azureml_workspace import state_of
 from vision_mlops.endpoints.contract import EndpointStatus, Say
+from vision_mlops.endpoints.polling import polls
 from vision_mlops.jobs.azureml.azure_records import text_of
 
 POLL_SECONDS = (1.0, 20.0)
@@ -74,26 +75,18 @@ def carry_out_removal(begin: Callable[[], Any], look: Callable[[], Any], what: s
             raise
 
 
-def is_refusal(error: AzureError) -> bool:
-    """Whether a change was refused when it was requested, so that it never began."""
-    return error.status >= 400
-
-
 def _follow(look: Callable[[], Any], what: str, say: Say, deadline: float) -> None:
-    pause, longest = POLL_SECONDS
-    while True:
+    for late in polls(deadline - time.monotonic(), *POLL_SECONDS):
         with azure_errors(what), quiet():
-            entity = retry_while_busy(look, say, seconds=PATIENCE_SECONDS, first=pause)
+            entity = retry_while_busy(look, say, seconds=PATIENCE_SECONDS, first=POLL_SECONDS[0])
         state = state_of(entity)
         if state is EndpointStatus.READY:
             return
         if state is EndpointStatus.FAILED:
             raise AzureError(f"{what} is {text_of(entity.provisioning_state)}", "its log says why")
-        if time.monotonic() > deadline:
+        if late:
             hint = "see its log; allow more time with --timeout"
             raise AzureError(f"{what} is still {text_of(entity.provisioning_state)} after the time limit", hint)
-        time.sleep(pause)
-        pause = min(1.5 * pause, longest)
 
 
 def _word(look: Callable[[], Any]) -> str:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.azureml import azureml_workspace
-from vision_mlops.endpoints.azureml.autoscale import AutoscaleRules, check_bounds
+from vision_mlops.endpoints.azureml.autoscale import check_bounds, ensure_rules, remove_rules
 from vision_mlops.endpoints.azureml.online_target import OnlineTarget
 from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, Say
 from vision_mlops.endpoints.inferencing_image import image_in_azure
 
 
 def open_target() -> Managed:
-    """The target; nothing is read or sent before it is used."""
+    """Return the target; nothing is read or sent before it is used."""
     return Managed()
 
 
@@ -21,6 +20,7 @@ class Managed(OnlineTarget):
     """Managed online endpoints: Azure runs the machines."""
 
     name = "managed"
+    endpoint_file = "managed-endpoint"
     mirrors_at_most = 50
     auth_modes = ("key", "aad_token")
     options = frozenset(
@@ -44,41 +44,33 @@ class Managed(OnlineTarget):
         least, most = request.options.min_instances, request.options.max_instances
         if least is not None and most is not None:
             location = str(self._calls.endpoint(made.name).location)
-            if self._autoscale.ensure(made.name, request.deployment, location, least, most):
+            if ensure_rules(self._workspace.settings, made.name, request.deployment, location, least, most):
                 say(f"deployment {request.deployment} has {least} to {most} instances, depending on its load")
         return made
 
     def delete_deployment(self, name: str, deployment: str) -> None:
         """See :meth:`vision_mlops.endpoints.contract.Target.delete_deployment`."""
         super().delete_deployment(name, deployment)
-        self._autoscale.remove(name, deployment)
+        remove_rules(self._workspace.settings, name, deployment)
 
     def delete(self, name: str) -> None:
         """See :meth:`vision_mlops.endpoints.contract.Target.delete`."""
         deployments = [str(item.name) for item in self._calls.deployments(name)]
         super().delete(name)
         for deployment in deployments:
-            self._autoscale.remove(name, deployment)
-
-    @property
-    def _autoscale(self) -> AutoscaleRules:
-        return AutoscaleRules(self._workspace.settings)
+            remove_rules(self._workspace.settings, name, deployment)
 
     def check(self, request: DeploymentRequest) -> None:
         """Refuse a deployment without an image, or with one that would not be used. Raises DeploymentError."""
         options = request.options
         check_bounds(options)
         if options.score_script and options.image:
-            raise DeploymentError("--score-script and --image exclude each other", "give only one of them")
+            raise DeploymentError("--score-script and --image cannot be used together", "give only one of them")
         if not options.score_script:
             image_in_azure(options, self._workspace.settings)
 
-    def endpoint_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """The shipped definition."""
-        return "managed-endpoint", azureml_workspace.definition("managed-endpoint")
-
     def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """With the size of its machines."""
+        """See the base class; with the size of its machines."""
         options = request.options
         name = "managed-score-script" if options.score_script else "managed-deployment"
         content = self._server_definition(name, options)

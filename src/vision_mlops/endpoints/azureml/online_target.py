@@ -31,8 +31,6 @@ class OnlineTarget(AzureMLTarget):
 
     splits_traffic = True
     remark = ", which takes Azure some minutes"
-    mirrors_at_most: int
-    """Percent of the requests that the service copies."""
     auth_modes: tuple[str, ...]
     """Authentication modes that an endpoint may have."""
 
@@ -42,17 +40,16 @@ class OnlineTarget(AzureMLTarget):
 
     # What a kind of endpoint decides
 
-    @abc.abstractmethod
-    def check(self, request: DeploymentRequest) -> None:
-        """Refuse what cannot be deployed, before anything is sent. Raises DeploymentError."""
+    endpoint_file: str
+    """Name of the shipped definition of an endpoint."""
 
-    @abc.abstractmethod
-    def endpoint_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """Name of the shipped definition of an endpoint, and its content for a request."""
+    def endpoint_definition(self, request: DeploymentRequest) -> dict[str, Any]:
+        """Return the content of that definition for a request."""
+        return azureml_workspace.definition(self.endpoint_file)
 
     @abc.abstractmethod
     def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """The same for a deployment; names, model, variables and tags are added to it."""
+        """Return the name of the shipped definition of a deployment, and its content, without names, model and tags."""
 
     # The protocol of targets
 
@@ -69,10 +66,10 @@ class OnlineTarget(AzureMLTarget):
         address, name, version = azureml_workspace.workspace_model(self._workspace, request, say)
         with self._prepared(request, address, f"{name}/{version}") as wanted:
             if before is None:
-                file, content = self.endpoint_definition(request)
+                content = self.endpoint_definition(request)
                 auth = request.options.auth or self._workspace.settings.endpoint_auth
                 content |= {"name": request.endpoint, "auth_mode": auth}
-                self._create_endpoint(load_online_endpoint, file, content, say)
+                self._create_endpoint(load_online_endpoint, self.endpoint_file, content, say)
             self._create_deployment(request, wanted, new_endpoint=before is None, say=say)
         endpoint = self.endpoint(request.endpoint)
         if not any(item.traffic for item in endpoint.deployments):
@@ -144,7 +141,7 @@ class OnlineTarget(AzureMLTarget):
         self._require_idle(entity, f"endpoint {entity.name!r}", str(entity.name))
 
     def _server_definition(self, name: str, options: DeploymentOptions) -> dict[str, Any]:
-        """A shipped definition of a deployment, with its image, number of instances and number of workers."""
+        """Return a shipped definition of a deployment, with its image, number of instances and number of workers."""
         content = azureml_workspace.definition(name)
         content["instance_count"] = options.instances or options.min_instances or content["instance_count"]
         if not options.score_script:  # which runs on Azure ML's own inference server
@@ -156,7 +153,7 @@ class OnlineTarget(AzureMLTarget):
 
     @contextmanager
     def _prepared(self, request: DeploymentRequest, address: str, mounted: str) -> Iterator[Any]:
-        """The SDK's entity of the deployment, and, while the block runs, the code that it is made of."""
+        """Yield the SDK's entity of the deployment, and, while the block runs, the code that it is made of."""
         from azure.ai.ml import load_online_deployment
 
         name, content = self.deployment_definition(request)
@@ -167,15 +164,12 @@ class OnlineTarget(AzureMLTarget):
         variables |= {key: str(value) for key, value in request.options.environment.items()}
         content |= {"name": request.deployment, "endpoint_name": request.endpoint, "model": address}
         if "code_configuration" not in content:
-            content["tags"] = azureml_workspace.deployment_tags(
-                request, self.name, azureml_workspace.fingerprint(content)
-            )
+            content["tags"] = azureml_workspace.deployment_tags(request, self.name, content)
             yield azureml_workspace.load(load_online_deployment, name, content)
             return
         with package_code() as folder:
             content["code_configuration"] = {"code": "code", "scoring_script": ENTRY_SCRIPT}
-            made_of = azureml_workspace.fingerprint(content, content_hash(folder))
-            content["tags"] = azureml_workspace.deployment_tags(request, self.name, made_of)
+            content["tags"] = azureml_workspace.deployment_tags(request, self.name, content, content_hash(folder))
             content["code_configuration"]["code"] = str(folder)
             yield azureml_workspace.load(load_online_deployment, name, content)
 

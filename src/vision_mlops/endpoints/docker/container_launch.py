@@ -1,4 +1,4 @@
-"""How the scoring server is run in a container: the options of the engine, and labels that tell what it is."""
+"""How the scoring server runs in a container: the options of the engine, and labels that say what it is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Launch:
         request: What is deployed.
         image, image_id: Image of the server.
         keys: Folder with the keys.
-        bundle: Folder of the bundle, which is mounted; None where the image holds it.
+        bundle: Folder of the bundle, which is mounted; None if the image contains it.
         run_options: Options of the engine that the user has set.
     """
 
@@ -38,7 +38,7 @@ class Launch:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of whatever would make another container, except for the port."""
+        """Hash of everything that makes a different container, except for the port."""
         model, options = self.request.model, self.request.options
         facts = [
             self.request.deployment, model.name, model.version, model.bundle_id, self.image_id, self._copy,
@@ -51,7 +51,7 @@ class Launch:
 
         Args:
             port: On this machine's loopback interface.
-            trial: Whether it only has to show that it becomes ready: then it is not restarted.
+            trial: Whether it only has to show that it becomes ready; then it is not restarted.
             host_network: Whether the container shares this machine's network, where the server itself must keep to loopback.
         """
         model, given = self.request.model, self.request.options

@@ -1,14 +1,13 @@
-"""What an endpoint of containers keeps on this machine: its keys, a copy of each bundle that it serves, and its tags.
+"""The files of an endpoint of containers on this machine: its keys, a copy of each bundle that it serves, and its tags.
 
-The folder is for its owner only. What is mounted into containers lies one level deeper and may be read by everyone who gets
-there: on this machine nobody else does, and in a container the server does, whatever its user is called there.
+Only its owner may enter the folder. What is mounted into containers is one level deeper and may be read by everyone who gets
+there: on this machine nobody else does, and in a container the server does, whatever its user is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -37,10 +36,10 @@ class EndpointFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder, and keep other deployments of this endpoint out of it.
+        """Create the folder, and keep other deployments of this endpoint out of it.
 
         Raises:
-            DeploymentError: another one is under way.
+            DeploymentError: another deployment is in progress.
         """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path.chmod(0o700)
@@ -51,32 +50,23 @@ class EndpointFolder:
             yield
 
     def keys(self) -> dict[str, str]:
-        """Return the keys by name. Raises DeploymentError where they are missing."""
-        try:
-            lines = (self.keys_path / "keys").read_text(encoding="ascii").split()
-        except (OSError, ValueError):
-            lines = []
-        if len(lines) != len(KEY_NAMES):
+        """Return the keys by name. Raises DeploymentError if they are missing."""
+        keys = self._read()
+        if not keys:
             raise DeploymentError(
                 f"the keys of endpoint {self.name!r} are not in {self.keys_path}",
                 "rotate both with `mlops endpoint keys`",
             )
-        return dict(zip(KEY_NAMES, lines, strict=True))
+        return keys
 
     def make_keys(self) -> None:
-        """Make both keys if there are none."""
-        try:
-            self.keys()
-        except DeploymentError:
-            self._write({name: new_key() for name in KEY_NAMES})
+        """Create both keys if they do not exist."""
+        if not self._read():
+            self._write(_new_keys())
 
     def rotate(self, which: str) -> str:
         """Replace one key and return the new one."""
-        try:
-            keys = self.keys()
-        except DeploymentError:  # they are missing: both are made
-            keys = {name: new_key() for name in KEY_NAMES}
-        keys[which] = new_key()
+        keys = (self._read() or _new_keys()) | {which: new_key()}
         self._write(keys)
         return keys[which]
 
@@ -109,11 +99,21 @@ class EndpointFolder:
 
     def remove(self) -> None:
         """Remove the folder with the keys; it may be missing."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self.path.exists():
-            remove_path(self.path)
+        remove_path(self.path)
+
+    def _read(self) -> dict[str, str]:
+        """Return the keys by name; none if the file is missing or has another content."""
+        try:
+            lines = (self.keys_path / "keys").read_text(encoding="ascii").split()
+        except (OSError, ValueError):
+            return {}
+        return dict(zip(KEY_NAMES, lines, strict=True)) if len(lines) == len(KEY_NAMES) else {}
 
     def _write(self, keys: Mapping[str, str]) -> None:
         self.keys_path.mkdir(parents=True, exist_ok=True)
         self.keys_path.chmod(0o755)
         atomic_write(self.keys_path / "keys", "".join(f"{keys[name]}\n" for name in KEY_NAMES), mode=0o644)
+
+
+def _new_keys() -> dict[str, str]:
+    return {name: new_key() for name in KEY_NAMES}

@@ -8,8 +8,9 @@ from vision_mlops.containers.container_engine import Container, Engine
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import EndpointStatus
 from vision_mlops.endpoints.docker.container_launch import Launch, fact
+from vision_mlops.endpoints.polling import polls
 from vision_mlops.endpoints.ports import loopback_listener
-from vision_mlops.serving.server_health import Health, ask
+from vision_mlops.serving.server_health import ask
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 0.5
@@ -17,22 +18,17 @@ _LOG_LINES = 10
 
 
 def free_port(wanted: int | None, whose: str = "asked for with --port") -> int:
-    """Return a port of the loopback interface that nobody listens on: the wanted one, or the first free one.
+    """Return a free port of the loopback interface: the wanted one, or the first free one.
 
     Args:
         wanted: Number of the port.
         whose: Where that number comes from, for the error.
 
     Raises:
-        DeploymentError: the wanted one is taken, or all are.
+        DeploymentError: the wanted port is taken, or all are.
     """
     with loopback_listener(wanted or None, whose) as listener:
         return int(listener.getsockname()[1])
-
-
-def ask_server(port: int) -> Health:
-    """Ask the server on a port of this machine."""
-    return ask(f"http://127.0.0.1:{port}")
 
 
 def wait_until_ready(engine: Engine, name: str, port: int, launch: Launch, timeout_s: float) -> None:
@@ -41,10 +37,9 @@ def wait_until_ready(engine: Engine, name: str, port: int, launch: Launch, timeo
     Raises:
         DeploymentError: it ended, cannot get ready, or did not in time; with the last lines of its log.
     """
-    deadline = time.monotonic() + timeout_s
     looked = 0.0
-    while True:
-        found = ask_server(port)
+    for late in polls(timeout_s, _POLL_SECONDS, _POLL_SECONDS):
+        found = ask(f"http://127.0.0.1:{port}")
         if found.ready:
             wanted = launch.request.model
             if (found.model.get("name"), found.model.get("version")) != (wanted.name, str(wanted.version)):
@@ -58,9 +53,8 @@ def wait_until_ready(engine: Engine, name: str, port: int, launch: Launch, timeo
                 raise _failure(engine, name, f"the container has exited: {ending(container)}")
             if found.final:
                 raise _failure(engine, name, f"the server cannot become ready: {found.problem}")
-        if now > deadline:
+        if late:
             raise _failure(engine, name, f"it was not ready within {timeout_s:.0f} s: {found.problem}")
-        time.sleep(_POLL_SECONDS)
 
 
 def state_of(container: Container) -> tuple[EndpointStatus, str]:
@@ -68,7 +62,7 @@ def state_of(container: Container) -> tuple[EndpointStatus, str]:
     if container.status == "restarting":
         return EndpointStatus.FAILED, f"it exits again and again: {ending(container)}"
     if container.status == "running":
-        found = ask_server(int(fact(container, "port")))
+        found = ask(f"http://127.0.0.1:{fact(container, 'port')}")
         if found.ready:
             return EndpointStatus.READY, ""
         changes = found.reached and not found.final

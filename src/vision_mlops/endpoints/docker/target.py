@@ -8,29 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import cached_property
 
 from vision_mlops.containers.container_engine import Container, Engine, open_engine
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import Access, Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
+from vision_mlops.endpoints.contract import Access, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say, Target
 from vision_mlops.endpoints.docker.container_launch import Launch, fact, own_labels
 from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
 from vision_mlops.endpoints.docker.readiness import free_port, state_of, wait_until_ready
 from vision_mlops.endpoints.inferencing_image import bake, identity, push_command, served_image
+from vision_mlops.endpoints.polling import polls
 
 _READY_SECONDS = 120.0
 _KEY_SECONDS = 5.0
 
 
-class DockerTarget:
-    """Implements :class:`~vision_mlops.endpoints.contract.Target` with the command line of a container engine."""
+class DockerTarget(Target):
+    """Containers, through the command line of a container engine."""
 
     name = "docker"
-    splits_traffic = False
-    mirrors_at_most = 0
     options = frozenset({"port", "workers", "image", "bake", "cpu", "memory_gb", "environment", "timeout_s"})
 
     @cached_property
@@ -39,7 +37,7 @@ class DockerTarget:
         return open_engine()
 
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
-        """See the protocol. While a version replaces another one, there are some seconds without responses."""
+        """See the base class. While a version replaces another one, there are some seconds without responses."""
         self._container(request.endpoint)
         folder = EndpointFolder(request.endpoint)
         fresh = not folder.path.exists()
@@ -57,62 +55,48 @@ class DockerTarget:
         return self.endpoint(request.endpoint)
 
     def endpoints(self) -> list[Endpoint]:
-        """See the protocol."""
+        """See the base class."""
         found = {fact(item, "endpoint"): item for item in self._containers() if not _is_passing(item)}
         return [_endpoint(name, item) for name, item in sorted(found.items())]
 
     def endpoint(self, name: str) -> Endpoint:
-        """See the protocol."""
+        """See the base class."""
         return _endpoint(name, self._existing(name))
 
     def access(self, name: str) -> Access:
-        """See the protocol."""
+        """See the base class."""
         container = self._existing(name)
         return Access(_url(container), {"X-Api-Key": EndpointFolder(name).keys()["primary"]})
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
-        """See the protocol."""
+        """See the base class."""
         self.endpoint(name).deployment(deployment)
         return self.engine.logs(_container_name(name), lines)
 
-    def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
-        """Refused: there is one deployment."""
-        raise DeploymentError("an endpoint on docker has one deployment", "use --to local to share traffic")
-
-    def counts(self, name: str) -> Mapping[str, Counts] | None:
-        """Return None: nothing in front of the container counts requests."""
-        return None
-
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
-        """See the protocol."""
+        """See the base class."""
         self._existing(name)
         EndpointFolder(name).set_tags(tags)
 
     def keys(self, name: str) -> Mapping[str, str]:
-        """See the protocol."""
+        """See the base class."""
         self._existing(name)
         return EndpointFolder(name).keys()
 
     def rotate_key(self, name: str, which: str) -> None:
-        """See the protocol. The server reads its keys once a second; this returns when it has them."""
+        """See the base class. The server reads its keys once a second; this returns when it has them."""
         container = self._existing(name)
         key = EndpointFolder(name).rotate(which)
-        deadline = time.monotonic() + _KEY_SECONDS
-        while container.running and not _takes(int(fact(container, "port")), key):
-            if time.monotonic() > deadline:
-                raise DeploymentError(
-                    f"the key was changed, but the server does not accept it within {_KEY_SECONDS:.0f} s",
-                    f"see `mlops endpoint logs {name}`, or deploy again",
-                )
-            time.sleep(0.1)
-
-    def delete_deployment(self, name: str, deployment: str) -> None:
-        """Refused: an endpoint has one deployment, with all of the traffic."""
-        self.endpoint(name).deployment(deployment)
-        raise DeploymentError("an endpoint on docker has one deployment", f"mlops endpoint delete {name}")
+        for _ in polls(_KEY_SECONDS, 0.1, 0.1):
+            if not container.running or _takes(int(fact(container, "port")), key):
+                return
+        raise DeploymentError(
+            f"the key was changed, but the server does not accept it within {_KEY_SECONDS:.0f} s",
+            f"see `mlops endpoint logs {name}`, or deploy again",
+        )
 
     def delete(self, name: str) -> None:
-        """See the protocol. Requests under way are finished."""
+        """See the base class. Requests under way are finished."""
         folder = EndpointFolder(name)
         if self._container(name) is None and not folder.path.exists():
             self._existing(name)
@@ -126,7 +110,7 @@ class DockerTarget:
     # Deploying
 
     def _deploy(self, request: DeploymentRequest, folder: EndpointFolder, say: Say) -> None:
-        self._mend(request.endpoint)
+        self._recover(request.endpoint)
         folder.make_keys()
         launch = self._launch(request, folder, say)
         current = self._container(request.endpoint)
@@ -189,7 +173,7 @@ class DockerTarget:
         try:
             yield
         except BaseException as error:
-            with contextlib.suppress(DeploymentError):  # the next deployment tries again
+            with contextlib.suppress(DeploymentError):  # the next deployment will try again
                 self.engine.remove(_next_name(endpoint))
             try:
                 back()
@@ -212,8 +196,8 @@ class DockerTarget:
             self.engine.remove(current.id)
         self.engine.rename(_next_name(endpoint), _container_name(endpoint))
 
-    def _mend(self, endpoint: str) -> None:
-        """Undo what a killed deployment has left behind, or complete it where it was almost done."""
+    def _recover(self, endpoint: str) -> None:
+        """Undo what a killed deployment has left behind, or complete it if it was almost done."""
         following = self.engine.find(_next_name(endpoint))
         current = self._container(endpoint)
         if following is None:
@@ -225,13 +209,13 @@ class DockerTarget:
         if current is not None and not current.active and fact(following, "port") == fact(current, "port"):
             self.engine.start(current.id)
 
-    # What there is
+    # Containers
 
     def _containers(self) -> list[Container]:
         return self.engine.containers(own_labels())
 
     def _container(self, endpoint: str) -> Container | None:
-        """Return the container of an endpoint. Raises DeploymentError where somebody else uses the name."""
+        """Return the container of an endpoint. Raises DeploymentError if something else uses the name."""
         container = self.engine.find(_container_name(endpoint))
         if container is not None and any(
             container.labels.get(name) != value for name, value in own_labels(endpoint).items()
@@ -262,7 +246,7 @@ def _container_name(endpoint: str) -> str:
 
 
 def _next_name(endpoint: str) -> str:
-    return f"mlops-{endpoint}.next"  # an endpoint cannot be called so
+    return f"mlops-{endpoint}.next"  # no endpoint can have this name
 
 
 def _is_passing(container: Container) -> bool:

@@ -1,8 +1,8 @@
-"""One endpoint on this machine, as commands see it: its folder, its router, and the deployments that they bring to it.
+"""One endpoint on this machine, as commands see it: its folder, its router, and its deployments.
 
     MLOPS_HOME/endpoints/NAME/   local.json, router.log, logs/DEPLOYMENT.log, counts.json, router.key
 
-The router alone writes there while it runs; it holds a lock, so who runs and who does not is never guessed.
+While it runs, only the router writes there; the lock that it holds shows whether it runs.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ from typing import Any
 
 from vision_mlops.core import locks, paths
 from vision_mlops.core.errors import DeploymentError
+from vision_mlops.core.text import counted
 from vision_mlops.endpoints.contract import Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
 from vision_mlops.endpoints.local.router import endpoint_state
 from vision_mlops.endpoints.local.router.endpoint_state import DeploymentSpec, EndpointState
+from vision_mlops.endpoints.polling import polls
 from vision_mlops.endpoints.ports import loopback_listener
 
 TIMEOUT_SECONDS = 120.0
 _STOPPED = "its router is not running; `mlops deploy` with the same model starts it again"
-_ANSWER_SECONDS = 10.0
+_RESPONSE_SECONDS = 10.0
 _END_SECONDS = 100.0
 _PAUSE_SECONDS = 0.03
 _children: list[subprocess.Popen[bytes]] = []  # routers outlive the command; those that end before it are reaped
@@ -57,7 +59,7 @@ class LocalEndpoint:
         return locks.is_taken(self.folder / endpoint_state.LOCK)
 
     def state(self) -> EndpointState:
-        """Return what it is meant to be. Raises DeploymentError where it does not exist or cannot be read."""
+        """Return its wanted state. Raises DeploymentError if it does not exist or cannot be read."""
         state = endpoint_state.read_state(self.folder)
         if state is None:
             known = ", ".join(endpoint_names()) or "none"
@@ -82,10 +84,10 @@ class LocalEndpoint:
     # What is deployed
 
     def deploy(self, request: DeploymentRequest, say: Say) -> None:
-        """Bring a model version to the endpoint, which is made where it is new, and wait until it is ready.
+        """Deploy a model version to the endpoint, which is created if it is new, and wait until it is ready.
 
         Raises:
-            DeploymentError: it did not become ready; what was there before is as it was.
+            DeploymentError: it did not become ready; what was there before is unchanged.
         """
         options, model = request.options, request.model
         spec = DeploymentSpec(
@@ -101,7 +103,7 @@ class LocalEndpoint:
                 present = state.spec(spec.name) if state is not None else None
                 self._make(port, spec if present is None else _with_former(spec, present), timeout, say)
             finally:
-                if not self.exists:  # it was to be the first deployment: nothing is left of it
+                if not self.exists:  # the first deployment has failed: nothing is left of the endpoint
                     self.end(port)
                     endpoint_state.remove_files(self.folder)
 
@@ -134,7 +136,7 @@ class LocalEndpoint:
 
     def _make(self, port: int, spec: DeploymentSpec, timeout: float, say: Say) -> None:
         begun = time.monotonic()
-        told = self.ask("deploy", port, patience=timeout + _ANSWER_SECONDS, spec=asdict(spec), seconds=timeout)
+        told = self.ask("deploy", port, patience=timeout + _RESPONSE_SECONDS, spec=asdict(spec), seconds=timeout)
         if told["problem"]:
             raise DeploymentError(
                 f"deployment {spec.name!r} did not become ready: {told['problem']}\n{told['log']}".rstrip(),
@@ -156,13 +158,13 @@ class LocalEndpoint:
     # Its router
 
     def ask(
-        self, action: str, port: int | None = None, *, patience: float = _ANSWER_SECONDS, **fields: Any
+        self, action: str, port: int | None = None, *, patience: float = _RESPONSE_SECONDS, **fields: Any
     ) -> dict[str, Any]:
-        """Have the router do something.
+        """Let the router execute an action.
 
         Args:
             action: One of the actions of the router's control.
-            port: Port of the router, where the endpoint has no state yet.
+            port: Port of the router, if the endpoint has no state yet.
             patience: Seconds to wait for the response.
             fields: Fields of the action.
 
@@ -188,7 +190,7 @@ class LocalEndpoint:
         return dict(content)
 
     def end(self, port: int | None) -> None:
-        """End the router and its servers, after they have responded to what has come. Kill a router that does not react."""
+        """End the router and its servers once they have responded to accepted requests; kill a router that hangs."""
         if not self.is_running():
             return
         if port is not None:
@@ -204,7 +206,7 @@ class LocalEndpoint:
             raise DeploymentError(f"the router of endpoint {self.name!r} cannot be stopped", f"kill process {pid}")
 
     def _started(self, state: EndpointState | None, port: int | None, say: Say) -> int:
-        """Start the router where it does not run, and return its port."""
+        """Start the router unless it runs, and return its port."""
         if self.is_running() and state is None:
             self.end(None)  # its command was killed before the first deployment
         elif state is not None and self.is_running():
@@ -215,13 +217,13 @@ class LocalEndpoint:
                 )
             return state.port
         if state is not None:
-            say(f"starting endpoint {self.name!r} again, with {len(state.deployments)} deployment(s)")
+            say(f"starting endpoint {self.name!r} again, with {counted(len(state.deployments), 'deployment')}")
             if not port:
                 return self._start(loopback_listener(state.port, f"which endpoint {self.name!r} has"))
         return self._start(loopback_listener(port, kept=_kept_ports()))
 
     def _start(self, listener: socket.socket) -> int:
-        """Start the router on a socket, in a session of its own, and return its port once it answers.
+        """Start the router on a socket, in a session of its own, and return its port once it responds.
 
         Raises:
             DeploymentError: it cannot be started.
@@ -238,7 +240,7 @@ class LocalEndpoint:
             str(self.folder),
             str(listener.fileno()),
         ]
-        with listener:  # the copy of this process: once the router has ended, nobody shall hold the port
+        with listener:  # the copy of this process: once the router has ended, nothing may hold the port
             try:
                 with log_path.open("ab") as log:
                     process = subprocess.Popen(
@@ -280,12 +282,7 @@ def _kept_ports() -> set[int]:
 
 def wait(until: Callable[[], object], seconds: float) -> bool:
     """Wait until the condition holds or the time is up, and return whether it holds."""
-    deadline = time.monotonic() + seconds
-    while not until():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_PAUSE_SECONDS)
-    return True
+    return any(until() for _ in polls(seconds, _PAUSE_SECONDS, _PAUSE_SECONDS))
 
 
 def _with_former(spec: DeploymentSpec, former: DeploymentSpec) -> DeploymentSpec:
@@ -311,7 +308,7 @@ def _at_rest(state: EndpointState, url: str, how: EndpointStatus, problem: str) 
 
 
 def _overall(deployments: tuple[Deployment, ...]) -> EndpointStatus:
-    """Return the state of the whole: ready where a deployment with traffic is."""
+    """Return the state of the endpoint: ready if a deployment with traffic is."""
     states = {item.state for item in deployments if item.traffic}
     for state in (EndpointStatus.READY, EndpointStatus.CHANGING, EndpointStatus.FAILED):
         if state in states:

@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from vision_mlops.core.errors import DeploymentError, require
-from vision_mlops.endpoints.contract import Access, Counts, DeploymentRequest, Endpoint, Say, Target, check_traffic
+from vision_mlops.endpoints.contract import (
+    Access,
+    Counts,
+    DeploymentRequest,
+    Endpoint,
+    Say,
+    Target,
+    check_traffic,
+    silent,
+)
 from vision_mlops.endpoints.local.local_endpoint import TIMEOUT_SECONDS, LocalEndpoint, endpoint_names, wait
 from vision_mlops.endpoints.local.router.counters import counts_from, read_counters
 from vision_mlops.endpoints.local.router.endpoint_state import EndpointState, remove_files, write_state
-from vision_mlops.endpoints.local.router.log_files import former_log, log_path, tail
+from vision_mlops.endpoints.local.router.log_files import log_path, remove_log, tail
 from vision_mlops.endpoints.local.router.traffic_shares import as_percent
 
 
@@ -19,7 +28,7 @@ def open_target() -> Target:
     return LocalTarget()
 
 
-class LocalTarget:
+class LocalTarget(Target):
     """Endpoints below the home folder."""
 
     name = "local"
@@ -77,22 +86,18 @@ class LocalTarget:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
         endpoint = LocalEndpoint(name)
         endpoint.state()
-        with endpoint.hold(_silently):
+        with endpoint.hold(silent):
             if endpoint.is_running():
                 endpoint.ask("tags", tags=dict(tags))
             else:
                 write_state(endpoint.folder, replace(endpoint.state(), tags=dict(tags)))
 
     def keys(self, name: str) -> Mapping[str, str]:
-        """An endpoint on this machine has none."""
+        """Refuse: an endpoint on this machine has no keys."""
         LocalEndpoint(name).state()
         raise DeploymentError(
             f"endpoint {name!r} has no keys: it is only reachable from this machine, on 127.0.0.1", "send no key"
         )
-
-    def rotate_key(self, name: str, which: str) -> None:
-        """An endpoint on this machine has none."""
-        self.keys(name)
 
     def delete_deployment(self, name: str, deployment: str) -> None:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
@@ -102,13 +107,11 @@ class LocalTarget:
             raise DeploymentError(
                 f"{deployment} has {found.traffic} % of the traffic", f"first: mlops endpoint traffic {name} OTHER=100"
             )
-        with endpoint.hold(_silently):
+        with endpoint.hold(silent):
             state = endpoint.state()
             if not endpoint.is_running():
                 write_state(endpoint.folder, state.without_deployment(deployment))
-                log = log_path(endpoint.folder, deployment)
-                for path in (log, former_log(log)):
-                    path.unlink(missing_ok=True)
+                remove_log(log_path(endpoint.folder, deployment))
                 return
             endpoint.ask("delete", deployment=deployment)
             wait(lambda: not endpoint.ask("status")["leaving"], TIMEOUT_SECONDS)
@@ -117,15 +120,11 @@ class LocalTarget:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
         endpoint = LocalEndpoint(name)
         if not endpoint.exists:
-            endpoint.state()  # which says that there is none
-        with endpoint.hold(_silently):
+            endpoint.state()  # which raises: the endpoint does not exist
+        with endpoint.hold(silent):
             try:
                 state: EndpointState | None = endpoint.state()
             except DeploymentError:
-                state = None  # it cannot be read any more: the router is ended by its process id
+                state = None  # it cannot be read: the router is ended by its process id
             endpoint.end(state.port if state is not None else None)
             remove_files(endpoint.folder)
-
-
-def _silently(text: str) -> None:
-    return

@@ -174,7 +174,7 @@ class Connection(asyncio.Protocol):
             if request is not None:
                 self._release(request)
                 if request.job is not None:
-                    request.job.abandoned = True
+                    request.job.abandon()
         self._reading = self._active = self._parser = None  # the parser refers to this connection
         self._waiting.clear()
 
@@ -380,7 +380,7 @@ class Connection(asyncio.Protocol):
         reading, active = self._reading, self._active
         if active is not None and time.perf_counter() - active.started > self.app.request_timeout_s:
             if active.job is not None:
-                active.job.abandoned = True
+                active.job.abandon()
             message = f"no response within {self.app.request_timeout_s:.0f} s"
             self.respond(active, Response.error(503, "timeout", message, ((b"retry-after", b"1"),)))
         elif reading is not None and self._message_since is not None:

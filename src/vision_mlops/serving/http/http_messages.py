@@ -50,9 +50,10 @@ class RequestError(Exception):
 
 
 class Work(Protocol):
-    """What is done for a request. ``abandoned`` is set when nobody waits for the answer any more."""
+    """What is done for a request."""
 
-    abandoned: bool
+    def abandon(self) -> None:
+        """Note that nobody waits for the response any more; may be called again."""
 
 
 class Sender(Protocol):

@@ -30,7 +30,7 @@ _held: list[HeldLock] = []  # the lock, which only the end of the process releas
 
 
 class _Full(asyncio.Protocol):
-    """Tells a client that there are too many connections."""
+    """Refuses a client because there are too many connections."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -43,7 +43,7 @@ class _Full(asyncio.Protocol):
 
 
 def main(folder: Path, listener: socket.socket) -> int:
-    """Serve an endpoint until told to end, and return the exit code.
+    """Serve an endpoint until it is told to end, and return the exit code.
 
     Raises:
         DeploymentError: another process is its router, or its state or key cannot be read.
@@ -62,7 +62,7 @@ def main(folder: Path, listener: socket.socket) -> int:
     start_log()
     try:
         import uvloop
-    except ImportError:  # not available on this system: slower, and the same
+    except ImportError:  # not available on this system: slower, but otherwise the same
         asyncio.run(serve())
     else:
         uvloop.run(serve())
@@ -96,7 +96,7 @@ async def _serve(folder: Path, state: EndpointState, key: str, listener: socket.
 
 
 def _most_connections() -> int:
-    """Return how many clients there may be: each has one descriptor, and its request another one."""
+    """Return how many clients may connect: each has one file descriptor, and its request another one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * _MOST_CONNECTIONS + _OTHER_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < wanted:

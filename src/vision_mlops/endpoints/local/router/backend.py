@@ -10,13 +10,13 @@ from pathlib import Path
 from vision_mlops.endpoints.contract import EndpointStatus
 from vision_mlops.endpoints.local.router.counters import DeploymentCounters
 from vision_mlops.endpoints.local.router.endpoint_state import DeploymentSpec
-from vision_mlops.endpoints.local.router.log_files import bound_log, former_log, log_path
+from vision_mlops.endpoints.local.router.log_files import bound_log, log_path
 from vision_mlops.endpoints.local.router.server_process import ServerProcess
 from vision_mlops.endpoints.local.router.upstream import Pool
 
 
 class Backend:
-    """A deployment. To be made in the event loop; :meth:`start` starts its server.
+    """A deployment, to be created in the event loop; :meth:`start` starts its server.
 
     Args:
         spec: What it is.
@@ -51,11 +51,11 @@ class Backend:
 
     @property
     def problem(self) -> str:
-        """Reason why it is not ready; empty where it is."""
+        """Reason why it is not ready; empty if it is."""
         return "" if self.ready else self.server.problem or "the server is starting"
 
     async def drain(self, seconds: float) -> None:
-        """Wait for the responses that are under way, then end the server. Nobody may choose it any more."""
+        """Wait for outstanding responses, then end the server. It must not be chosen any more."""
         deadline = time.monotonic() + seconds
         while self.in_flight and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
@@ -67,11 +67,6 @@ class Backend:
         """Close idle connections, and keep the log small; called every second or so."""
         self.pool.sweep(now)
         bound_log(self.log)
-
-    def remove_log(self) -> None:
-        """Remove its log, as the deployment is gone."""
-        for path in (self.log, former_log(self.log)):
-            path.unlink(missing_ok=True)
 
     def _changed(self) -> None:
         server = self.server

@@ -1,4 +1,4 @@
-"""What the router counts of a deployment, kept over restarts, and shown to Prometheus."""
+"""What the router counts of a deployment, kept across restarts, and exposed to Prometheus."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops.core.files import atomic_write
-from vision_mlops.endpoints.contract import LATENCY_BOUNDS_MS, Counts
+from vision_mlops.endpoints.contract import LATENCY_BOUNDS_MS, NOTHING_COUNTED, Counts
 from vision_mlops.endpoints.local.router.endpoint_state import COUNTS
 
 _SHOWN_EACH = 5  # of the bounds: a series for each of them would be many for Prometheus
-_NONE = Counts()
 
 
 class DeploymentCounters:
@@ -22,7 +21,7 @@ class DeploymentCounters:
 
     __slots__ = ("compared", "disagreed", "dropped", "errors", "latencies", "requests", "seconds")
 
-    def __init__(self, counts: Counts = _NONE, seconds: float = 0.0) -> None:
+    def __init__(self, counts: Counts = NOTHING_COUNTED, seconds: float = 0.0) -> None:
         self.requests = counts.requests
         self.errors = counts.errors
         self.compared = counts.compared
@@ -30,7 +29,7 @@ class DeploymentCounters:
         self.latencies = list(counts.latencies)
         self.seconds = seconds
         self.dropped = 0
-        """Copies of requests that there was no room for."""
+        """Copies of requests that were dropped because the queue was full."""
 
     def answered(self, status: int, seconds: float) -> None:
         """Count a response."""
@@ -51,7 +50,7 @@ class DeploymentCounters:
 
 
 def read_counters(folder: Path) -> dict[str, DeploymentCounters]:
-    """Read the counters by deployment as they were written last; those of a file that cannot be read start at zero."""
+    """Read the counters by deployment as they were written last; none if the file cannot be read."""
     try:
         content = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
         return {
@@ -63,13 +62,13 @@ def read_counters(folder: Path) -> dict[str, DeploymentCounters]:
 
 
 def write_counters(folder: Path, counters: Mapping[str, DeploymentCounters]) -> None:
-    """Write counters for a router that comes after this one."""
+    """Write counters for a later router."""
     content = {name: {"counts": asdict(item.counts()), "seconds": item.seconds} for name, item in counters.items()}
     atomic_write(folder / COUNTS, json.dumps(content))
 
 
 def counts_from(content: Mapping[str, Any]) -> Counts:
-    """Return counts from JSON. Raises TypeError, KeyError or ValueError where it is something else."""
+    """Return counts from JSON. Raises TypeError, KeyError or ValueError if it is something else."""
     counts = Counts(**{**content, "latencies": tuple(content["latencies"])})
     if len(counts.latencies) != len(LATENCY_BOUNDS_MS) + 1:
         raise ValueError("another number of buckets")
@@ -80,12 +79,9 @@ def expose(
     counters: Mapping[str, DeploymentCounters], ready: Mapping[str, bool], traffic: Mapping[str, int]
 ) -> tuple[bytes, str]:
     """Return what Prometheus reads, and its media type."""
-    from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-    registry = CollectorRegistry()
-    registry.register(_Collector(counters, ready, traffic))
-    return generate_latest(registry), CONTENT_TYPE_LATEST
+    return generate_latest(_Collector(counters, ready, traffic)), CONTENT_TYPE_LATEST
 
 
 class _Collector:
@@ -99,24 +95,29 @@ class _Collector:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
         counters = {
-            "requests": "Requests that a deployment got, copies among them.",
-            "errors": "Answers of 500 and above, and requests without an answer.",
-            "compared": "Copies whose answer was held against that of the deployment that the caller got.",
-            "disagreed": "Copies that were answered with another label.",
-            "dropped": "Copies that there was no room for.",
+            "requests": "Requests that a deployment got, including copies.",
+            "errors": "Responses of 500 and above, and requests without a response.",
+            "compared": "Copies whose response was compared with the one that the caller got.",
+            "disagreed": "Copies whose response has another label.",
+            "dropped": "Copies that were dropped because the queue was full.",
         }
         for field, text in counters.items():
             family = CounterMetricFamily(f"router_{field}", text, labels=["deployment"])
             for name, counted in self._counters.items():
                 family.add_metric([name], getattr(counted, field))
             yield family
-        gauges = {"ready": ("Whether a deployment is ready.", self._ready), "traffic": ("Its share.", self._traffic)}
+        gauges = {
+            "ready": ("Whether a deployment is ready.", self._ready),
+            "traffic": ("Its share of the traffic in percent.", self._traffic),
+        }
         for field, (text, values) in gauges.items():
             gauge = GaugeMetricFamily(f"router_{field}", text, labels=["deployment"])
             for name in self._counters:
                 gauge.add_metric([name], values.get(name, 0))
             yield gauge
-        latency = HistogramMetricFamily("router_latency_seconds", "Time of a deployment.", labels=["deployment"])
+        latency = HistogramMetricFamily(
+            "router_latency_seconds", "Response time of a deployment.", labels=["deployment"]
+        )
         for name, counted in self._counters.items():
             latency.add_metric([name], _buckets(counted.latencies), counted.seconds)
         yield latency

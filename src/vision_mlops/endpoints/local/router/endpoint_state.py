@@ -1,4 +1,4 @@
-"""What an endpoint on this machine is meant to be: a file in its folder, which the holder of the folder's lock may write."""
+"""The wanted state of an endpoint on this machine: a file in its folder, which only the holder of the lock may write."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COUNTS = "counts.json"
 LOG = "router.log"
 LOGS = "logs"
 CHANGE_LOCK = "change.lock"
-"""Held by a command that makes or deletes something."""
+"""Held by a command that creates or deletes something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class EndpointState:
         return next((item for item in self.deployments if item.name == name), None)
 
     def with_deployment(self, spec: DeploymentSpec) -> EndpointState:
-        """Return it with a deployment added or replaced; the first one gets all traffic."""
+        """Return the endpoint with a deployment added or replaced; the first one gets all traffic."""
         if self.spec(spec.name) is not None:
             kept = tuple(spec if item.name == spec.name else item for item in self.deployments)
             return replace(self, deployments=kept)
@@ -60,7 +60,7 @@ class EndpointState:
         return replace(self, deployments=(*self.deployments, spec), traffic=traffic)
 
     def without_deployment(self, name: str) -> EndpointState:
-        """Return it without one of its deployments, which has no traffic."""
+        """Return the endpoint without one of its deployments, which has no traffic."""
         return replace(
             self,
             deployments=tuple(item for item in self.deployments if item.name != name),
@@ -70,12 +70,12 @@ class EndpointState:
 
 
 def spec_from(content: Mapping[str, Any]) -> DeploymentSpec:
-    """Return a deployment from JSON. Raises TypeError where a field is missing or unknown."""
+    """Return a deployment from JSON. Raises TypeError if a field is missing or unknown."""
     return DeploymentSpec(**content)
 
 
 def read_state(folder: Path) -> EndpointState | None:
-    """Read the state in an endpoint's folder; None where there is none.
+    """Read the state in an endpoint's folder; None if it does not exist.
 
     Raises:
         DeploymentError: the file cannot be read.

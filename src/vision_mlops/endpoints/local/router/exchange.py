@@ -1,4 +1,4 @@
-"""One request on its way through the router, and its copy for a deployment that is being tried."""
+"""One request on its way through the router, and its copy for a deployment that is being tested."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from vision_mlops.endpoints.local.router.backend import Backend
-from vision_mlops.endpoints.local.router.traffic_shares import MirrorSampler, Shares
+from vision_mlops.endpoints.local.router.traffic_shares import Shares
 from vision_mlops.endpoints.local.router.upstream import Upstream
 from vision_mlops.serving.http.http_messages import HeaderList, Request, Response
 
@@ -20,7 +20,7 @@ RETRY = ((b"retry-after", b"1"),)
 class Router(Protocol):
     """What an exchange needs of the router that it belongs to."""
 
-    shares: Shares[Backend]
+    shares: Shares
     mirror: Mirror | None
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -28,15 +28,15 @@ class Router(Protocol):
 
 
 class Exchange:
-    """A request and who answers it.
+    """A request, and the deployment that responds to it.
 
-    Where a connection breaks, it is sent once more, on a new connection: a server that was ended just then has taken
-    nothing from it, and scoring an image twice changes nothing. A server that breaks that one, or takes none, is passed over
-    for another deployment with traffic, unless the request has picked it; that one gets it once.
+    If a connection breaks, the request is sent once more, on a new connection: a server that was just ended has read
+    nothing of it, and scoring an image twice changes nothing. If that breaks as well, or the server accepts no connection,
+    another deployment with traffic gets the request once, unless the request has picked its deployment.
 
     Args:
         app: The router.
-        request: What came.
+        request: The request.
         backend: The deployment to begin with.
         picked: Whether the request names it.
     """
@@ -65,20 +65,14 @@ class Exchange:
         else:
             self._send(upstream)
 
-    @property
-    def abandoned(self) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self._abandoned
-
-    @abandoned.setter
-    def abandoned(self, value: bool) -> None:
-        if value and not self._abandoned:
-            self._abandoned = True
-            self._let_go()
-            upstream, self._upstream = self._upstream, None
-            if upstream is not None:
-                self.backend.in_flight -= 1
-                upstream.abandon()
+    def abandon(self) -> None:
+        """End it: nobody waits for the response any more."""
+        self._abandoned = True
+        self._let_go()
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            self.backend.in_flight -= 1
+            upstream.abandon()
 
     def answered(self, status: int, kind: bytes, headers: HeaderList, body: bytes, seconds: float) -> None:
         """Pass the response on."""
@@ -86,8 +80,8 @@ class Exchange:
         self._upstream = None
         backend.in_flight -= 1
         backend.counters.answered(status, seconds)
-        answer = Response(status, body, kind, (*headers, (b"azureml-model-deployment", backend.header)))
-        self.request.connection.respond(self.request, answer)
+        response = Response(status, body, kind, (*headers, (b"azureml-model-deployment", backend.header)))
+        self.request.connection.respond(self.request, response)
         mirror = self.app.mirror
         if mirror is not None and not self.picked and self.request.path == "/score":
             mirror.offer(self, status, body)
@@ -100,7 +94,7 @@ class Exchange:
         if self._tries > _TRIES:
             self._fail(self.backend)
             return
-        if self._tries == _TRIES:  # a server that is ending may take a connection, and break it, too
+        if self._tries == _TRIES:  # a server that is ending may also accept a connection, and break it
             self._refused.append(self.backend)
         self._again()
 
@@ -145,20 +139,20 @@ class Exchange:
         self._let_go()
 
     def _let_go(self) -> None:
-        """Release the image: request and exchange refer to each other, and it shall not wait for the garbage collector."""
+        """Release the image: request and exchange refer to each other, so it would wait for the garbage collector."""
         self.head = self.body = b""
 
 
 class Copy:
-    """A copy of a request, whose answer is compared with the one that the caller got, and given to nobody."""
+    """A copy of a request, whose response is compared with the one that the caller got, and then discarded."""
 
     __slots__ = ("body", "head", "label", "mirror", "upstream")
 
-    def __init__(self, mirror: Mirror, exchange: Exchange, status: int, answer: bytes) -> None:
+    def __init__(self, mirror: Mirror, exchange: Exchange, status: int, response: bytes) -> None:
         self.mirror = mirror
         self.head = exchange.head
         self.body = exchange.body
-        self.label = answer if status == 200 else b""
+        self.label = response if status == 200 else b""
 
     def answered(self, status: int, kind: bytes, headers: HeaderList, body: bytes, seconds: float) -> None:
         """Compare the mirror's response with the one that the caller got."""
@@ -176,12 +170,12 @@ class Copy:
 
 
 class Mirror:
-    """Sends copies of requests to a deployment, a few at once; when it does not keep up, they are dropped.
+    """Sends copies of requests to a deployment, a few at a time; if it does not keep up, they are dropped.
 
     Args:
         app: The router.
-        backend: Gets the copies.
-        percent: Of the requests.
+        backend: Deployment that gets the copies.
+        percent: Percentage of the requests that are copied.
     """
 
     AT_ONCE = 4
@@ -191,34 +185,37 @@ class Mirror:
     def __init__(self, app: Router, backend: Backend, percent: int) -> None:
         self.backend = backend
         self._app = app
-        self._sampler = MirrorSampler(percent)
+        self._percent = percent
+        self._credit = 0
         self._waiting: deque[Copy] = deque()
         self._bytes = 0
         self._running = 0
 
-    def offer(self, exchange: Exchange, status: int, answer: bytes) -> None:
-        """Copy a request that was answered, if it is its turn and there is room."""
-        if not self._sampler.next():
+    def offer(self, exchange: Exchange, status: int, response: bytes) -> None:
+        """Copy a request that has had its response, if it is its turn and the queue is not full."""
+        self._credit += self._percent
+        if self._credit < 100:
             return
+        self._credit -= 100
         size = len(exchange.body)
         if not self.backend.ready or len(self._waiting) >= self.MOST_WAITING or self._bytes + size > self.MOST_BYTES:
             self.backend.counters.dropped += 1
             return
-        self._waiting.append(Copy(self, exchange, status, answer))
+        self._waiting.append(Copy(self, exchange, status, response))
         self._bytes += size
-        self._go_on()
+        self._send_waiting()
 
     def ended(self) -> None:
-        """Note that a copy has had its response, or will have none."""
+        """Note that a copy has had its response, or will not get one."""
         self._running -= 1
         self.backend.in_flight -= 1
-        self._go_on()
+        self._send_waiting()
 
     def stop(self) -> None:
         """Send no further copies."""
         self._waiting.clear()
 
-    def _go_on(self) -> None:
+    def _send_waiting(self) -> None:
         while self._waiting and self._running < self.AT_ONCE:
             copy = self._waiting.popleft()
             self._bytes -= len(copy.body)
@@ -239,10 +236,10 @@ class Mirror:
             upstream.send(copy, copy.head, copy.body)
 
 
-def labels(answer: bytes) -> list[str] | None:
-    """Return the most probable class of each image of a response; None where it is something else."""
+def labels(response: bytes) -> list[str] | None:
+    """Return the most probable class of each image of a response; None if it is something else."""
     try:
-        content = json.loads(answer)
+        content = json.loads(response)
         results = content.get("results", [content])
         return [result["predictions"][0]["label"] for result in results]
     except (ValueError, TypeError, AttributeError, KeyError, IndexError):

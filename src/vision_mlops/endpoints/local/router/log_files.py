@@ -19,10 +19,16 @@ def former_log(log: Path) -> Path:
     return log.with_name(f"{log.name}.1")
 
 
-def bound_log(log: Path) -> None:
-    """Start a log again where it has become large, keeping one former log beside it.
+def remove_log(log: Path) -> None:
+    """Remove a log and the former one beside it, as far as they exist."""
+    for path in (log, former_log(log)):
+        path.unlink(missing_ok=True)
 
-    Its writers have it open to append, and go on where it is empty; what they write while it is copied is lost.
+
+def bound_log(log: Path) -> None:
+    """Start a log again if it has become large, and keep one former log beside it.
+
+    Its writers have it open to append, and continue in the empty file; what they write while it is copied is lost.
     """
     try:
         if log.stat().st_size < _LOG_BYTES:
@@ -31,11 +37,11 @@ def bound_log(log: Path) -> None:
         with log.open("r+b") as stream:
             stream.truncate()
     except OSError:
-        return  # a full disk: the next second may have room
+        return  # a full disk: it is tried again in a second
 
 
 def tail(log: Path, lines: int) -> str:
-    """Return the last lines of a log and of the former one beside it; empty where there is none."""
+    """Return the last lines of a log and of the former one beside it; empty if neither exists."""
     found: list[str] = []
     for path in (log, former_log(log)):
         if len(found) < lines and path.is_file():

@@ -1,4 +1,4 @@
-"""What changes a running endpoint: deployments that come and go, traffic, tags. It alone writes the endpoint's state."""
+"""Changes a running endpoint: its deployments, traffic and tags. Only this module writes the state of the endpoint."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vision_mlops.endpoints.local.router.backend import Backend
 from vision_mlops.endpoints.local.router.counters import read_counters, write_counters
 from vision_mlops.endpoints.local.router.endpoint_state import LOG, EndpointState, remove_files, spec_from, write_state
-from vision_mlops.endpoints.local.router.log_files import bound_log, tail
+from vision_mlops.endpoints.local.router.log_files import bound_log, remove_log, tail
 from vision_mlops.endpoints.local.router.router_app import ADMIN, RouterApp
 from vision_mlops.endpoints.local.router.traffic_shares import as_percent
 from vision_mlops.serving.http.http_messages import Request, Response
 from vision_mlops.serving.telemetry.server_log import log_event
 
 _EMPTY_SECONDS = 10.0
-"""An endpoint without deployments, of which none is being made, ends after so long."""
+"""Seconds after which an endpoint ends that has no deployment and for which none is being created."""
 _COUNTS_SECONDS = 5.0
 _DRAIN_SECONDS = 40.0
 
@@ -31,43 +31,28 @@ class _RefusedError(Exception):
     """The action cannot be done now."""
 
 
+@dataclass(frozen=True, slots=True)
 class _Wish:
     """A deployment that a command waits for: a new one becomes part of the endpoint, and of its state, when it is ready.
 
-    Args:
-        request: The command's, which is answered then. A command that hangs up withdraws its wish.
-        backend: The deployment.
-        seconds: How long the command waits.
-        withdraw: Called when the command has hung up.
+    ``request`` is the command's, which gets its response then, or after ``seconds``; a command that hangs up withdraws its
+    wish by ``abandon``.
     """
 
-    def __init__(self, request: Request, backend: Backend, seconds: float, withdraw: Callable[[], None]) -> None:
-        self.request = request
-        self.backend = backend
-        self.seconds = seconds
-        self.until = time.monotonic() + seconds
-        self._withdraw = withdraw
-        self._abandoned = False
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether nobody waits for the deployment any more."""
-        return self._abandoned
-
-    @abandoned.setter
-    def abandoned(self, value: bool) -> None:
-        self._abandoned = value
-        if value:
-            self._withdraw()
+    request: Request
+    backend: Backend
+    seconds: float
+    abandon: Callable[[], None]
+    began: float = field(default_factory=time.monotonic)
 
 
 class Control:
-    """The endpoint of a folder, while its router runs. To be made in the event loop.
+    """The endpoint of a folder while its router runs, to be created in the event loop.
 
     Args:
         folder: Of the endpoint; its lock is held.
-        state: What the endpoint is to be.
-        key: Must come with what changes it.
+        state: Wanted state of the endpoint.
+        key: Key that requests to change it must have.
     """
 
     def __init__(self, folder: Path, state: EndpointState, key: str) -> None:
@@ -75,7 +60,7 @@ class Control:
         self.state = state
         self.ending = asyncio.Event()
         self.given_up = False
-        """Whether it ends because it has no deployment, and no command makes one."""
+        """Whether it ends because it has no deployment, and no command creates one."""
         self.app = RouterApp(key, self.obey)
         self._wishes: dict[str, _Wish] = {}
         self._empty_since = time.monotonic()
@@ -97,7 +82,7 @@ class Control:
         self._reshare()
 
     def obey(self, request: Request) -> Response | None:
-        """Do what an owner of the key asks for; return None where the response comes later."""
+        """Execute a request of an owner of the key; return None if the response comes later."""
         action = request.path.removeprefix(ADMIN)
         try:
             asked = json.loads(request.body or b"{}")
@@ -121,14 +106,14 @@ class Control:
         if self.state.deployments or self._wishes:
             self._empty_since = now
         elif now - self._empty_since > _EMPTY_SECONDS:
-            self.given_up = True  # its first deployment was never made
+            self.given_up = True  # its first deployment was never completed
             self.ending.set()
         if now - self._counted > _COUNTS_SECONDS:
             self.keep_counts()
         bound_log(self.folder / LOG)
 
     async def close(self) -> None:
-        """Respond to what has come, end all servers, and write the counts."""
+        """Respond to all accepted requests, end all servers, and write the counts."""
         self.app.draining = True
         for name in list(self._wishes):
             self._fail(name, "the endpoint has been ended")
@@ -151,12 +136,12 @@ class Control:
             backend.server.kill()
 
     def keep_counts(self) -> None:
-        """Write the counts, so that a later router goes on with them: what was told once is never taken back."""
+        """Write the counts, so that a later router continues with them: what was reported once is never taken back."""
         self._counted = time.monotonic()
         if self.state.deployments:
             try:
                 write_counters(self.folder, {name: item.counters for name, item in self.app.backends.items()})
-            except OSError as error:  # a full disk is no reason not to serve
+            except OSError as error:  # with a full disk, it still serves
                 log_event("counts_not_kept", "warning", problem=str(error))
 
     # Actions
@@ -215,10 +200,10 @@ class Control:
         self.ending.set()
         return {}
 
-    # Deployments in the making
+    # Deployments that are being created
 
     def _deploy(self, request: Request, asked: dict[str, Any]) -> Response | None:
-        """Make a deployment; the response comes when it is ready or has failed, or when the time is up."""
+        """Create a deployment; the response comes when it is ready or has failed, or when the time is up."""
         spec = spec_from(asked["spec"])
         if self.app.draining:
             raise _RefusedError("the endpoint is being deleted")
@@ -229,18 +214,18 @@ class Control:
             backend.server.retry()
         else:
             backend = Backend(spec, self.folder)
-        if spec.name in self._wishes:  # of a command that was killed, as one at a time changes an endpoint
+        if spec.name in self._wishes:  # of a command that was killed: only one at a time changes an endpoint
             self._fail(spec.name, "it is being deployed again")
         wish = _Wish(request, backend, float(asked["seconds"]), lambda: self._withdrawn(spec.name))
         self._wishes[spec.name] = request.job = wish
-        request.started = math.inf  # the command says how long it waits, not the server's limit
+        request.started = math.inf  # the command, not the limit of the server, says how long it waits
         if self._is_new(backend):
             backend.changed = self._changed
             backend.start()
         return None
 
     def _settle(self) -> None:
-        """Respond to the commands whose deployment is ready, has failed, or is not ready in time."""
+        """Respond to commands whose deployment is ready, has failed, or was not ready in time."""
         for name, wish in list(self._wishes.items()):
             backend = wish.backend
             if backend.ready:
@@ -253,7 +238,7 @@ class Control:
                 self._end_wish(name, {"problem": "", "known": False})
             elif backend.server.problem:
                 self._fail(name, backend.problem)
-            elif time.monotonic() > wish.until:
+            elif time.monotonic() - wish.began > wish.seconds:
                 self._fail(name, f"not ready within {wish.seconds:.0f} s: {backend.problem}")
 
     def _fail(self, name: str, problem: str) -> None:
@@ -262,7 +247,7 @@ class Control:
         if self._is_new(backend):
             backend.server.kill()
             if name not in self.app.backends:
-                backend.remove_log()
+                remove_log(backend.log)
 
     def _withdrawn(self, name: str) -> None:
         log_event("deploy_given_up", "warning", deployment=name)
@@ -291,12 +276,12 @@ class Control:
         return self.app.backends.get(backend.name) is not backend
 
     def _backends(self) -> list[Backend]:
-        """Return all deployments, those in the making as well."""
+        """Return all deployments, including those that are being created."""
         making = [wish.backend for wish in self._wishes.values() if self._is_new(wish.backend)]
         return [*self.app.backends.values(), *making]
 
     def _changed(self) -> None:
-        """Note that a server has changed. What follows may end that server, and therefore waits until it has reported."""
+        """Note that a server has changed. What follows may end that server, so it waits until the server has reported."""
         self.app.set_limits()
         asyncio.get_running_loop().call_soon(self._settle)
 
@@ -306,12 +291,12 @@ class Control:
         self.app.backends[backend.name] = backend
 
     def _leave(self, backend: Backend, *, forget: bool = False) -> None:
-        """Let a deployment that nobody can choose any more finish its requests, and end it."""
+        """Let a deployment that cannot be chosen any more finish its requests, and end it."""
 
         async def leave() -> None:
             await backend.drain(_DRAIN_SECONDS)
             if forget and backend.name not in self.app.backends:
-                backend.remove_log()
+                remove_log(backend.log)
 
         task = asyncio.get_running_loop().create_task(leave())
         self._leaving.add(task)

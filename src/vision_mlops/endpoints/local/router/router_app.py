@@ -1,4 +1,4 @@
-"""The router's application: who answers a request, and the few that the router answers itself."""
+"""The application of the router: which deployment responds to a request, and the few to which the router itself responds."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from vision_mlops.serving.http.http_messages import Request, Response
 _LOG = logging.getLogger(__name__)
 _PICK = b"azureml-model-deployment"
 _BODIES = 8
-_LEAST_BODY = 2**20  # while no server has told its limit: what is asked to change the endpoint is small
+_LEAST_BODY = 2**20  # while no server has reported its limit: requests that change the endpoint are small
 _MARGIN_SECONDS = 5.0
-"""A server says itself that it was too slow: the router waits longer for that."""
+"""A server itself reports that it was too slow: the router waits longer for that."""
 ADMIN = "/admin/"
 
 
 class RouterApp:
-    """Sends each request to a deployment. To be made in its event loop.
+    """Sends each request to a deployment; to be created in its event loop.
 
     Args:
         key: Key that opens ``/admin/``.
-        obey: Does what an owner of the key asks for; returns None where the response comes later.
+        obey: Executes a request of an owner of the key; returns None if the response comes later.
     """
 
     def __init__(self, key: str, obey: Callable[[Request], Response | None]) -> None:
         self._key = key.encode()
         self._obey = obey
         self.backends: dict[str, Backend] = {}
-        self.shares: Shares[Backend] = Shares()
+        self.shares = Shares()
         self.traffic: dict[str, int] = {}
         self.mirror: Mirror | None = None
         self.draining = False
@@ -51,7 +51,7 @@ class RouterApp:
         self.set_limits()
 
     def set_limits(self) -> None:
-        """Take on the limits of the servers, the largest of each."""
+        """Set the limits to the largest of those of the servers."""
         servers = [backend.server for backend in self.backends.values()]
         self.max_body = max((server.max_body for server in servers), default=0) or _LEAST_BODY
         self.max_buffered = _BODIES * self.max_body
@@ -73,7 +73,7 @@ class RouterApp:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # What a connection asks for
+    # Requests of a connection
 
     def refuse(self, request: Request) -> Response | None:
         """Return a response that needs no body, or None."""
@@ -103,7 +103,7 @@ class RouterApp:
         if path == "/score":
             chosen = self.shares.next()
         elif path in self._own:
-            return self._answer_here(request)
+            return self._respond_here(request)
         else:
             chosen = self.shares.largest()
         if chosen is None:
@@ -111,9 +111,9 @@ class RouterApp:
         self._forward(request, chosen, picked=False)
         return None
 
-    def answered(self, request: Request, answer: Response) -> None:
-        """Note a response: one that came too late counts as none."""
-        if answer.code == "timeout" and isinstance(request.job, Exchange):
+    def answered(self, request: Request, response: Response) -> None:
+        """Note a response: one that came too late counts as a failure."""
+        if response.code == "timeout" and isinstance(request.job, Exchange):
             request.job.backend.counters.failed()
 
     def _forward(self, request: Request, backend: Backend, *, picked: bool) -> None:
@@ -121,9 +121,9 @@ class RouterApp:
         request.job = exchange
         exchange.start()
 
-    # What is answered here
+    # Responses of the router itself
 
-    def _answer_here(self, request: Request) -> Response:
+    def _respond_here(self, request: Request) -> Response:
         if request.method == "OPTIONS":
             return Response(204, b"", headers=((b"allow", b"GET, HEAD, OPTIONS"),))
         if request.method not in ("GET", "HEAD"):
@@ -162,6 +162,6 @@ class RouterApp:
             return Response.error(405, "method_not_allowed", "use POST", ((b"allow", b"POST"),))
         try:
             return self._obey(request)
-        except Exception as error:  # noqa: BLE001 - whoever asked must be told, and the others are served on
+        except Exception as error:  # noqa: BLE001 - the caller gets an error, and others are still served
             _LOG.exception("%s failed", request.path)
             return Response.error(500, "internal", f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""The scoring server of one deployment: started, watched, restarted after it has ended, and drained."""
+"""The scoring server of one deployment: started, watched, restarted when it has ended, and drained."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ BACKOFF_SECONDS = (0.0, 0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STABLE_SECONDS = 20.0
 _DRAIN_SECONDS = 40.0
 """Longer than the server itself takes: then it is killed."""
+_EXIT_SECONDS = 5.0
+"""How long a server may take to exit after it has closed its socket."""
 _KEYS = ("MLOPS_SCORING_KEY", "MLOPS_ADMIN_KEY")  # for servers that clients reach; only the router reaches this one
 
 
@@ -28,8 +30,8 @@ class ServerProcess:
     """``mlops serve`` on a free port, in a process group of its own. It ends when this process does.
 
     Args:
-        spec: What it serves.
-        log: File that its output is added to.
+        spec: Deployment that it serves.
+        log: File to which its output is appended.
         changed: Called whenever one of the attributes has changed.
     """
 
@@ -50,9 +52,8 @@ class ServerProcess:
         self._log = log
         self._changed = changed
         self._process: subprocess.Popen[bytes] | None = None
-        self._channel: IpcConnection | None = None
-        self._born = 0.0
         self._stopping = False
+        self._again = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -62,67 +63,106 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start the server. What goes wrong is in ``problem``."""
-        self.problem = ""
-        ours, theirs = ipc_pair()
-        with contextlib.closing(theirs):
-            command = [sys.executable, "-m", "vision_mlops", "serve", self._spec.bundle, "--port", "0"]
-            command += ["--name", self._spec.model, "--version", self._spec.version]
-            command += ["--parent", str(theirs.fileno())]
-            command += ["--workers", str(self._spec.workers)] if self._spec.workers else []
-            environment = {name: value for name, value in os.environ.items() if name not in _KEYS}
-            try:
-                with self._log.open("ab") as stream:
-                    self._process = subprocess.Popen(
-                        command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True,
-                        env={**environment, **self._spec.environment}, pass_fds=(theirs.fileno(),),
-                    )  # fmt: skip
-            except OSError as error:
-                ours.close()
-                self._died(f"it cannot be started: {error.strerror}")
-                return
-        self._channel, self._born = ours, time.monotonic()
-        asyncio.get_running_loop().add_reader(ours.fileno(), self._hear, ours)
-        log_event("server_started", deployment=self._spec.name, model=f"{self._spec.model}:{self._spec.version}")
+        self._task = asyncio.get_running_loop().create_task(self._keep_running())
 
     def retry(self) -> None:
-        """Restart a server that is alive but cannot become ready; start one that is waiting for its restart at once."""
+        """Restart a server that runs but cannot become ready; if it waits to be restarted, start it now."""
         if self.ready or not self.problem:
             return
         self.problem, self.deaths = "", -1
         if self._process is None:
-            self.start()
+            self._again.set()
         else:
-            self._signal(signal.SIGTERM)
+            self._process.terminate()
 
     async def stop(self) -> None:
-        """Let the server finish what it has accepted, and end it."""
+        """Let the server respond to accepted requests, and end it."""
         self._stopping = True
-        if self._task is not None:
-            await self._task
-        process = self._process
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        if not await self._wait(process, _DRAIN_SECONDS):
-            log_event("server_killed", "warning", deployment=self._spec.name)
-        self._let_go()
+        if self._task is not None and self._process is not None:
+            self._process.terminate()
+            done, _ = await asyncio.wait((self._task,), timeout=_DRAIN_SECONDS)
+            if not done:
+                log_event("server_killed", "warning", deployment=self._spec.name)
+        self.kill()
 
     def kill(self) -> None:
-        """Kill the server."""
+        """Kill what is left of the server."""
         self._stopping = True
-        self._let_go()
+        self.port, self.ready = 0, False
+        if self._task is not None:
+            self._task.cancel()
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
-    # Its news
+    async def _keep_running(self) -> None:
+        """Run the server, and run it again whenever it has ended, after a pause that grows."""
+        while True:
+            self.problem, began = "", time.monotonic()
+            problem = await self._run()
+            if self._stopping:
+                return
+            self._process, self.problem = None, problem
+            self.deaths = 1 if time.monotonic() - began > _STABLE_SECONDS else self.deaths + 1
+            log_event("server_ended", "warning", deployment=self._spec.name, problem=problem, deaths=self.deaths)
+            self._changed()
+            if not self.restarts:
+                return
+            pause = BACKOFF_SECONDS[min(self.deaths - 1, len(BACKOFF_SECONDS) - 1)] if self.deaths > 0 else 0.0
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._again.wait()
+            self._again.clear()
 
-    def _hear(self, channel: IpcConnection) -> None:
+    async def _run(self) -> str:
+        """Run the server to its end, and return how it has ended. What is left of its group may finish its responses."""
+        ours, theirs = ipc_pair()
+        with contextlib.closing(ours):
+            try:
+                process = self._process = self._launch(theirs)
+            except OSError as error:
+                return f"it cannot be started: {error.strerror}"
+            finally:
+                theirs.close()
+            log_event("server_started", deployment=self._spec.name, model=f"{self._spec.model}:{self._spec.version}")
+            await self._hear(ours)
+        self.port, self.ready = 0, False
+        self._changed()
+        if not await _exited(process):
+            process.kill()
+            await _exited(process)
+        code = process.returncode
+        return f"it ended with exit code {code}" if code is None or code >= 0 else f"it was killed by signal {-code}"
+
+    def _launch(self, channel: IpcConnection) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "vision_mlops", "serve", self._spec.bundle, "--port", "0"]
+        command += ["--name", self._spec.model, "--version", self._spec.version, "--parent", str(channel.fileno())]
+        command += ["--workers", str(self._spec.workers)] if self._spec.workers else []
+        environment = {name: value for name, value in os.environ.items() if name not in _KEYS}
+        with self._log.open("ab") as stream:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True,
+                env={**environment, **self._spec.environment}, pass_fds=(channel.fileno(),),
+            )  # fmt: skip
+
+    # Its messages
+
+    async def _hear(self, channel: IpcConnection) -> None:
+        """Process the messages of the server until its end of the socket is closed."""
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(channel.fileno(), news.set)
         try:
-            while (message := channel.receive()) is not None:
-                self._learn(message)
+            while True:
+                await news.wait()
+                news.clear()
+                while (message := channel.receive()) is not None:
+                    self._learn(message)
         except EOFError:
-            asyncio.get_running_loop().remove_reader(channel.fileno())
-            if not self._stopping:
-                self._task = asyncio.get_running_loop().create_task(self._bury())
+            return
+        finally:
+            loop.remove_reader(channel.fileno())
 
     def _learn(self, message: Message) -> None:
         news = message.fields
@@ -136,59 +176,10 @@ class ServerProcess:
                       port=self.port, problem=self.problem)  # fmt: skip
         self._changed()
 
-    async def _bury(self) -> None:
-        """Clean up after a server whose socket has closed. What is left of its group may finish its responses."""
-        process = self._process
-        self.port, self.ready = 0, False
-        self._changed()
-        if process is None:
-            return
-        ended = await self._wait(process, 5.0)
-        if not ended:
-            self._signal(signal.SIGKILL)
-            await self._wait(process, 5.0)
-        code = process.returncode
-        if self._channel is not None:
-            self._channel.close()
-        self._process = self._channel = None
-        self._died(
-            f"it ended with exit code {code}" if code is None or code >= 0 else f"it was killed by signal {-code}"
-        )
 
-    def _died(self, problem: str) -> None:
-        self.port, self.ready, self.problem = 0, False, problem
-        self.deaths = 1 if time.monotonic() - self._born > _STABLE_SECONDS else self.deaths + 1
-        log_event("server_ended", "warning", deployment=self._spec.name, problem=problem, deaths=self.deaths)
-        self._changed()
-        if self.restarts and not self._stopping:
-            pause = BACKOFF_SECONDS[min(self.deaths - 1, len(BACKOFF_SECONDS) - 1)] if self.deaths > 0 else 0.0
-            asyncio.get_running_loop().call_later(pause, self._start_again)
-
-    def _start_again(self) -> None:
-        if not self._stopping and self._process is None:
-            self.start()
-
-    async def _wait(self, process: subprocess.Popen[bytes], seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        while process.poll() is None:
-            if time.monotonic() > deadline:
-                return False
-            await asyncio.sleep(0.02)
-        return True
-
-    def _let_go(self) -> None:
-        """Kill what is left of the server."""
-        process, channel = self._process, self._channel
-        self._process = self._channel = None
-        self.port, self.ready = 0, False
-        if channel is not None:
-            asyncio.get_running_loop().remove_reader(channel.fileno())
-            channel.close()
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
+async def _exited(process: subprocess.Popen[bytes]) -> bool:
+    """Wait a few seconds for the end of a process, and return whether it has ended."""
+    deadline = time.monotonic() + _EXIT_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    return process.returncode is not None

@@ -17,13 +17,13 @@ _OWN = frozenset((b"connection", b"keep-alive", b"content-length", b"transfer-en
 
 
 class Waiting(Protocol):
-    """What waits for the response to a request. One of its two methods is called, once."""
+    """What waits for the response to a request. Exactly one of its two methods is called, once."""
 
     def answered(self, status: int, kind: bytes, headers: HeaderList, body: bytes, seconds: float) -> None:
-        """Take the whole response; ``headers`` are those that the server has set beside the usual ones."""
+        """Take the complete response; ``headers`` are those that the server has set besides the usual ones."""
 
     def broken(self) -> None:
-        """Note that the connection has ended before the response was whole."""
+        """Note that the connection has ended before the response was complete."""
 
 
 class Upstream(asyncio.Protocol):
@@ -42,7 +42,7 @@ class Upstream(asyncio.Protocol):
         self._chunks: list[bytes] = []
 
     def send(self, waiting: Waiting, head: bytes, body: bytes) -> None:
-        """Send a request whole."""
+        """Send a complete request."""
         self._waiting = waiting
         self._sent = time.perf_counter()
         if body:
@@ -51,21 +51,21 @@ class Upstream(asyncio.Protocol):
             self.transport.write(head)
 
     def abandon(self) -> None:
-        """End the connection, as nobody waits any more, which tells the server."""
+        """End the connection, so that the server notices that nobody waits any more."""
         self._waiting = None
         self.transport.abort()
 
     # asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is open."""
+        """Note that the connection is open."""
         self.transport = transport  # type: ignore[assignment]
         self.pool.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Parse received bytes."""
         if self._waiting is None:
-            self.transport.abort()  # nothing was asked
+            self.transport.abort()  # nothing was requested
             return
         try:
             self._parser.feed_data(data)
@@ -73,7 +73,7 @@ class Upstream(asyncio.Protocol):
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """Note that the connection has ended."""
         self.pool.lost(self)
         waiting, self._waiting = self._waiting, None
         self._parser = None  # it refers to this connection
@@ -83,13 +83,13 @@ class Upstream(asyncio.Protocol):
     # llhttp
 
     def on_message_begin(self) -> None:
-        """An answer begins."""
+        """Begin a response."""
         self._kind = b""
         self._headers = []
         self._chunks = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
+        """Take a header."""
         name = name.lower()
         if name == b"content-type":
             self._kind = value
@@ -97,11 +97,11 @@ class Upstream(asyncio.Protocol):
             self._headers.append((name, value))
 
     def on_body(self, chunk: bytes) -> None:
-        """A piece of the body."""
+        """Take a part of the body."""
         self._chunks.append(chunk)
 
     def on_message_complete(self) -> None:
-        """The answer is complete."""
+        """Pass the complete response on."""
         status = self._parser.get_status_code()
         waiting = self._waiting
         if status < 200 or waiting is None:
@@ -119,7 +119,7 @@ class Upstream(asyncio.Protocol):
 
 
 class Pool:
-    """The connections to one server, as many as requests were under way at once."""
+    """The connections to one server, as many as there were concurrent requests."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -127,7 +127,7 @@ class Pool:
         self._idle: deque[Upstream] = deque()
 
     def take(self) -> Upstream | None:
-        """Return the connection that has been idle longest, so that all workers have their turn; None where none is idle."""
+        """Return the connection that has been idle longest, so that all workers take turns; None if none is idle."""
         while self._idle:
             upstream = self._idle.popleft()
             if not upstream.transport.is_closing():
@@ -155,12 +155,12 @@ class Pool:
         self.connections.discard(upstream)
 
     def move(self, port: int) -> None:
-        """Continue with a server on another port, or 0 for none; requests under way may still end on the old one."""
+        """Continue with a server on another port, or 0 for none; pending requests may still end on the old one."""
         self.port = port
         while self._idle:
             self._idle.popleft().transport.close()
 
     def sweep(self, now: float) -> None:
-        """Close what has been idle for long; called every second or so."""
+        """Close connections that have been idle for long; called about once a second."""
         while self._idle and now - self._idle[0].idle_since > _IDLE_SECONDS:
             self._idle.popleft().transport.close()
