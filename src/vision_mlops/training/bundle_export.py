@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vision_mlops.core.errors import TrainingError
 from vision_mlops.core.text import in_markdown
@@ -26,14 +26,12 @@ MAX_DIFFERENCE = 0.02
 GOLDEN_PER_CLASS = 2
 
 
-def logits(network: Classifier, split: ImageSplit, batch_size: int) -> torch.Tensor:
-    """Logits (N, C), float32, of every image without augmentation: the network in evaluation mode and full precision."""
+def logits(network: nn.Module, split: ImageSplit, batch_size: int) -> Tensor:
+    """Compute the logits (N, C), float32, of every image without augmentation, in evaluation mode and full precision."""
     network.eval()
-    parts: list[torch.Tensor] = []
+    device = next(network.parameters()).device
     with torch.inference_mode():
-        for start in range(0, len(split), batch_size):
-            images = [split.image(i) for i in range(start, min(start + batch_size, len(split)))]
-            parts.append(network(torch.stack(images).to(network.mean.device)).float().cpu())
+        parts = [network(images.to(device)).float().cpu() for images in split.batches(batch_size)]
     return torch.cat(parts)
 
 
@@ -97,11 +95,7 @@ def _golden(folder: Path, split: ImageSplit, classes: list[str], expected: np.nd
 
 
 def _exported_probabilities(predictor: Predictor, split: ImageSplit, batch_size: int) -> np.ndarray:
-    parts = []
-    for start in range(0, len(split), batch_size):
-        images = [split.image(i).numpy() for i in range(start, min(start + batch_size, len(split)))]
-        parts.append(predictor.score(images).probabilities)
-    return np.concatenate(parts)
+    return np.concatenate([predictor.score(list(images.numpy())).probabilities for images in split.batches(batch_size)])
 
 
 def _parity(got: np.ndarray, expected: np.ndarray) -> dict[str, float]:

@@ -33,7 +33,6 @@ class FineTuning(pl.LightningModule):
         self.from_prefix = from_prefix
         self.augment = own_transform(training.augment.transform, "training.augment.transform")
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.history: list[dict[str, float]] = []
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Pixels (N, S, S, 3), or prefix activations, to logits (N, C)."""
@@ -65,13 +64,6 @@ class FineTuning(pl.LightningModule):
         values = {"val_loss": loss, "val_accuracy": accuracy}
         self.log_dict(values, prog_bar=True, batch_size=len(labels), sync_dist=True)
 
-    def on_validation_epoch_end(self) -> None:
-        """Keep the numbers of the epoch: curves are drawn from them."""
-        if self.trainer.sanity_checking:
-            return
-        values = {key: float(value) for key, value in self.trainer.callback_metrics.items()}
-        self.history.append({"epoch": float(self.current_epoch), **values})
-
     def configure_optimizers(self) -> Any:
         """AdamW over what is not frozen, with a one-cycle rate; normalisation and biases are not decayed."""
         config = self.training_config
@@ -89,14 +81,6 @@ class FineTuning(pl.LightningModule):
             optimizer, max_lr=config.learning_rate, total_steps=steps, pct_start=warmup
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the curves in the checkpoint, so that a resumed run draws them whole."""
-        checkpoint["history"] = self.history
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the curves of the interrupted run."""
-        self.history = list(checkpoint.get("history", []))
 
 
 def balanced_weights(labels: list[int], classes: int) -> Tensor:

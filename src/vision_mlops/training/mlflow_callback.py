@@ -89,12 +89,13 @@ class MlflowCallback(pl.Callback):
         if self.run_id:
             mlflow_runs.end_run(self.run_id, failed=True)
 
-    def finish(self, bundle: Bundle, history: list[dict[str, float]]) -> None:
+    def finish(self, bundle: Bundle) -> None:
         """Attach the curves, the final metrics and the bundle's description, and close the run."""
         client = mlflow_runs.client()
 
         def points(key: str) -> list[tuple[float, float]]:
-            return [(row["epoch"] + 1, row[key]) for row in history if key in row]
+            # By epoch, as an epoch that was interrupted after it was logged is logged again.
+            return sorted({row.step + 1: row.value for row in client.get_metric_history(self.run_id, key)}.items())
 
         client.log_figure(self.run_id, curves_figure({"": points}), "curves.png")
         client.log_dict(self.run_id, bundle.model_dump(), "bundle.json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -67,6 +67,11 @@ class ImageSplit(Dataset[Sample]):
         """Pixels of image ``i`` without augmentation, (S, S, 3) uint8."""
         return self.pixels[i] if self.pixels is not None else torch.from_numpy(self._load(i))
 
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """Yield all images without augmentation, in their order, as (N, S, S, 3) uint8 of at most ``size`` images."""
+        for start in range(0, len(self), size):
+            yield torch.stack([self.image(i) for i in range(start, min(start + size, len(self)))])
+
     def __getitem__(self, i: int) -> Sample:
         pixels = self.image(i)
         if self.augment is not None:
@@ -88,11 +93,10 @@ class PrefixSplit(Dataset[Sample]):
         with torch.inference_mode():
             for code in range(augment.views if augment is not None else 1):
                 parts: list[Tensor] = []
-                for start in range(0, len(source), batch_size):
-                    images = [source.image(i) for i in range(start, min(start + batch_size, len(source)))]
+                for images in source.batches(batch_size):
                     if augment is not None:
-                        images = [view(image, augment, code) for image in images]
-                    parts.append(run(torch.stack(images)).half())
+                        images = torch.stack([view(image, augment, code) for image in images])
+                    parts.append(run(images).half())
                 self.views.append(torch.cat(parts).to(memory_format=torch.channels_last))
 
     def __len__(self) -> int:
