@@ -79,7 +79,7 @@ class AnsweredRequest(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-class LineWriter:
+class ServerLog:
     """Writes whole lines to a file descriptor without ever waiting for anybody.
 
     Args:
@@ -89,6 +89,7 @@ class LineWriter:
 
     def __init__(self, descriptor: int = 2, dropped: Callable[[], object] = lambda: None) -> None:
         self._dropped = dropped
+        self._pid = os.getpid()
         self._torn = False
         self._opened = contextlib.ExitStack()
         self._send = self._choose(descriptor)
@@ -108,8 +109,27 @@ class LineWriter:
         for _ in range(count - line[:written].count(b"\n", 1)):
             self._dropped()
 
+    def requests(self, lines: list[str]) -> None:
+        """Write lines of :func:`request_line`, with as few system calls as keep them whole."""
+        end = f',"pid":{self._pid}}}\n'
+        group: list[bytes] = []
+        size = 0
+        for text in lines:
+            line = f"{text}{end}".encode()
+            if group and size + len(line) > select.PIPE_BUF:
+                self.write(b"".join(group), len(group))
+                group, size = [], 0
+            group.append(line)
+            size += len(line)
+        if group:
+            self.write(b"".join(group), len(group))
+
+    def event(self, event: str, level: Level = "info", **fields: object) -> None:
+        """Write another event, named by a word, with fields of any type that JSON has."""
+        self.write(_line(event, level, fields, self._pid))
+
     def close(self) -> None:
-        """Close what was opened; the descriptor that was given stays open."""
+        """Close what was opened, and drop what comes later; the descriptor that was given stays open."""
         self._send = _nowhere
         self._opened.close()
 
@@ -139,51 +159,16 @@ def _nowhere(line: bytes) -> int:
     return 0
 
 
-class ServerLog:
-    """One process's log.
-
-    Args:
-        writer: Takes the lines.
-    """
-
-    def __init__(self, writer: LineWriter) -> None:
-        self._writer = writer
-        self._pid = os.getpid()
-
-    def requests(self, lines: list[str]) -> None:
-        """Write lines of :func:`request_line`, with as few system calls as keep them whole."""
-        end = f',"pid":{self._pid}}}\n'
-        group: list[bytes] = []
-        size = 0
-        for text in lines:
-            line = f"{text}{end}".encode()
-            if group and size + len(line) > select.PIPE_BUF:
-                self._writer.write(b"".join(group), len(group))
-                group, size = [], 0
-            group.append(line)
-            size += len(line)
-        if group:
-            self._writer.write(b"".join(group), len(group))
-
-    def event(self, event: str, level: Level = "info", **fields: object) -> None:
-        """Write another event, named by a word, with fields of any type that JSON has."""
-        self._writer.write(_line(event, level, fields, self._pid))
-
-    def close(self) -> None:
-        """Close the log; what comes later is dropped."""
-        self._writer.close()
-
-
 class LogHandler(logging.Handler):
     """Makes lines of the records of :mod:`logging`. A record's ``extra={"fields": {...}}`` are fields of the line.
 
     Args:
-        writer: Takes the lines.
+        log: Takes the lines.
     """
 
-    def __init__(self, writer: LineWriter) -> None:
+    def __init__(self, log: ServerLog) -> None:
         super().__init__()
-        self._writer = writer
+        self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; what cannot be formatted is written as it is."""
@@ -199,7 +184,7 @@ class LogHandler(logging.Handler):
         if record.exc_info and record.exc_info[1] is not None:
             event = "exception"
             fields |= {"exception": type(record.exc_info[1]).__name__, "traceback": _traceback(record.exc_info[1])}
-        self._writer.write(_line(event, record.levelname.lower(), fields, os.getpid()))
+        self._log.write(_line(event, record.levelname.lower(), fields, os.getpid()))
 
 
 _log: ServerLog | None = None
@@ -216,16 +201,15 @@ def start_log(dropped: Callable[[], object] = lambda: None, *, descriptor: int =
         The log for requests and events, which :func:`log_requests` and :func:`log_event` use.
     """
     global _log
-    writer = LineWriter(descriptor, dropped)
+    _log = ServerLog(descriptor, dropped)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
         old.close()
-    root.addHandler(LogHandler(writer))
+    root.addHandler(LogHandler(_log))
     root.setLevel(logging.WARNING)
     logging.getLogger("vision_mlops").setLevel(logging.INFO)
     logging.captureWarnings(True)
-    _log = ServerLog(writer)
     return _log
 
 
@@ -238,7 +222,7 @@ def stop_log() -> None:
 
 
 def log_requests(lines: list[str]) -> None:
-    """See :meth:`ServerLog.requests`. Nothing where no log was started."""
+    """Write lines as :meth:`ServerLog.requests` does, or nothing if no log was started."""
     if _log is not None:
         _log.requests(lines)
 
@@ -269,7 +253,7 @@ def request_line(answered: AnsweredRequest) -> str:
 
 
 def log_event(event: str, level: Level = "info", **fields: object) -> None:
-    """See :meth:`ServerLog.event`. Nothing where no log was started."""
+    """Write an event as :meth:`ServerLog.event` does, or nothing if no log was started."""
     if _log is not None:
         _log.event(event, level, **fields)
 
