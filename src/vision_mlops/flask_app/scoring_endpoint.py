@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,13 +21,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from vision_mlops.azure.trusted_authorities import trusting_context
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.listening import LOOPBACK
-from vision_mlops.flask_app.app_errors import (
-    AppError,
-    BusyEndpointError,
-    EndpointError,
-    EndpointOutageError,
-    LostConnectionError,
-)
+from vision_mlops.flask_app.app_errors import AppError, EndpointError
 from vision_mlops.flask_app.app_settings import AppSettings
 from vision_mlops.flask_app.circuit_breaker import CircuitBreaker
 from vision_mlops.flask_app.latencies import Latencies
@@ -144,16 +137,17 @@ class ScoringEndpoint:
             reraise=True,
         )
         with self.breaker.attempt():
-            exchange = partial(self._exchange, kind, body, headers | self._signed_in(), params, deadline, seconds)
-            answer: AnswerT = retrying(self._timed, exchange)
+            sent = {"content": body, "headers": headers | self._signed_in(), "params": params or None}
+            answer: AnswerT = retrying(self._exchange, kind, sent, deadline, seconds)
             return answer
 
-    def _timed(self, exchange: Callable[[], AnswerT]) -> AnswerT:
-        """What an exchange gives; its latency is kept."""
+    def _exchange(self, kind: type[AnswerT], sent: dict[str, Any], deadline: float, seconds: float) -> AnswerT:
+        """Send a request once, and keep its latency."""
         started = time.perf_counter()
         good = False
         try:
-            answer = exchange()
+            response, content = self._response(sent, deadline, seconds)
+            answer = _understood(kind, response, content, seconds)
             good = True
         except EndpointError as error:
             good = error.status in _IMAGE_STATUSES
@@ -162,35 +156,20 @@ class ScoringEndpoint:
             self.latencies.add((time.perf_counter() - started) * 1000, ok=good)
         return answer
 
-    def _exchange(
-        self,
-        kind: type[AnswerT],
-        body: bytes,
-        headers: dict[str, str],
-        params: dict[str, str],
-        deadline: float,
-        seconds: float,
-    ) -> AnswerT:
+    def _response(self, sent: dict[str, Any], deadline: float, seconds: float) -> tuple[httpx.Response, bytes]:
         left = max(0.05, deadline - time.monotonic())
         timeout = httpx.Timeout(left, connect=min(left, _CONNECT_S))
         try:
-            with self._client.stream(
-                "POST", self.url, content=body, headers=headers, params=params or None, timeout=timeout
-            ) as response:
-                content = _read(response, deadline, seconds)
+            with self._client.stream("POST", self.url, timeout=timeout, **sent) as response:
+                return response, _read(response, deadline, seconds)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise LostConnectionError(
-                503, "endpoint_down", "The scoring endpoint cannot be reached: it is down, or its address is wrong."
-            ) from error
+            raise _down("The scoring endpoint cannot be reached: it is down, or its address is wrong.") from error
         except httpx.TimeoutException as error:
             raise _slow(seconds) from error
         except httpx.TransportError as error:
-            raise LostConnectionError(
-                503, "endpoint_down", "The scoring endpoint closed the connection before it responded."
-            ) from error
+            raise _down("The scoring endpoint closed the connection before it responded.") from error
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise _nonsense("cannot be understood") from error
-        return _understood(kind, response, content, seconds)
 
     def _signed_in(self) -> dict[str, str]:
         """Headers that open the endpoint."""
@@ -241,7 +220,8 @@ def _refused(status: int, response: httpx.Response, content: bytes, seconds: flo
     if status == 429:
         wait = _retry_after(response)
         patience = f" Try again in {wait:.0f} s." if wait else " Try again in a moment."
-        return BusyEndpointError(429, "endpoint_throttled", f"The scoring endpoint is busy.{patience}", wait)
+        message = f"The scoring endpoint is busy.{patience}"
+        return EndpointError(429, "endpoint_throttled", message, wait, retriable=True)
     if status in _IMAGE_STATUSES and code:
         return EndpointError(status, code, f"The scoring endpoint refuses the image: {_sentence(message)}.")
     if status == 413:
@@ -249,19 +229,13 @@ def _refused(status: int, response: httpx.Response, content: bytes, seconds: flo
     if status in (408, 504) or code == "timeout":
         return _slow(seconds)
     if status == 503 and code in ("not_ready", "draining"):
-        return EndpointOutageError(
-            503,
-            "endpoint_not_ready",
-            f"The scoring endpoint is not ready: {_sentence(message)}.",
-            _retry_after(response),
-        )
+        told = f"The scoring endpoint is not ready: {_sentence(message)}."
+        return EndpointError(503, "endpoint_not_ready", told, _retry_after(response), outage=True)
     if status in (502, 503):
-        return LostConnectionError(
-            503, "endpoint_down", f"Nothing responds at the address of the scoring endpoint (HTTP {status}).",
-            _retry_after(response),
-        )  # fmt: skip
+        told = f"Nothing responds at the address of the scoring endpoint (HTTP {status})."
+        return _down(told, _retry_after(response))
     if status >= 500:
-        return EndpointOutageError(502, "endpoint_failed", f"The scoring endpoint failed (HTTP {status}).")
+        return EndpointError(502, "endpoint_failed", f"The scoring endpoint failed (HTTP {status}).", outage=True)
     return _nonsense(f"is HTTP {status}, which no scoring endpoint sends")
 
 
@@ -280,16 +254,19 @@ def _sentence(message: str) -> str:
     return message.removeprefix("image: ").rstrip(". ")
 
 
+def _down(message: str, retry_after_s: float | None = None) -> EndpointError:
+    """The connection was not made or broke: scoring changes nothing, so the request may be sent again."""
+    return EndpointError(503, "endpoint_down", message, retry_after_s, outage=True, retriable=True)
+
+
 def _slow(seconds: float) -> EndpointError:
-    return EndpointOutageError(
-        504, "endpoint_slow", f"The scoring endpoint is too slow: it did not respond within {seconds:g} s."
-    )
+    message = f"The scoring endpoint is too slow: it did not respond within {seconds:g} s."
+    return EndpointError(504, "endpoint_slow", message, outage=True)
 
 
 def _nonsense(what: str) -> EndpointError:
-    return EndpointOutageError(
-        502, "endpoint_nonsense", f"The response {what}: check the address of the scoring endpoint."
-    )
+    message = f"The response {what}: check the address of the scoring endpoint."
+    return EndpointError(502, "endpoint_nonsense", message, outage=True)
 
 
 def _retry_after(response: httpx.Response) -> float | None:
