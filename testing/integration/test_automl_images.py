@@ -20,8 +20,7 @@ from testing.support.submissions import finished
 
 from azureml_emulator.jobs.automl_translation import TRIAL
 from azureml_emulator.jobs.job_executor import CommandExecutor
-from vision_mlops.benchmark.automl.automl_contestant import AutomlImages
-from vision_mlops.benchmark.automl.kept_training import KeptTraining
+from vision_mlops.benchmark.automl.automl_contestant import AutomlImages, KeptTraining
 from vision_mlops.benchmark.contestant import Task, Usage
 from vision_mlops.config.workload_files import load_workload
 from vision_mlops.core.errors import AzureError, ConfigError, DataError, MlopsError

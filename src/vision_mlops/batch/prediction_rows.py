@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops.core.errors import ImageError
-from vision_mlops.images.decoding import Pixels, read_size
+from vision_mlops.images.decoding import read_size
+from vision_mlops.images.resizing import Pixels
 from vision_mlops.model.predictor import Floats, Predictor
 
 DIGITS = 6

@@ -117,14 +117,13 @@ def load_prices(own: Path | None = None) -> PriceTable:
         raise ConfigError(f"{own}: has no keys", f"write it as {_SHIPPED} is written")
     if unknown := given.keys() - PriceTable.model_fields.keys():
         raise ConfigError(f"{own}: unknown key {min(unknown)!r}", nearest(str(min(unknown)), PriceTable.model_fields))
-    changed = given.get("prices")
+    changed = {} if given.get("prices") is None else given["prices"]
+    if not isinstance(changed, dict):
+        raise ConfigError(f"{own}: prices: must be keys with a price each", f"write it as {_SHIPPED} is written")
     # Amounts of another currency must not be added to dollars: then the file has to have all that is used.
     kept = content["prices"] if given.get("currency", content["currency"]) == content["currency"] else {}
-    merged = {**content, **given, "prices": {**kept, **(changed if isinstance(changed, dict) else {})}}
-    if changed is not None and not isinstance(changed, dict):
-        raise ConfigError(f"{own}: prices: must be keys with a price each", f"write it as {_SHIPPED} is written")
     try:
-        table = PriceTable.model_validate(merged)
+        table = PriceTable.model_validate({**content, **given, "prices": {**kept, **changed}})
     except ValidationError as error:
         raise ConfigError(f"{own}: {problem_of_file(error)}", f"write it as {_SHIPPED} is written") from error
     if table.price(f"{_MACHINE}{table.machine}") is None:

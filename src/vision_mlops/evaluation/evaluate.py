@@ -27,7 +27,7 @@ from vision_mlops.evaluation.metrics_file import read_metrics
 from vision_mlops.evaluation.own_metrics import OWN_METRICS, OwnMetrics
 from vision_mlops.evaluation.prediction_table import PredictionTable, write_predictions
 from vision_mlops.evaluation.robustness import ROBUSTNESS, ROBUSTNESS_ACCURACY, Progress, measure_robustness
-from vision_mlops.model.bundle import graph_weights
+from vision_mlops.model.bundle import graph_bytes
 from vision_mlops.model.explanations import overlay
 from vision_mlops.model.predictor import Predictor
 
@@ -153,7 +153,7 @@ def _facts(
         "git_commit": description.git_commit,
         "run_id": description.run_id,
         "temperature": description.temperature,
-        "graph_bytes": sum((bundle / name).stat().st_size for name in (description.graph, *graph_weights(description))),
+        "graph_bytes": graph_bytes(bundle, description),
         "latency_ms": _latency(bundle, files),
     }
 

@@ -27,22 +27,11 @@ class _Sessions(SecureCookieSessionInterface):
     def get_cookie_secure(self, app: Flask) -> bool:
         return request.is_secure
 
-    def get_cookie_domain(self, app: Flask) -> None:
-        return None
-
-    def get_cookie_path(self, app: Flask) -> str:
-        return "/"
-
-    def get_cookie_httponly(self, app: Flask) -> bool:
-        return True
-
-    def get_cookie_samesite(self, app: Flask) -> str:
-        return "Lax"
-
 
 def check_requests(app: Flask, settings: AppSettings) -> None:
     """Have all requests checked; those that fail are answered with an AppError or an error of HTTP."""
     app.session_interface = _Sessions()
+    app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
     if settings.trust_proxy:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=settings.trust_proxy, x_proto=settings.trust_proxy, x_host=0, x_prefix=0

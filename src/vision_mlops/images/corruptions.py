@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from vision_mlops.images.jpeg import Pixels
+from vision_mlops.images.resizing import Pixels
 
 CorruptionName = Literal["blur", "noise", "jpeg", "contrast"]
 CORRUPTIONS: Final[tuple[CorruptionName, ...]] = get_args(CorruptionName)

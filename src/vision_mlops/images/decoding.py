@@ -21,25 +21,11 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from vision_mlops.core.errors import ImageError
 from vision_mlops.images.formats import ImageFormat, find_format, unsupported
-from vision_mlops.images.jpeg import Pixels, decode_jpeg
+from vision_mlops.images.jpeg import decode_jpeg
 from vision_mlops.images.metadata import without_metadata
 from vision_mlops.images.orientation import ORIENTATION, FileBytes, first_directory, is_quarter_turn, upright
 from vision_mlops.images.pillow_warnings import QUIET, silence_libtiff
-from vision_mlops.images.resizing import ResizeMode, resize, resize_by_pillow
-
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
-    "PIXELS_VERSION",
-    "Pixels",
-    "PixelsVersion",
-    "ResizeMode",
-    "load_pixels",
-    "open_reduced",
-    "open_rgb",
-    "read_size",
-    "read_suffix",
-]
+from vision_mlops.images.resizing import Pixels, ResizeMode, resize, resize_by_pillow
 
 PixelsVersion = Literal[0, 1, 2, 3]
 PIXELS_VERSION: Final = 3

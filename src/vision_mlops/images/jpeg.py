@@ -6,13 +6,10 @@ and a packing of each row. Whatever is unusual or broken is left to Pillow, whos
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import simplejpeg
 
 from vision_mlops.images.metadata import is_one_scan, jpeg_orientation
-
-Pixels = npt.NDArray[np.uint8]
+from vision_mlops.images.resizing import Pixels
 
 _MAGIC = b"\xff\xd8\xff"
 _END = b"\xff\xd9"

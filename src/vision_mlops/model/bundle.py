@@ -168,6 +168,11 @@ def graph_weights(bundle: Bundle) -> tuple[str, ...]:
     return (f"{bundle.graph.removesuffix('.xml')}.bin",) if bundle.graph.endswith(".xml") else ()
 
 
+def graph_bytes(folder: Path, bundle: Bundle) -> int:
+    """Return the size of the graph with its numbers: all that a server runs."""
+    return sum((folder / name).stat().st_size for name in (bundle.graph, *graph_weights(bundle)))
+
+
 def bundle_id(bundle: Bundle) -> str:
     """Short content hash that tells two bundles apart: the graph, classes and preprocessing."""
     known = bundle.preprocessing

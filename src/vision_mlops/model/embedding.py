@@ -20,7 +20,7 @@ from vision_mlops.config.workload import Model
 from vision_mlops.core import paths
 from vision_mlops.core.errors import BundleError, MissingExtraError
 from vision_mlops.core.files import atomic_folder
-from vision_mlops.images.decoding import Pixels, ResizeMode
+from vision_mlops.images.resizing import Pixels, ResizeMode
 from vision_mlops.model.bundle import read_bundle
 from vision_mlops.model.openvino_runtime import load_openvino
 

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_mlops.core.errors import BundleError
-from vision_mlops.images.decoding import MAX_PIXELS, Pixels, load_pixels
+from vision_mlops.images.decoding import MAX_PIXELS, load_pixels
+from vision_mlops.images.resizing import Pixels
 from vision_mlops.model.bundle import GOLDEN_TOLERANCE, Bundle, bundle_id, read_bundle
 from vision_mlops.model.openvino_runtime import load_openvino
 

@@ -13,7 +13,7 @@ import numpy as np
 from vision_mlops.config.workload import Serving
 from vision_mlops.core.errors import ImageError
 from vision_mlops.core.work_timer import WorkTimer
-from vision_mlops.images.decoding import Pixels
+from vision_mlops.images.resizing import Pixels
 from vision_mlops.model.explanations import overlay
 from vision_mlops.model.predictor import Floats, Predictor
 from vision_mlops.serving.http.http_messages import RequestError

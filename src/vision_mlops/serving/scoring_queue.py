@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
@@ -21,16 +22,14 @@ class QueueFullError(Exception):
 Done = Callable[[Any, Exception | None], None]
 
 
+@dataclass(slots=True, eq=False)
 class Job:
     """One request in the queue; ``abandoned`` tells the scorer that nobody waits for the answer any more."""
 
-    __slots__ = ("abandoned", "done", "submitted", "work")
-
-    def __init__(self, work: Callable[[Job], Any], done: Done) -> None:
-        self.work = work
-        self.done = done
-        self.submitted = time.perf_counter()
-        self.abandoned = False
+    work: Callable[[Job], Any]
+    done: Done
+    submitted: float = field(default_factory=time.perf_counter)
+    abandoned: bool = False
 
 
 class AbandonedError(Exception):

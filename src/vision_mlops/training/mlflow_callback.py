@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import pytorch_lightning as pl
 
@@ -41,6 +42,7 @@ class EpochLines(pl.Callback):
         self._say(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: {values} ({seconds:.0f} s)")
 
 
+@dataclass(eq=False)
 class MlflowCallback(pl.Callback):
     """Lightning callback that records one run; a resumed run goes on in the MLflow run that it began.
 
@@ -51,14 +53,13 @@ class MlflowCallback(pl.Callback):
         started: When the training began, by ``time.perf_counter``.
     """
 
-    def __init__(self, workload: Workload, manifest: Manifest, work: TrainingFolder, started: float) -> None:
-        self.workload = workload
-        self.manifest = manifest
-        self.work = work
-        self.run_id = ""
-        self.train_seconds = 0.0
-        self.epochs_run = 0
-        self._started = started
+    workload: Workload
+    manifest: Manifest
+    work: TrainingFolder
+    started: float
+    run_id: str = field(default="", init=False)
+    train_seconds: float = field(default=0.0, init=False)
+    epochs_run: int = field(default=0, init=False)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the run, or the one that the interrupted training had."""
@@ -82,7 +83,7 @@ class MlflowCallback(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""
-        self.train_seconds = time.perf_counter() - self._started
+        self.train_seconds = time.perf_counter() - self.started
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Mark the run as failed; a resumed training reopens it."""

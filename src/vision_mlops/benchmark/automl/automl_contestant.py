@@ -10,13 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import Field
+
 from vision_mlops import storage
 from vision_mlops.azure.clients import check_workspace, ml_client
 from vision_mlops.benchmark.automl import automl_job
-from vision_mlops.benchmark.automl.kept_training import KeptTraining
 from vision_mlops.benchmark.automl.onnx_classifier import CROP, MODEL, RESIZE, OnnxClassifier
 from vision_mlops.benchmark.automl.training_tables import TrainingTables, upload_tables, uploads_of
 from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task, Usage
+from vision_mlops.benchmark.service_record import ServiceRecord
 from vision_mlops.config.azure_settings import load_azure_settings
 from vision_mlops.core.errors import AzureError, ConfigError, DataError, MlopsError
 from vision_mlops.core.text import counted
@@ -26,6 +28,28 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 _LEAST_IMAGES = 10  # that AutoML for images trains with, by its documentation
+
+
+class KeptTraining(ServiceRecord):
+    """What was made in the workspace, and how far it is.
+
+    Attributes:
+        workspace: Resource id of the workspace that it is in.
+        uploads: Folder in a datastore that images and tables were uploaded to; empty if nothing was uploaded.
+        job: The job that trains, or will; empty if none was submitted, or the last one failed.
+        jobs: All jobs that were submitted.
+        machine: Size of the machines that train.
+        seconds: Duration of the training; None before its end, and if the service does not report it.
+    """
+
+    file_name: ClassVar[str] = "automl.json"
+    damage_hint: ClassVar[str] = "look for its jobs in Azure ML studio, and remove the file"
+    workspace: str
+    uploads: str = ""
+    job: str = ""
+    jobs: list[str] = Field(default_factory=list)
+    machine: str = ""
+    seconds: float | None = None
 
 
 class AutomlImages(Contestant):

@@ -6,7 +6,7 @@ import base64
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vision_mlops.benchmark.custom_vision.image_payloads import ImagePayloads
@@ -64,6 +64,7 @@ class TrainingImage:
     status: str = ""
 
 
+@dataclass
 class ImageUpload:
     """Uploads to one project.
 
@@ -75,17 +76,14 @@ class ImageUpload:
         say: Gets progress messages.
     """
 
-    def __init__(
-        self,
-        client: VisionClient,
-        project: str,
-        log: JsonLineLog[UploadRow],
-        payloads: ImagePayloads,
-        say: Callable[[str], None],
-    ) -> None:
-        self._client, self._project, self._log, self._payloads, self._say = client, project, log, payloads, say
-        self._said = 0.0
-        self._done = self._total = 0
+    client: VisionClient
+    project: str
+    log: JsonLineLog[UploadRow]
+    payloads: ImagePayloads
+    say: Callable[[str], None]
+    _said: float = field(default=0.0, init=False)
+    _done: int = field(default=0, init=False)
+    _total: int = field(default=0, init=False)
 
     def run(self, images: Sequence[TrainingImage]) -> int:
         """Upload missing images, and return how many were sent.
@@ -104,7 +102,7 @@ class ImageUpload:
         sent = len(left)
         self._done, self._total = len(images) - sent, len(images)
         if self._done and left:
-            self._say(f"{counted(self._done, 'image')} of {self._total:,} were uploaded earlier")
+            self.say(f"{counted(self._done, 'image')} of {self._total:,} were uploaded earlier")
         refused: list[TrainingImage] = []
         size, pause = BATCH_IMAGES, _FIRST_PAUSE_S
         while left:
@@ -143,7 +141,7 @@ class ImageUpload:
 
     def _there(self) -> dict[str, UploadRow]:
         """Uploaded images, by the hash of the file."""
-        return {row.sha256: row for row in self._log.rows if row.project == self._project}
+        return {row.sha256: row for row in self.log.rows if row.project == self.project}
 
     def _send_split(self, batch: list[TrainingImage]) -> list[TrainingImage]:
         """Send a batch, in parts if it is refused as a whole; returns the images that were not accepted."""
@@ -162,12 +160,12 @@ class ImageUpload:
         entries = [
             {
                 "name": image.sha256,
-                "contents": base64.b64encode(self._payloads.read(image.file, anew=image.anew)).decode(),
+                "contents": base64.b64encode(self.payloads.read(image.file, anew=image.anew)).decode(),
                 "tagIds": [image.tag],
             }
             for image in batch
         ]
-        answer = self._client.call("POST", f"projects/{self._project}/images/files", body={"images": entries})
+        answer = self.client.call("POST", f"projects/{self.project}/images/files", body={"images": entries})
         rows = {str(row.get("sourceUrl") or "").strip('"'): row for row in answer["images"]}
         for image in batch:
             row = rows.get(image.sha256, {"status": "no status"})
@@ -175,9 +173,9 @@ class ImageUpload:
             if image.status in _DONE:
                 kept = row.get("image") or {}
                 tags = [str(tag["tagId"]) for tag in kept.get("tags") or []]
-                self._log.add(
+                self.log.add(
                     UploadRow(
-                        project=self._project,
+                        project=self.project,
                         sha256=image.sha256,
                         image=str(kept.get("id") or image.sha256),
                         tag=image.tag if image.tag in tags or not tags else tags[0],
@@ -194,7 +192,7 @@ class ImageUpload:
         now = time.monotonic()
         if self._done == self._total or now - self._said > _SAY_SECONDS:
             self._said = now
-            self._say(f"uploaded {self._done:,} of {counted(self._total, 'image')}")
+            self.say(f"uploaded {self._done:,} of {counted(self._total, 'image')}")
         return [image for image in batch if image.status not in _DONE]
 
 

@@ -8,25 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task
-from vision_mlops.benchmark.local.backbone_features import BackboneFeatures, choose
+from vision_mlops.benchmark.contestant import Probabilities
+from vision_mlops.benchmark.local.backbone_features import FeatureContestant, choose
 
 _STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)
 """Inverse strengths of the regularisation (C of scikit-learn) that are tried, for features of unit variance."""
 _ITERATIONS = 500
 
 
-class LinearProbe(Contestant):
+class LinearProbe(FeatureContestant):
     """How far pretrained features reach where nothing but a linear layer is learnt; C is chosen on the val images."""
 
     name = "linear-probe"
     title = "Linear probe on frozen features"
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        self.features = BackboneFeatures(task)
-        self.model: Any = None
-        self.seconds = 0.0
+    model: Any = None
 
     def settings(self) -> Mapping[str, Any]:
         """The backbone, and what is tried."""
@@ -58,10 +54,6 @@ class LinearProbe(Contestant):
     def predict(self, files: Sequence[Path]) -> Probabilities:
         """Probabilities of the regression."""
         return self.model.predict_proba(self.features.of(files))  # type: ignore[no-any-return]
-
-    def training_seconds(self) -> float:
-        """With the features, also where another contestant had them computed."""
-        return self.seconds
 
     def size_bytes(self) -> int:
         """The backbone's graph, and the coefficients with mean and deviation of the features."""

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task
-from vision_mlops.benchmark.local.backbone_features import BackboneFeatures, Rows, choose
+from vision_mlops.benchmark.contestant import Probabilities, Task
+from vision_mlops.benchmark.local.backbone_features import FeatureContestant, Rows, choose
 
 _NEIGHBOURS = (1, 3, 5, 9, 15, 25)
 _BLOCK = 1024
 """Images that are compared with all training images at once."""
 
 
-class NearestNeighbours(Contestant):
+class NearestNeighbours(FeatureContestant):
     """How far pretrained features reach where nothing is learnt; the number of neighbours is chosen on the val images."""
 
     name = "knn"
@@ -25,11 +25,9 @@ class NearestNeighbours(Contestant):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self.features = BackboneFeatures(task)
         self.known: Rows = np.empty((0, 0), np.float32)
         self.labels = np.empty(0, np.int64)
         self.neighbours = 1
-        self.seconds = 0.0
 
     def settings(self) -> Mapping[str, Any]:
         """The backbone, and what is tried."""
@@ -50,10 +48,6 @@ class NearestNeighbours(Contestant):
     def predict(self, files: Sequence[Path]) -> Probabilities:
         """Share of each class among the neighbours."""
         return self._votes(self._nearest(self.features.of(files), self.neighbours), self.neighbours)
-
-    def training_seconds(self) -> float:
-        """With the features, also where another contestant had them computed."""
-        return self.seconds
 
     def size_bytes(self) -> int:
         """The backbone's graph, and the features and classes of the training images."""

@@ -14,7 +14,7 @@ from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task
 from vision_mlops.config.own_code import references, source_hashes
 from vision_mlops.core import paths
 from vision_mlops.core.errors import BundleError, MlopsError
-from vision_mlops.model.bundle import Bundle, graph_weights, read_bundle
+from vision_mlops.model.bundle import Bundle, graph_bytes, read_bundle
 from vision_mlops.model.predictor import Predictor
 from vision_mlops.registry import CHAMPION, open_registry
 from vision_mlops.tracking import mlflow_runs
@@ -77,8 +77,7 @@ class OurModel(Contestant):
 
     def size_bytes(self) -> int:
         """The graph, which is all that the server runs."""
-        bundle = read_bundle(self.bundle)
-        return sum((self.bundle / name).stat().st_size for name in (bundle.graph, *graph_weights(bundle)))
+        return graph_bytes(self.bundle, read_bundle(self.bundle))
 
     def remark(self) -> str:
         """Which bundle was reused."""

@@ -15,6 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _TAIL = 64 * 1024
 _log = logging.getLogger(__name__)
 
 
+@dataclass
 class RecordFiles:
     """One process's file in a folder, and the order in that folder. For one thread.
 
@@ -36,24 +38,19 @@ class RecordFiles:
         dropped: Told the number of lines of a file that was removed.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        max_bytes: int,
-        file_bytes: int = 8 * 1024 * 1024,
-        seconds: float = 3600.0,
-        dropped: Callable[[int], object] = lambda number: None,
-    ) -> None:
-        self.folder = folder
-        self._max_bytes = max_bytes
-        self._file_bytes = min(file_bytes, max(1, max_bytes // 4))
-        self._seconds = seconds
-        self._dropped = dropped
-        self._path: Path | None = None
-        self._descriptor = -1
-        self._size = 0
-        self._span = 0
+    folder: Path
+    _: KW_ONLY
+    max_bytes: int
+    file_bytes: int = 8 * 1024 * 1024
+    seconds: float = 3600.0
+    dropped: Callable[[int], object] = lambda number: None
+    _path: Path | None = field(default=None, init=False)
+    _descriptor: int = field(default=-1, init=False)
+    _size: int = field(default=0, init=False)
+    _span: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.file_bytes = min(self.file_bytes, max(1, self.max_bytes // 4))
 
     def write(self, line: bytes) -> None:
         """Append a line, which ends with a newline. Raises OSError where there is no room; then nothing of it is there."""
@@ -71,9 +68,7 @@ class RecordFiles:
 
     def rotate(self) -> None:
         """Finish the file if its time is over or it is large enough."""
-        if self._path is not None and (
-            self._size >= self._file_bytes or self._span != int(time.time() // self._seconds)
-        ):
+        if self._path is not None and (self._size >= self.file_bytes or self._span != int(time.time() // self.seconds)):
             self.finish()
 
     def finish(self) -> None:
@@ -104,7 +99,7 @@ class RecordFiles:
         """Remove the oldest complete files while there is too much."""
         total = sum(_size(path) for path in self.folder.glob("*") if path.suffix in (ENDING, ".part"))
         for path in finished(self.folder):
-            if total <= self._max_bytes:
+            if total <= self.max_bytes:
                 return
             lines, size = count_lines(path), _size(path)
             try:
@@ -112,7 +107,7 @@ class RecordFiles:
             except OSError:  # it was sent, or removed by another process
                 continue
             total -= size
-            self._dropped(lines)
+            self.dropped(lines)
             _log.warning("%s was removed with %d records, as there is no more room for them", path.name, lines)
 
     def _open(self) -> None:
@@ -129,7 +124,7 @@ class RecordFiles:
                 break
             os.close(descriptor)  # before it was locked, another process took it for one that was left behind
         self._path, self._descriptor, self._size = path, descriptor, 0
-        self._span = int(now // self._seconds)
+        self._span = int(now // self.seconds)
 
 
 def finished(folder: Path) -> list[Path]:

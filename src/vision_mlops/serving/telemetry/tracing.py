@@ -29,8 +29,6 @@ from vision_mlops.serving.telemetry.trace_context import SAMPLED, TraceContext, 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
-__all__ = ["TraceContext", "Tracing", "check_tracing", "read_context", "start_tracing"]
-
 AZURE_VARIABLE = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 SERVICE = "vision-mlops"
