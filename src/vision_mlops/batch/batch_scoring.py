@@ -82,17 +82,17 @@ class BatchSummary:
     images_per_second: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Return all fields, ready for ``--json``."""
         return asdict(self) | {"seconds": round(self.seconds, 3), "images_per_second": round(self.images_per_second, 1)}
 
 
 def partial_folder(out: Path) -> Path:
-    """Where an output is kept until it is complete."""
+    """Return the folder in which an output is kept until it is complete."""
     return out.with_name(f"{out.name}.partial")
 
 
 def errors_file(out: Path) -> Path:
-    """Where the images without a row are listed."""
+    """Return the file that lists the images without a row."""
     return out.with_name(f"{out.name}.errors.csv")
 
 
@@ -195,7 +195,7 @@ class _Scoring:
         self._check(total)
 
     def _batches(self, fetched: Iterable[FetchedImage], journal: BatchJournal) -> Iterator[list[FetchedImage]]:
-        """Images in batches; those that could not be fetched are failures at once."""
+        """Yield images in batches; those that could not be fetched are failures at once."""
         batch: list[FetchedImage] = []
         size = 0
         for item in fetched:

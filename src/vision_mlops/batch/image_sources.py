@@ -72,7 +72,7 @@ class Images(ABC):
 
     @abstractmethod
     def listing(self) -> Iterator[ListedImage]:
-        """All images, always in the same order."""
+        """Yield all images, always in the same order."""
 
     @abstractmethod
     def fetch(self, wanted: Iterable[ListedImage], folder: Path) -> Generator[FetchedImage]:
@@ -102,7 +102,7 @@ class Folder(Images):
         self.skipped = Skipped()
 
     def listing(self) -> Iterator[ListedImage]:
-        """All images, sorted by the parts of their paths; only the names of one folder of each depth are in memory.
+        """Yield all images, sorted by the parts of their paths; only the names of one folder of each depth are in memory.
 
         What cannot be read is listed, too, with the reason.
         """

@@ -33,7 +33,7 @@ class ScoringModel:
     id: str
 
     def describe(self) -> dict[str, str]:
-        """As it stands in JSON."""
+        """Return it as it appears in JSON."""
         return {"name": self.name, "version": self.version, "id": self.id}
 
 
@@ -98,12 +98,12 @@ def _read(name: str, path: Path) -> bytes:
 
 
 def too_large(name: str, size: int) -> Failed:
-    """The failure of a file of more than :data:`MAX_BYTES`."""
+    """Return the failure of a file of more than :data:`MAX_BYTES`."""
     return Failed("too_large", f"{name}: {size:,} bytes is more than the limit of {MAX_BYTES:,}")
 
 
 def to_json(image: str, outcome: Outcome, model: ScoringModel, classes: Sequence[str], top_k: int = 0) -> str:
-    """One line of JSON: the ``top_k`` most probable classes of an image, all of them for 0, or its error."""
+    """Return a line of JSON: the ``top_k`` most probable classes of an image, all of them for 0, or its error."""
     row: dict[str, Any] = {"image": image}
     if isinstance(outcome, Failed):
         row["error"] = {"code": outcome.code, "message": outcome.message}
@@ -117,7 +117,7 @@ def to_json(image: str, outcome: Outcome, model: ScoringModel, classes: Sequence
 
 
 def columns(classes: Sequence[str]) -> list[str]:
-    """Names of the columns of a table of rows."""
+    """Return names of the columns of a table of rows."""
     return [
         "image", "label", "probability", *(f"p_{name}" for name in classes), "model", "version", "bundle", "sha256",
         "width", "height",
@@ -125,7 +125,7 @@ def columns(classes: Sequence[str]) -> list[str]:
 
 
 def to_values(image: str, outcome: Scored, model: ScoringModel, classes: Sequence[str]) -> list[Any]:
-    """The values of a row, in the order of :func:`columns`; probabilities as computed."""
+    """Return the values of a row, in the order of :func:`columns`; probabilities as computed."""
     values = outcome.probabilities
     best = int(values.argmax())
     return [

@@ -57,7 +57,7 @@ def scored(
 def _take(
     pool: WorkerPool[list[FetchedImage]], end: TaskEnd[list[FetchedImage]], deaths: Counter[bytes]
 ) -> Iterator[Result]:
-    """The results of a batch; where there are none, its images are tried one by one."""
+    """Yield the results of a batch; if there are none, its images are tried one by one."""
     if isinstance(end.answer, list):
         yield from zip(end.task, end.answer, strict=True)
         return

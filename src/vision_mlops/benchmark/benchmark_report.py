@@ -37,7 +37,7 @@ def write_report(found: Standings, path: Path, significance: float) -> Path:
 
 
 def cells(row: StandingRow, currency: str, significance: float) -> dict[str, str]:
-    """A row of the table in words, by column."""
+    """Return a row of the table in words, by column."""
     result = row.result
     low, high = result.metrics["accuracy_interval"]
     compared = row.against_ours
@@ -127,7 +127,7 @@ def notes(found: Standings) -> Iterator[str]:
 
 
 def draw(found: Standings) -> Picture:
-    """Accuracy with its interval over the time of an image, a mark for each contestant."""
+    """Draw accuracy with its interval over the time of an image, a mark for each contestant."""
     words = FigureWords()
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()

@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 
 
 def experiment_of(workload: str) -> str:
-    """Name of the experiment: not that of the workload's own trainings."""
+    """Return the name of the experiment: not that of the workload's own trainings."""
     return f"{workload}-benchmark"
 
 

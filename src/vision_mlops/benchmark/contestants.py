@@ -50,7 +50,7 @@ class NamedContestant:
 
 
 def find_contestants(references: list[str]) -> list[NamedContestant]:
-    """The contestants of the given names, each once; all local ones where none is given.
+    """Return the contestants of the given names, each once; all local ones if no name is given.
 
     Raises:
         MlopsError: a name is unknown, a module or class is missing or is no contestant, or two have the same name.
@@ -67,7 +67,7 @@ def find_contestants(references: list[str]) -> list[NamedContestant]:
 
 
 def find_contestant(reference: str) -> NamedContestant:
-    """One contestant. Raises MlopsError as :func:`find_contestants` does."""
+    """Return one contestant. Raises MlopsError as :func:`find_contestants` does."""
     target = SHIPPED.get(reference, reference)
     module, colon, word = target.partition(":")
     if not colon:

@@ -19,7 +19,7 @@ from vision_mlops.evaluation.prediction_table import problem_of
 def predict_and_measure(
     contestant: Contestant, data: Path, manifest: Manifest, work: WorkFolder
 ) -> tuple[Probabilities, dict[str, float]]:
-    """Probabilities (N, C) of the test images, in the order of the manifest, and the latency of one image.
+    """Return the probabilities (N, C) of the test images, in the order of the manifest, and the latency of one image.
 
     Raises:
         MlopsError: what the contestant returns are no probabilities.
@@ -35,7 +35,7 @@ def predict_and_measure(
 def _predict_by_requests(
     contestant: Contestant, files: list[Path], classes: int, work: WorkFolder, data: Path
 ) -> tuple[Probabilities, dict[str, float]]:
-    """Each image is predicted once, because requests cost money; the first ones are measured."""
+    """Predict each image once, because requests cost money; the first ones are measured."""
     kept = work.round_trips()
     rows = []
     for file in files[:IMAGES]:

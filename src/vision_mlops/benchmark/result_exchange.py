@@ -85,7 +85,7 @@ def read_exported(path: Path) -> tuple[BenchmarkResult, PredictionTable]:
 def import_result(
     path: Path, folder: BenchmarkFolder, manifest: Manifest, *, overwrite: bool = False
 ) -> BenchmarkResult:
-    """Take an exported result in, marked with the day on which it was measured.
+    """Import an exported result, marked with the day on which it was measured.
 
     Raises:
         DataError: as :func:`read_exported`; or it is of another workload or other data.
@@ -110,7 +110,7 @@ def import_result(
 
 
 def _in_order(path: Path, result: BenchmarkResult, table: PredictionTable, manifest: Manifest) -> PredictionTable:
-    """The predictions in the order of the manifest. Raises DataError where they are of other classes or images."""
+    """Return the predictions in the order of the manifest. Raises DataError if they are of other classes or images."""
     wanted = {record.path: record.label for record in manifest.of_split("test")}
     if result.classes != manifest.classes:
         raise DataError(f"{path} is damaged: its classes are not those of the data that it names", _DAMAGED)
@@ -122,7 +122,7 @@ def _in_order(path: Path, result: BenchmarkResult, table: PredictionTable, manif
 
 
 def _is_recorded(folder: BenchmarkFolder, name: str) -> bool:
-    """Whether a result was imported; one that is damaged is worth as little."""
+    """Return whether a result was imported; a damaged one counts as imported."""
     try:
         return bool(folder.read(name)[0].recorded)
     except DataError:

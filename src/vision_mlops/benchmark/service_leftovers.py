@@ -35,7 +35,7 @@ class Leftover:
 
 
 def leftovers(folder: BenchmarkFolder, names: list[str], say: Callable[[str], None]) -> list[Leftover]:
-    """What there is of the named contestants; of all where none is named.
+    """Return what is left of the named contestants; of all if none is named.
 
     Raises:
         MlopsError: a contestant cannot be found any more, or a folder is damaged.
@@ -56,7 +56,7 @@ def leftovers(folder: BenchmarkFolder, names: list[str], say: Callable[[str], No
 
 
 def remove_leftovers(found: list[Leftover], say: Callable[[str], None]) -> list[str]:
-    """Have each contestant remove what it made, and then its folder; returns what could not be removed, with the reason."""
+    """Have each contestant remove what it made, then remove its folder; return what could not be removed, and why."""
     failed = []
     for item in found:
         say(f"removing what belongs to {item.title}")

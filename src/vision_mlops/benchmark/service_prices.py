@@ -52,13 +52,13 @@ class PriceTable(StrictModel):
     prices: dict[str, Price]
 
     def training(self, result: BenchmarkResult) -> float | None:
-        """What learning cost; None where the time, the amounts or a price is not known."""
+        """Return the cost of learning; None if the time, the amounts or a price is not known."""
         if result.usage is not None:  # where it names nothing, the service did not say
             return self._of(result.usage.training) if result.usage.training else None
         return None if result.training_seconds is None else self._machine_time(result.training_seconds)
 
     def predictions(self, result: BenchmarkResult) -> float | None:
-        """What 1,000 predictions cost, one after the other; None where a price is not known."""
+        """Return the cost of 1,000 predictions, one after the other; None if a price is not known."""
         if result.hosted:
             used = {} if result.usage is None else result.usage.per_prediction
             each = self._of(used) if used else None
@@ -66,13 +66,13 @@ class PriceTable(StrictModel):
         return self._machine_time(result.latency_ms.median / 1000 * _PREDICTIONS)
 
     def unknown(self, result: BenchmarkResult) -> list[str]:
-        """Keys of what a result used that have no price."""
+        """Return the keys of what a result used that have no price."""
         used = result.usage
         keys = [] if used is None else [*used.training, *used.per_prediction]
         return [key for key in keys if self.price(key) is None]
 
     def used_by(self, results: list[BenchmarkResult]) -> dict[str, Price]:
-        """The prices that the costs of some results are made of, by key."""
+        """Return the prices that the costs of some results consist of, by key."""
         keys = [f"{_MACHINE}{self.machine}"]
         for result in results:
             if result.usage is not None:
@@ -81,7 +81,7 @@ class PriceTable(StrictModel):
         return {key: price for key, price in found.items() if price is not None}
 
     def price(self, key: str) -> Price | None:
-        """One price; None where it is not known. The hour of a machine may stand in the table of `mlops down` alone."""
+        """Return one price; None if it is not known. The hour of a machine may only be in the table of `mlops down`."""
         found = {name.lower(): price for name, price in self.prices.items()}.get(key.lower())
         if found is not None or not key.lower().startswith(_MACHINE) or self.currency != "USD":
             return found
@@ -100,7 +100,7 @@ class PriceTable(StrictModel):
 
 
 def load_prices(own: Path | None = None) -> PriceTable:
-    """The table that ships, with what a team's own file says in its place.
+    """Return the table that ships, with the entries of a team's own file in place of the shipped ones.
 
     Raises:
         ConfigError: the file cannot be read or has a mistake, which is named; or it has another currency and leaves prices

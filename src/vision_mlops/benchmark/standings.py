@@ -27,7 +27,7 @@ class AgainstOurs:
     p_value: float
 
     def verdict(self, significance: float) -> str:
-        """``better``, ``worse``, or ``not different`` where the difference may be chance."""
+        """Return ``better``, ``worse``, or ``not different`` if the difference may be chance."""
         if self.p_value >= significance:
             return "not different"
         return "better" if self.only_it > self.only_ours else "worse"
@@ -52,7 +52,7 @@ class StandingRow:
     other_settings: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """All that is known, ready for JSON."""
+        """Return all that is known, ready for JSON."""
         compared = self.against_ours
         return {
             **self.result.model_dump(mode="json"),
@@ -89,11 +89,11 @@ class Standings:
         return [row.result for row in self.rows]
 
     def unknown_prices(self) -> list[str]:
-        """Keys that a result used and that have no price."""
+        """Return keys that a result used and that have no price."""
         return sorted({key for result in self.results for key in self.prices.unknown(result)})
 
     def to_dict(self) -> dict[str, Any]:
-        """The table as plain JSON values."""
+        """Return the table as plain JSON values."""
         return {
             "workload": self.workload,
             "data_fingerprint": self.fingerprint,
@@ -141,7 +141,7 @@ def standings(folder: BenchmarkFolder, prices: PriceTable, fingerprint: str = ""
 
 
 def shared_settings(result: BenchmarkResult) -> dict[str, Any]:
-    """What a result depends on of the workload's settings that contestants have in common, by its own `settings`."""
+    """Return the settings of a result that contestants take over from the workload, by its own `settings`."""
     places = (result.settings, *(result.settings.get(section) for section in ("model", "training")))
     found: dict[str, Any] = {}
     for place in places:
@@ -151,7 +151,7 @@ def shared_settings(result: BenchmarkResult) -> dict[str, Any]:
 
 
 def _differing(found: dict[str, tuple[BenchmarkResult, PredictionTable]], name: str) -> str:
-    """Shared settings of a contestant that are not those of ours, or of the newest result where there is none of ours."""
+    """Return shared settings that differ from those of ours, or of the newest result if there is none of ours."""
     newest = max((result for result, _ in found.values()), key=_when)
     reference = found[OURS][0] if OURS in found else newest
     its, others = shared_settings(found[name][0]), shared_settings(reference)

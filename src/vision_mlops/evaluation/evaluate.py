@@ -126,7 +126,7 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 
 def headline(metrics: dict[str, Any]) -> dict[str, float]:
-    """The few numbers that a run or a registry entry shows, by flat name."""
+    """Return the few numbers that a run or a registry entry shows, by flat name."""
     robustness = metrics.get(ROBUSTNESS)
     return {
         "test_accuracy": metrics["accuracy"],
@@ -159,7 +159,7 @@ def _facts(
 
 
 def _latency(bundle: Path, files: list[Path]) -> dict[str, float]:
-    """On one thread, as a worker of the server has it."""
+    """Measure on one thread, as a worker of the server has it."""
     predictor = Predictor(bundle, threads=1, verify=False)
     return measure_latency(lambda file: predictor.score([predictor.pixels(file)]), files)
 
@@ -172,7 +172,7 @@ def _mistakes(
     labels: Labels,
     probabilities: Floats,
 ) -> list[dict[str, Any]]:
-    """Write the most confident mistakes as picture beside heat map; returns what the report says of them."""
+    """Draw the most confident mistakes beside their heat maps; return what the report says of them."""
     predicted = probabilities.argmax(1)
     wrong = np.flatnonzero(predicted != labels)
     order = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:MISTAKES]

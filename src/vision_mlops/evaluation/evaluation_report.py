@@ -84,7 +84,7 @@ def _verdict(verdict: dict[str, Any] | None) -> str:
 
 
 def _robustness(folder: Path, found: dict[str, Any] | None) -> str:
-    """The section on corrupted images; empty where they were not measured."""
+    """Return the section on corrupted images; empty if they were not measured."""
     if found is None:
         return ""
     corruptions = found["corruptions"]
@@ -101,7 +101,7 @@ def _robustness(folder: Path, found: dict[str, Any] | None) -> str:
 
 
 def _own_metrics(found: dict[str, float] | None) -> str:
-    """The section on metrics of the project's own; empty where there are none."""
+    """Return the section on the project's own metrics; empty if there are none."""
     if not found:
         return ""
     return "<h2>Metrics of this project</h2>" + table(

@@ -43,7 +43,7 @@ class Verdict:
     champion: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
+        """Return all fields, ready for JSON."""
         return asdict(self)
 
 
@@ -91,7 +91,7 @@ def show_verdict(candidate: Evaluation, verdict: dict[str, Any]) -> None:
 
 
 def read_verdict(path: Path) -> dict[str, Any]:
-    """Content of a verdict file, or of that in a folder.
+    """Read a verdict file, or the one in a folder.
 
     Raises:
         DataError: it is missing or is none.
@@ -105,7 +105,7 @@ def read_verdict(path: Path) -> dict[str, Any]:
 
 
 def mcnemar(only_candidate: int, only_champion: int) -> float:
-    """Two-sided exact McNemar test (1947): p-value of so uneven a split of the images that only one gets right."""
+    """Return the p-value of the two-sided exact McNemar test (1947) for images that only one of two gets right."""
     from scipy.stats import binomtest
 
     total = only_candidate + only_champion
@@ -170,7 +170,7 @@ def _at_most(name: str, value: float, ceiling: float, unit: str) -> Reason:
 
 
 def _latency(found: dict[str, float], ceiling: float) -> Reason:
-    """The limit is one of the median; where the limit lies in its interval, the measurement does not tell its side."""
+    """Judge the median; if the limit lies in its interval, the measurement does not tell on which side it is."""
     median = found["median"]
     low, high = found.get("median_low", median), found.get("median_high", median)
     if low <= ceiling < high:

@@ -86,7 +86,7 @@ class _Metrics(_Section):
 
 
 def read_metrics(file: Path) -> dict[str, Any]:
-    """Content of a ``metrics.json``.
+    """Read a ``metrics.json``.
 
     Raises:
         DataError: a section is missing or damaged; the message names the file and the field.

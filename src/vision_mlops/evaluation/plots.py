@@ -64,7 +64,7 @@ def _confusion(matrix: list[list[int]], names: list[str]) -> Figure:
 
 
 def _curves(labels: Labels, probabilities: Floats, names: list[str]) -> tuple[Figure, Figure]:
-    """ROC and precision-recall, each class against the rest. Classes without images, or with all of them, have none."""
+    """Draw ROC and precision-recall, each class against the rest. Classes without images, or with all, have none."""
     from sklearn.metrics import precision_recall_curve, roc_curve
 
     beside = 0.6 + _INCHES * max(map(len, names)) if len(names) <= _IN_LEGEND else 0.0

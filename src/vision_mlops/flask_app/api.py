@@ -16,19 +16,19 @@ api = Blueprint("api", __name__, url_prefix="/api")
 
 @api.post("/classify")
 def classify() -> dict[str, Any]:
-    """One image, multipart."""
+    """Classify one image, sent as multipart."""
     return classify_upload(uploaded(), explain=_flag("explain"))
 
 
 @api.get("/status")
 def status() -> dict[str, Any]:
-    """As on the status page."""
+    """Return what the status page shows."""
     return endpoint_status()
 
 
 @api.post("/corrections")
 def correct() -> tuple[dict[str, str], int]:
-    """Keep a correction; its image and what the answer said of it, multipart."""
+    """Keep a correction; its image and what the answer said of it are sent as multipart."""
     return {"id": keep_correction()}, 201
 
 

@@ -44,7 +44,7 @@ class _App(Flask):
 
 
 def create_app(settings: AppSettings | None = None) -> Flask:
-    """The application.
+    """Create the application.
 
     Args:
         settings: Those of the environment where not given.

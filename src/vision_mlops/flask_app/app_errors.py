@@ -21,7 +21,7 @@ class AppError(Exception):
         self.retry_after_s = retry_after_s
 
     def to_dict(self) -> dict[str, str]:
-        """Code and message."""
+        """Return code and message."""
         return {"code": self.code, "message": self.message}
 
 

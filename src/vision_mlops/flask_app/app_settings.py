@@ -37,7 +37,7 @@ Megabytes = Annotated[float, Field(ge=0.001, le=1024)]
 
 
 def _scoring_url(text: str) -> str:
-    """The address of a scoring route; one without a path means ``/score``."""
+    """Return the address of a scoring route; one without a path means ``/score``."""
     if not text:
         return ""
     if not text.isprintable() or " " in text:  # urlsplit takes line breaks out of an address
@@ -61,7 +61,7 @@ def _long_enough(secret: SecretStr) -> SecretStr:
 
 
 def _sendable(secret: SecretStr) -> SecretStr:
-    """A key travels in a header, which holds printable ASCII."""
+    """Refuse a key that cannot travel in a header, which holds printable ASCII."""
     text = secret.get_secret_value()
     if not (text.isascii() and text.isprintable()):
         raise ValueError("must have only printable ASCII characters, on one line: copy the key again")
@@ -179,7 +179,7 @@ class AppSettings(BaseModel):
         return "identity" if self.managed else "none"
 
     def image_bytes(self, body_bytes: int | None) -> int:
-        """Largest image in bytes that is sent to the endpoint.
+        """Return the size in bytes of the largest image that is sent to the endpoint.
 
         Args:
             body_bytes: What the endpoint says that it takes, where it does.

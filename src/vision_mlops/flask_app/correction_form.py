@@ -54,7 +54,7 @@ def keep_correction() -> str:
 
 
 def _text(name: str) -> str:
-    """A field of the form that must be there."""
+    """Return a field of the form, which must be there."""
     text: str | None = request.form.get(name)
     if text is None:
         raise AppError(400, "bad_request", f"The field {name} is missing.")
@@ -64,7 +64,7 @@ def _text(name: str) -> str:
 
 
 def _known_class(label: str) -> str | None:
-    """A class of the deployed model; None for "none of these"."""
+    """Return a class of the deployed model; None for "none of these"."""
     if not label:
         return None
     deployed = frontend().deployed.get()

@@ -38,7 +38,7 @@ class DeployedModel:
         self._asked = float("-inf")
 
     def get(self, max_age_s: float = _FRESH_S) -> Deployed:
-        """The description, not older than some seconds; a failure is remembered for a few. Does not raise.
+        """Return the description, at most some seconds old; a failure is remembered for a few. Never raises.
 
         While one thread asks, others take what is known already, where anything is.
         """
@@ -55,7 +55,7 @@ class DeployedModel:
             self._asking.release()
 
     def saw(self, model_id: str) -> None:
-        """An answer came from a model with this id: another one than is known makes the description stale."""
+        """Note the id of a model that responded: another one than is known makes the description stale."""
         known = self._known
         if known.model is None or known.model.id != model_id or known.problem is not None:
             self._known = Deployed(known.model, known.limits)

@@ -29,7 +29,7 @@ class _Sessions(SecureCookieSessionInterface):
 
 
 def check_requests(app: Flask, settings: AppSettings) -> None:
-    """Have all requests checked; those that fail are answered with an AppError or an error of HTTP."""
+    """Check all requests; those that fail get an AppError or an HTTP error."""
     app.session_interface = _Sessions()
     app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
     if settings.trust_proxy:
@@ -60,7 +60,7 @@ def check_requests(app: Flask, settings: AppSettings) -> None:
 
 
 def _client_address() -> str:
-    """Who asks, without the port that Azure's front ends write behind the address: each connection has another one."""
+    """Return the client's address without the port that Azure's front ends add: each connection has another one."""
     address = request.remote_addr or ""
     if address.startswith("["):
         return address[1:].partition("]")[0]
@@ -75,6 +75,6 @@ def _too_many(limit: RequestLimit) -> None:
 
 
 def _host_name(host: str) -> str:
-    """The name of a Host header, without its port and the brackets of IPv6."""
+    """Return the name of a Host header, without its port and the brackets of IPv6."""
     name, colon, port = host.lower().rpartition(":")
     return (name if colon and port.isdigit() else host.lower()).strip("[]")

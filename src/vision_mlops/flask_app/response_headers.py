@@ -22,7 +22,7 @@ _STRICT_TRANSPORT = "max-age=31536000"
 
 
 def add_headers(app: Flask) -> None:
-    """Have them added, also to errors."""
+    """Add the headers to all responses, including errors."""
 
     @app.after_request
     def add(response: Response) -> Response:

@@ -80,7 +80,7 @@ class ScoringEndpoint:
         request_id: str = "",
         since: float | None = None,
     ) -> dict[str, Any]:
-        """Have one image scored.
+        """Score one image.
 
         Args:
             image: Encoded.
@@ -101,7 +101,7 @@ class ScoringEndpoint:
         return answer.model_dump(exclude_none=True)
 
     def describe(self, seconds: float) -> DescribeAnswer:
-        """What the deployed model says about itself, asked for so many seconds at most. Raises EndpointError."""
+        """Ask the deployed model about itself, for at most so many seconds. Raises EndpointError."""
         headers = {"Content-Type": "application/json"}
         try:
             return self._ask(DescribeAnswer, b'{"describe": true}', headers, {}, min(seconds, self._settings.timeout_s))
@@ -172,7 +172,7 @@ class ScoringEndpoint:
             raise _nonsense("cannot be understood") from error
 
     def _signed_in(self) -> dict[str, str]:
-        """Headers that open the endpoint."""
+        """Return the headers that sign in to the endpoint."""
         if self._settings.auth == "none":
             return {}
         secret = self._settings.endpoint_key.get_secret_value()
@@ -188,7 +188,7 @@ class ScoringEndpoint:
 
 
 def _read(response: httpx.Response, deadline: float, seconds: float) -> bytes:
-    """The body, within bounds of size and time: an endpoint may send a byte a second."""
+    """Read the body within bounds of size and time: an endpoint may send a byte a second."""
     content = bytearray()
     for chunk in response.iter_raw():
         content += chunk
@@ -240,7 +240,7 @@ def _refused(status: int, response: httpx.Response, content: bytes, seconds: flo
 
 
 def _error_of(content: bytes) -> tuple[str, str]:
-    """Code and message of an error of the scoring API; empty where it is something else."""
+    """Return code and message of an error of the scoring API; empty if it is something else."""
     try:
         error = json.loads(content)["error"]
         code, message = error["code"], error["message"]
@@ -250,12 +250,12 @@ def _error_of(content: bytes) -> tuple[str, str]:
 
 
 def _sentence(message: str) -> str:
-    """A message of the scoring API without what the pages say themselves."""
+    """Return a message of the scoring API without what the pages say themselves."""
     return message.removeprefix("image: ").rstrip(". ")
 
 
 def _down(message: str, retry_after_s: float | None = None) -> EndpointError:
-    """The connection was not made or broke: scoring changes nothing, so the request may be sent again."""
+    """Return the error of a connection that was not made or broke: scoring changes nothing, so it may be tried again."""
     return EndpointError(503, "endpoint_down", message, retry_after_s, outage=True, retriable=True)
 
 
@@ -270,7 +270,7 @@ def _nonsense(what: str) -> EndpointError:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds that the endpoint asks to wait for, at most an hour; None where it does not say."""
+    """Return how many seconds the endpoint asks to wait, at most an hour; None if it does not say."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return min(3600.0, float(text[:6]))

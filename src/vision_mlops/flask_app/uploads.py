@@ -66,7 +66,7 @@ def scaled_to(upload: Upload, limit: int) -> Upload:
 
 
 def preview(upload: Upload) -> dict[str, str | int]:
-    """A small version as the data URL of a JPEG and its size, for a page without JavaScript.
+    """Return a small version as the data URL of a JPEG, and its size, for a page without JavaScript.
 
     Raises:
         AppError: it cannot be decoded.
@@ -77,7 +77,7 @@ def preview(upload: Upload) -> dict[str, str | int]:
 
 
 def thumbnail(data: bytes, edge: int) -> bytes:
-    """The centred square of an image as a small WebP. Raises AppError: it cannot be decoded."""
+    """Return the centred square of an image as a small WebP. Raises AppError if it cannot be decoded."""
     stream = io.BytesIO()
     square = ImageOps.fit(_small(data, 4 * edge), (edge, edge), Image.Resampling.LANCZOS)
     square.save(stream, "WEBP", quality=35, method=6)
@@ -113,7 +113,7 @@ def _opened(data: bytes) -> Image.Image:
 
 
 def _small(data: bytes, edge: int) -> Image.Image:
-    """An image in RGB with the longer side of at most ``edge`` pixels, turned as it is meant to be seen."""
+    """Return an upright image in RGB with the longer side of at most ``edge`` pixels."""
     try:
         with _DECODING, _opened(data) as image:
             image.draft("RGB", (edge, edge))  # JPEGs are decoded at reduced scale

@@ -55,6 +55,6 @@ def decode_jpeg(data: bytes, edge: int | None, max_pixels: int) -> tuple[Pixels,
 
 
 def reduction(width: int, height: int, edge: int | None) -> int:
-    """By how much a JPEG is scaled down while it is decoded: 1, 2, 4 or 8; as Pillow's ``draft`` chooses it."""
+    """Return by how much a JPEG is scaled down while it is decoded: 1, 2, 4 or 8, chosen as Pillow's ``draft`` does."""
     room = min(width, height) // edge if edge else 1
     return 8 if room >= 8 else 4 if room >= 4 else 2 if room >= 2 else 1

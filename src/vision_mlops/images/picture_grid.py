@@ -56,13 +56,13 @@ def picture_grid(images: Sequence[GridImage], *, columns: int, edge: int = 112) 
 
 
 def _scaled(image: Image.Image, edge: int) -> tuple[int, int]:
-    """Width and height whose longer one is ``edge``; a strip keeps one pixel."""
+    """Return width and height of which the longer one is ``edge``; a strip keeps one pixel."""
     share = edge / max(image.size)
     return max(1, round(image.width * share)), max(1, round(image.height * share))
 
 
 def _data_url(image: Image.Image, size: tuple[int, int]) -> str:
-    """The image, made smaller where it is larger; smaller ones are magnified by whoever shows them."""
+    """Return the image, made smaller if it is larger; whoever shows a smaller one magnifies it."""
     shown = image.convert("RGB")
     if max(image.size) > max(size):
         shown = shown.resize(size, Image.Resampling.LANCZOS)

@@ -136,7 +136,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def read_evaluation(folder: Path, bundle: Bundle) -> dict[str, Any] | None:
-    """What the bundle's graph reached on the test images; None in a bundle of an older release. Raises BundleError."""
+    """Read the test results of the bundle's graph; None in a bundle of an older release. Raises BundleError."""
     if EVALUATION not in bundle.files:
         return None
     try:
@@ -164,7 +164,7 @@ def _check_file(folder: Path, name: str, expected: str) -> None:
 
 
 def graph_weights(bundle: Bundle) -> tuple[str, ...]:
-    """Files beside the graph that hold its numbers: none for ONNX."""
+    """Return the files beside the graph that hold its numbers: none for ONNX."""
     return (f"{bundle.graph.removesuffix('.xml')}.bin",) if bundle.graph.endswith(".xml") else ()
 
 
@@ -174,7 +174,7 @@ def graph_bytes(folder: Path, bundle: Bundle) -> int:
 
 
 def bundle_id(bundle: Bundle) -> str:
-    """Short content hash that tells two bundles apart: the graph, classes and preprocessing."""
+    """Return a short hash of the content that tells two bundles apart: the graph, classes and preprocessing."""
     known = bundle.preprocessing
     # As it was before these keys, where they say nothing.
     spec = known.model_dump_json(exclude={name for name in ("jpeg_scaling", "version") if not getattr(known, name)})

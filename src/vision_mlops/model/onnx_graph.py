@@ -26,7 +26,7 @@ class NetworkPart(nn.Module):
         self.compute = compute
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """What the method makes of the images."""
+        """Compute what the method makes of the images."""
         return self.compute(pixels)
 
 

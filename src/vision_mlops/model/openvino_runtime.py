@@ -9,7 +9,7 @@ from vision_mlops.core.errors import MissingExtraError
 
 
 def load_openvino() -> Any:
-    """The module ``openvino``, which reports nothing about its use. Raises MissingExtraError where it is not installed."""
+    """Import ``openvino`` without reports about its use. Raises MissingExtraError if it is not installed."""
     library_settings.apply()
     try:
         import openvino

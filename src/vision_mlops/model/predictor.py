@@ -108,7 +108,7 @@ class Predictor:
         return Scores(np.array(result[self._probabilities]), maps)
 
     def _request(self) -> Any:
-        """This thread's inference request: it keeps its buffers, and the model's shared one is not safe across threads."""
+        """Return this thread's inference request: it keeps its buffers, and the model's shared one is not thread-safe."""
         try:
             return self._local.request
         except AttributeError:
@@ -123,7 +123,7 @@ class Predictor:
             yield from zip(chunk, scores.probabilities, strict=True)
 
     def top(self, probabilities: Floats, k: int) -> list[tuple[str, float]]:
-        """The k most probable (label, probability) pairs, best first."""
+        """Return the k most probable (label, probability) pairs, best first."""
         order = np.argsort(-probabilities, kind="stable")[:k]
         return [(self.classes[i], float(probabilities[i])) for i in order]
 
@@ -143,7 +143,7 @@ class Predictor:
 
 
 def _trained_limit(bundle: Bundle) -> int:
-    """Largest width x height of an image: what training accepted is not refused afterwards."""
+    """Return the largest width x height of an image: what training accepted is not refused afterwards."""
     data = bundle.workload.get("data")
     limit = data.get("max_pixels") if isinstance(data, dict) else None
     return max(MAX_PIXELS, limit) if isinstance(limit, int) else MAX_PIXELS

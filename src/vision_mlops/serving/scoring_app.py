@@ -224,7 +224,7 @@ class ScoringApp:
     # Scoring
 
     def _score(self, request: Request) -> None:
-        """POST /score."""
+        """Handle POST /score."""
         assert self.model is not None
         work = partial(self._work, request, self.model, request.body)
         self.request_metrics.in_flight += 1
@@ -303,7 +303,7 @@ class ScoringApp:
     # Another model
 
     def _reload(self, request: Request) -> Response | None:
-        """POST /admin/reload: another bundle, or the same folder anew."""
+        """Handle POST /admin/reload: load another bundle, or the same folder anew."""
         body = decode_body(request.body, request.text(b"content-encoding"), self.max_body)
         wanted = read_reload(body, self.source)
         if self._reloading is not None and not self._reloading.done():

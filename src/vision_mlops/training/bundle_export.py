@@ -36,7 +36,7 @@ def logits(network: nn.Module, split: ImageSplit, batch_size: int) -> Tensor:
 
 
 def probabilities(network: Classifier, temperature: float, split: ImageSplit, batch_size: int) -> np.ndarray:
-    """Calibrated probabilities (N, C), float32."""
+    """Compute calibrated probabilities (N, C), float32."""
     return (logits(network, split, batch_size) / temperature).softmax(1).numpy()
 
 
@@ -107,7 +107,7 @@ def _parity(got: np.ndarray, expected: np.ndarray) -> dict[str, float]:
 
 
 def model_card(bundle: Bundle, manifest: Manifest) -> str:
-    """The model card in Markdown: what the model is, what it was trained on and how well it does."""
+    """Return the model card in Markdown: what the model is, what it was trained on, and how good it is."""
     counts = manifest.counts()
     rows = [f"| {in_markdown(label)} | {counts['train'][label]} | {counts['val'][label]} | {counts['test'][label]} |"
             for label in bundle.classes]  # fmt: skip
@@ -136,7 +136,7 @@ def model_card(bundle: Bundle, manifest: Manifest) -> str:
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Temperature that minimises the negative log-likelihood of (N, C) logits and (N,) labels, within 0.05 to 20.
+    """Return the temperature that minimises the negative log-likelihood of (N, C) logits and (N,) labels, 0.05 to 20.
 
     The likelihood is unimodal in the temperature's logarithm, so a bounded search over it finds the minimum.
     """

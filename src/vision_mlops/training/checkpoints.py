@@ -63,7 +63,7 @@ class TrainingFolder:
         atomic_write(self.folder / _SETTINGS, json.dumps(self._settings, indent=2) + "\n")
 
     def check_resumable(self) -> None:
-        """Raises TrainingError where there is nothing to resume, or where it was started with other settings."""
+        """Raise TrainingError if there is nothing to resume, or it was started with other settings."""
         if not self.interrupted:
             raise TrainingError(f"{self.folder} holds no checkpoint to resume", "run without --resume")
         if differences := self._differences():
@@ -89,7 +89,7 @@ class TrainingFolder:
         atomic_write(self.folder / _RUN, json.dumps({"run_id": value}) + "\n")
 
     def _differences(self) -> list[str]:
-        """Dotted keys whose values are not those that the training was started with."""
+        """Return the dotted keys whose values differ from those that the training was started with."""
         try:
             begun = json.loads((self.folder / _SETTINGS).read_text(encoding="utf-8"))
         except (OSError, ValueError):

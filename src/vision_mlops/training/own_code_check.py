@@ -64,7 +64,7 @@ def check_own_code(network: Classifier, augment: Augment) -> None:
 
 
 def _images(size: int) -> Tensor:
-    """Made-up images (5, 3, S, S) from 0 to 1, in steps of a uint8: noise, dark, bright, one colour, a gradient."""
+    """Return made-up images (5, 3, S, S) from 0 to 1, in uint8 steps: noise, dark, bright, one colour, a gradient."""
     noise = torch.rand(3, 3, size, size) * torch.tensor([1.0, 0.2, 0.3]).view(3, 1, 1, 1)
     noise[2] += 0.7
     plain = torch.tensor([0.8, 0.1, 0.4]).view(1, 3, 1, 1).expand(1, 3, size, size)
@@ -73,7 +73,7 @@ def _images(size: int) -> Tensor:
 
 
 def _check_images(reference: CodeReference, function: Transform, images: Tensor) -> None:
-    """Images must become images of the same kind."""
+    """Check that images become images of the same kind."""
     found: Any = function(images.clone())
     if not isinstance(found, Tensor):
         raise TrainingError(f"{reference} returns a {type(found).__name__}", "return the changed images as a tensor")
@@ -86,7 +86,7 @@ def _check_images(reference: CodeReference, function: Transform, images: Tensor)
 
 
 def _check_function(reference: CodeReference, function: Transform, images: Tensor) -> None:
-    """The same image must become the same, alone and among others, twice in a row, and whatever its pixels are."""
+    """Check that an image always becomes the same: alone and among others, twice in a row, whatever its pixels are."""
     given = images.clone()
     found = function(given)
     _check_unchanged(reference, given, images)
@@ -105,7 +105,7 @@ def _check_function(reference: CodeReference, function: Transform, images: Tenso
 
 
 def _check_decisions(reference: CodeReference, function: Transform, images: Tensor) -> None:
-    """No decision in Python may depend on pixels: the graph would hold one way for ever. Fake tensors have no pixels."""
+    """Refuse decisions in Python that depend on pixels, which a graph cannot hold. Fake tensors have no pixels."""
     from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
     try:
@@ -122,7 +122,7 @@ def _check_decisions(reference: CodeReference, function: Transform, images: Tens
 
 
 def _check_graph(reference: CodeReference, module: nn.Module, images: Tensor) -> None:
-    """The graph must exist, run on OpenVINO, and compute what torch computes."""
+    """Check that the graph can be made, runs on OpenVINO, and computes what torch computes."""
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "trial.onnx")

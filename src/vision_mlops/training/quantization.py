@@ -200,7 +200,7 @@ def _card(source: Path, bundle: Bundle) -> str:
 
 
 def _speedup(source: Path, folder: Path, files: list[Path]) -> float:
-    """Time of the source over that of the new one, as a server runs them: one thread, the processor's own precision."""
+    """Return the source's time over the new one's, as a server runs them: one thread, the processor's own precision."""
     predictors = [Predictor(root, threads=1, precision="auto", verify=False) for root in (source, folder)]
     pixels = [predictors[0].pixels(file) for file in files]
     seconds: list[list[float]] = [[], []]

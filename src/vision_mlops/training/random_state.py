@@ -23,7 +23,7 @@ class RandomState(pl.Callback):
         self._resumed: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as it is when the checkpoint is written."""
+        """Return the state at the time when the checkpoint is written."""
         return {
             "python": random.getstate(),
             "numpy": np.random.get_state(),

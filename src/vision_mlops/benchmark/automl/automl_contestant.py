@@ -74,7 +74,7 @@ class AutomlImages(Contestant):
         self._classifier: OnnxClassifier | None = None
 
     def settings(self) -> Mapping[str, Any]:
-        """The network, how long it may be trained, and what it sees of an image."""
+        """Return the network, the time limit of its training, and what it sees of an image."""
         chosen = self._settings
         return {
             "model": chosen.automl_model,
@@ -85,7 +85,7 @@ class AutomlImages(Contestant):
         }
 
     def fit(self) -> None:
-        """Upload, train and download, each where that is not done yet.
+        """Upload, train and download, as far as that is not done yet.
 
         Raises:
             ConfigError: no cluster with graphics processors is set.
@@ -103,7 +103,7 @@ class AutomlImages(Contestant):
         self._classifier = OnnxClassifier(self._model, self.task.manifest.classes)
 
     def predict(self, files: Sequence[Path]) -> Probabilities:
-        """Probabilities by the trained network, on this machine: the test images are not sent anywhere.
+        """Compute probabilities with the trained network on this machine: the test images are not sent anywhere.
 
         Raises:
             ImageError: a file cannot be decoded.
@@ -113,24 +113,24 @@ class AutomlImages(Contestant):
         return self._classifier.predict(files)
 
     def size_bytes(self) -> int | None:
-        """Bytes of the ONNX graph."""
+        """Return the size of the ONNX graph."""
         file = self._model / MODEL
         return file.stat().st_size if file.is_file() else None
 
     def usage(self) -> Usage | None:
-        """Hours of a machine of the cluster; the minutes before and after the training, in which it is up, come on top."""
+        """Return the machine hours of the training, without the minutes before and after it in which the machine is up."""
         kept = self._kept()
         if kept is None or kept.seconds is None:
             return Usage()
         return Usage(training={f"vm_hour.{kept.machine}": kept.seconds / 3600})
 
     def training_seconds(self) -> float | None:
-        """What the trial took on the cluster; None where the service does not say."""
+        """Return how long the trial took on the cluster; None if the service does not say."""
         kept = self._kept()
         return kept.seconds if kept else None
 
     def remark(self) -> str:
-        """Which network, and where it was trained."""
+        """Name the network, and where it was trained."""
         kept = self._kept()
         where = f" on {kept.machine}" if kept and kept.machine else ""
         return f"{self._settings.automl_model}, trained{where}; predicts on this machine"
@@ -168,7 +168,7 @@ class AutomlImages(Contestant):
         return f"{chosen.subscription_id}/{chosen.resource_group}/{chosen.workspace_name}"
 
     def _kept(self) -> KeptTraining | None:
-        """What was begun. Raises ConfigError where that was in another workspace."""
+        """Return what was begun. Raises ConfigError if that was in another workspace."""
         kept = KeptTraining.read(self.task.folder)
         if kept is not None and kept.workspace != self._workspace:
             subscription, group, name = kept.workspace.split("/")
@@ -190,7 +190,7 @@ class AutomlImages(Contestant):
             )
 
     def _train(self, kept: KeptTraining) -> None:
-        """Have the job run to its end, which may have been begun before, and bring its network here."""
+        """Run the job to its end, which may have been begun before, and download its network."""
         task, client, settings = self.task, self._client, self._settings
         tables: TrainingTables | None = None
         if not kept.job:

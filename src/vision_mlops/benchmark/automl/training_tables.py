@@ -51,7 +51,7 @@ class TrainingTables:
 
 
 def uploads_of(task: Task, settings: AzureSettings) -> str:
-    """The folder in the datastore that belongs to the data of a task."""
+    """Return the folder in the datastore that belongs to the data of a task."""
     place = f"{_FOLDER}/{task.workload.name}/{task.manifest.fingerprint[:16]}"
     return f"azureml://datastores/{settings.datastore}/paths/{place}"
 
@@ -107,7 +107,7 @@ def _stored_name(record: ImageRecord) -> str:
 
 
 def _registered(client: MLClient, task: Task, records: Sequence[ImageRecord]) -> DataVersion | None:
-    """The version of a data asset that holds exactly these data, under the name of the workload or of the data."""
+    """Return the registered data asset that holds exactly these data, named after the workload or the data; or None."""
     if not all(_PLAIN.fullmatch(record.path) for record in records):
         return None
     same = (item for item in _versions(client, task) if item.fingerprint == task.manifest.fingerprint)

@@ -49,5 +49,5 @@ class CallLimiter:
 
 @cache
 def limiter_of(endpoint: str, per_second: int) -> CallLimiter:
-    """The limiter of an account, which all its callers in this process share."""
+    """Return the limiter of an account, which all its callers in this process share."""
     return CallLimiter(per_second)

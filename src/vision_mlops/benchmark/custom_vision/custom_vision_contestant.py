@@ -54,7 +54,7 @@ class CustomVision(Contestant):
         self._predictions: ImagePredictions | None = None
 
     def settings(self) -> Mapping[str, Any]:
-        """The domain, and the kind and length of the training."""
+        """Return the domain, and the kind and length of the training."""
         chosen = self._settings
         hours = {"hours": chosen.hours} if chosen.training == "advanced" else {}
         return {"domain": chosen.domain, "training": chosen.training, **hours}
@@ -95,7 +95,7 @@ class CustomVision(Contestant):
         )
 
     def predict(self, files: Sequence[Path]) -> Probabilities:
-        """Probabilities of the published model, with one request per image, within the calls per second of the SKU.
+        """Predict with the published model, one image per request, within the calls per second of the SKU.
 
         Raises:
             VisionError: the service refuses, or cannot be reached; the next run continues with what is missing.
@@ -106,7 +106,7 @@ class CustomVision(Contestant):
         return self._predictions.run(files)
 
     def usage(self) -> Usage:
-        """Hours of training, a month of storage per image, and single predictions. Some of them are free with F0."""
+        """Return hours of training, a month of storage per image, and single predictions. Some are free with F0."""
         return Usage(
             training={
                 "custom_vision_training_hour": float(self._iteration.get("trainingTimeInMinutes") or 0) / 60,
@@ -116,12 +116,12 @@ class CustomVision(Contestant):
         )
 
     def training_seconds(self) -> float | None:
-        """The training time that the service reports, in whole minutes; None if it does not report any."""
+        """Return the training time that the service reports, in whole minutes; None if it does not report any."""
         minutes = self._iteration.get("trainingTimeInMinutes")
         return 60.0 * float(minutes) if minutes else None
 
     def round_trips_ms(self) -> Sequence[float]:
-        """The round trip of each prediction, without waits for the calls per second of the SKU."""
+        """Return the round trip of each prediction, without waits for the calls per second of the SKU."""
         return self._predictions.round_trips_ms if self._predictions else ()
 
     def remark(self) -> str:
@@ -181,7 +181,7 @@ class CustomVision(Contestant):
         return VisionClient(account, limiter, self.task.say)
 
     def _log(self, name: str, kind: type[Row]) -> JsonLineLog[Row]:
-        """The log of earlier runs, as far as it can be read."""
+        """Return the log of earlier runs, as far as it can be read."""
         path = self.task.folder / name
         log = JsonLineLog(path, kind)
         if log.damaged:
@@ -192,7 +192,7 @@ class CustomVision(Contestant):
         return log
 
     def _different_images(self) -> list[ImageRecord]:
-        """Training images without duplicates, which the service would not store."""
+        """Return training images without duplicates, which the service would not store."""
         kept: dict[str, ImageRecord] = {}
         conflicts = []
         for record in self.task.manifest.of_split("train"):
@@ -214,7 +214,7 @@ class CustomVision(Contestant):
             )
 
     def _kept_here(self) -> KeptWork | None:
-        """The record of an earlier run.
+        """Return the record of an earlier run.
 
         Raises:
             ConfigError: its project, which may cost money, is in another account than that of the settings.
@@ -292,7 +292,7 @@ def _other_images(project: VisionProject, tag_of: Mapping[str, str], wanted: Map
 
 
 def _counts_become(project: VisionProject, wanted: Mapping[str, int]) -> bool:
-    """Whether the tags of a project have the wanted numbers of images, now or a little later."""
+    """Return whether the tags of a project have the wanted numbers of images, now or a little later."""
     for pause in _COUNT_PAUSES_S:
         if project.counts() == wanted:
             return True

@@ -91,7 +91,7 @@ class ImagePredictions:
         self._said = time.monotonic()
 
     def run(self, files: Sequence[Path]) -> Probabilities:
-        """Probabilities (N, C) of images.
+        """Predict images: probabilities (N, C).
 
         Raises:
             VisionError: the service refuses, or cannot be reached; predictions so far are kept.
@@ -122,7 +122,7 @@ class ImagePredictions:
         return row.row
 
     def _normalised(self, answer: Any, file: Path) -> list[float]:
-        """The probabilities of the classes, normalised to a sum of 1, without tags that are not a class."""
+        """Return the probabilities of the classes, normalised to a sum of 1, without tags that are not a class."""
         values = [0.0] * len(self._columns)
         for prediction in answer["predictions"]:
             if (column := self._columns.get(prediction["tagId"])) is not None:

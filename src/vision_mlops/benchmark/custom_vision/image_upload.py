@@ -119,17 +119,17 @@ class ImageUpload:
         return sent
 
     def counts(self, images: Sequence[TrainingImage]) -> dict[str, int]:
-        """Expected number of images in the project by tag; images that it considers equal count once."""
+        """Return expected number of images in the project by tag; images that it considers equal count once."""
         found = Counter(self._kept_tags(images).values())
         return {tag: found[tag] for tag in {image.tag for image in images}}
 
     def under_other_tags(self, images: Sequence[TrainingImage]) -> list[TrainingImage]:
-        """Images with another tag in the project, because their uploaded content equals that of an earlier image."""
+        """Return images with another tag in the project, because their uploaded content equals that of an earlier image."""
         tags, there = self._kept_tags(images), self._there()
         return [image for image in images if (row := there.get(image.sha256)) and tags[row.image] != image.tag]
 
     def _kept_tags(self, images: Sequence[TrainingImage]) -> dict[str, str]:
-        """The expected tag of each image in the project, by its id there, or by its hash if it is missing."""
+        """Return the expected tag of each image in the project, by its id there, or by its hash if it is missing."""
         there = self._there()
         tags: dict[str, str] = {}
         for image in images:
@@ -140,7 +140,7 @@ class ImageUpload:
         return tags
 
     def _there(self) -> dict[str, UploadRow]:
-        """Uploaded images, by the hash of the file."""
+        """Return uploaded images, by the hash of the file."""
         return {row.sha256: row for row in self.log.rows if row.project == self.project}
 
     def _send_split(self, batch: list[TrainingImage]) -> list[TrainingImage]:
@@ -197,7 +197,7 @@ class ImageUpload:
 
 
 def _batches(images: Sequence[TrainingImage], most: int) -> Iterator[list[TrainingImage]]:
-    """Batches of images by tag, within the limits of a request, of at most ``most`` images."""
+    """Yield batches of images by tag, within the limits of a request, of at most ``most`` images."""
     batch: list[TrainingImage] = []
     tags: set[str] = set()
     size = 0
@@ -217,7 +217,7 @@ def _batches(images: Sequence[TrainingImage], most: int) -> Iterator[list[Traini
 
 
 def _is_shrinkable(error: VisionError) -> bool:
-    """Whether fewer images at once may be accepted."""
+    """Return whether fewer images at once may be accepted."""
     return error.code in TOO_LARGE_BATCH or error.status == _TOO_LARGE or isinstance(error, GaveUpError)
 
 

@@ -48,7 +48,7 @@ class ModelTraining:
         return ("Advanced", self.settings.hours) if self.settings.training == "advanced" else ("Regular", 0)
 
     def begin(self, known: str) -> Json:
-        """A model that is trained or in training. One of an interrupted run, or of the same images, is used.
+        """Return a model that is trained or in training: that of an interrupted run, or of the same images, if there is one.
 
         Args:
             known: Id of the model whose training an earlier run started; empty if there is none.
@@ -63,7 +63,7 @@ class ModelTraining:
         return made
 
     def _in_training(self) -> Json | None:
-        """The model in training, after waiting for others: a project trains one model at a time."""
+        """Return the model in training, after waiting for others: a project trains one model at a time."""
         while True:
             busy = next((row for row in self.project.iterations() if _is_in_training(row)), None)
             if busy is None or self._is_wanted(busy):
@@ -90,7 +90,7 @@ class ModelTraining:
         return begun
 
     def _trained_before(self) -> Json | None:
-        """The newest model of the wanted kind; the images have not changed since the last training."""
+        """Return the newest model of the wanted kind; the images have not changed since the last training."""
         rows = self.project.iterations()
         found = next((row for row in rows if row["status"] == "Completed" and self._is_wanted(row)), None)
         if found:

@@ -26,7 +26,7 @@ def project_name(workload: str, fingerprint: str, domain: str) -> str:
 
 
 def tag_names(classes: Sequence[str]) -> list[str]:
-    """Names of the tags of some classes.
+    """Return names of the tags of some classes.
 
     A class with characters that the service might refuse, or with a name that only differs from another in its capitals,
     gets its number as the name. Predictions refer to tags by id, so names are never read back.
@@ -61,13 +61,13 @@ class VisionProject:
 
     @classmethod
     def find(cls, client: VisionClient, name: str) -> VisionProject | None:
-        """A project by its name; None if it does not exist. Raises VisionError."""
+        """Find a project by its name; None if it does not exist. Raises VisionError."""
         found = _named(client.call("GET", "projects"), name)
         return cls(client, found) if found else None
 
     @classmethod
     def find_or_make(cls, client: VisionClient, name: str, description: str, domain: str) -> tuple[VisionProject, bool]:
-        """A project by its name, which is created if it does not exist, and whether it is new.
+        """Find a project by its name, or create it; return it, and whether it is new.
 
         Args:
             client: Client of the account that trains.
@@ -96,7 +96,7 @@ class VisionProject:
         return cls(client, found), bool(made)
 
     def tags(self, names: Sequence[str]) -> list[str]:
-        """Ids of tags by name; missing tags are created. Raises VisionError."""
+        """Return the ids of tags by name; missing tags are created. Raises VisionError."""
         there = self._by_name()
         return [there[name]["id"] if name in there else self._tag(name)["id"] for name in names]
 
@@ -110,14 +110,14 @@ class VisionProject:
         return self._client.found_or_made(lambda: _named(self._client.call("GET", path), name), make)
 
     def counts(self) -> dict[str, int]:
-        """Number of images by the id of their tag. Raises VisionError."""
+        """Return number of images by the id of their tag. Raises VisionError."""
         return {tag["id"]: int(tag["imageCount"]) for tag in self._by_name().values()}
 
     def _by_name(self) -> Mapping[str, Json]:
         return {tag["name"]: tag for tag in self._client.call("GET", f"{self.path}/tags")}
 
     def iterations(self) -> list[Json]:
-        """Its trained models and those in training, newest first. Raises VisionError."""
+        """Return its trained models and those in training, newest first. Raises VisionError."""
         rows: list[Json] = self._client.call("GET", f"{self.path}/iterations")
         return sorted(rows, key=lambda row: str(row.get("created", "")), reverse=True)
 

@@ -60,7 +60,7 @@ class BackboneFeatures:
         return int(self.graph.stat().st_size)
 
     def training(self) -> TrainingFeatures:
-        """Features of train and val: those that are kept, where these have been computed before."""
+        """Return the features of train and val, computed or, if they were computed before, read."""
         kept = self._kept()
         if not self.task.again and (found := self._read(kept)) is not None:
             self.task.say("reusing the features of the backbone")
@@ -74,7 +74,7 @@ class BackboneFeatures:
         return TrainingFeatures(train, val, seconds)
 
     def of(self, files: Sequence[Path]) -> Rows:
-        """Features (N, F) of image files."""
+        """Compute the features (N, F) of image files."""
         if self._network is None:
             self._network = embedding.from_backbone(self.model)
         network = self._network
@@ -97,7 +97,7 @@ class BackboneFeatures:
         return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
 
     def _read(self, path: Path) -> TrainingFeatures | None:
-        """What is kept in a file; None where there is none, or it is damaged."""
+        """Read the features in a file; None if there is no file, or it is damaged."""
         try:
             with np.load(path, allow_pickle=False) as content:
                 found = TrainingFeatures(content["train"], content["val"], float(content["seconds"]))
@@ -121,7 +121,7 @@ class FeatureContestant(Contestant):
 
 
 def choose(val_probabilities: Sequence[Probabilities], labels: npt.NDArray[np.integer]) -> int:
-    """Place of the candidate that gets most of the val images right; among equals the one that is surest of the truth."""
+    """Return the candidate that gets most val images right; among equals the one that is surest of the truth."""
 
     def quality(probabilities: Probabilities) -> tuple[float, float]:
         truth = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1.0)

@@ -25,7 +25,7 @@ class LinearProbe(FeatureContestant):
     model: Any = None
 
     def settings(self) -> Mapping[str, Any]:
-        """The backbone, and what is tried."""
+        """Return the backbone, and what is tried."""
         return {**self.features.settings, "C": list(_STRENGTHS), "iterations": _ITERATIONS}
 
     def fit(self) -> None:
@@ -52,10 +52,10 @@ class LinearProbe(FeatureContestant):
         self.task.say(f"C = {_STRENGTHS[best]:g} of {len(_STRENGTHS)} that were tried on val")
 
     def predict(self, files: Sequence[Path]) -> Probabilities:
-        """Probabilities of the regression."""
+        """Return the probabilities of the regression."""
         return self.model.predict_proba(self.features.of(files))  # type: ignore[no-any-return]
 
     def size_bytes(self) -> int:
-        """The backbone's graph, and the coefficients with mean and deviation of the features."""
+        """Return the size of the backbone's graph and of the coefficients with mean and deviation of the features."""
         coefficients = self.model[-1].coef_
         return self.features.graph_bytes + 4 * int(coefficients.size + 2 * coefficients.shape[1])

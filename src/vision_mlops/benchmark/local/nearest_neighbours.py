@@ -30,7 +30,7 @@ class NearestNeighbours(FeatureContestant):
         self.neighbours = 1
 
     def settings(self) -> Mapping[str, Any]:
-        """The backbone, and what is tried."""
+        """Return the backbone, and what is tried."""
         return {**self.features.settings, "neighbours": list(_NEIGHBOURS)}
 
     def fit(self) -> None:
@@ -46,15 +46,15 @@ class NearestNeighbours(FeatureContestant):
         self.task.say(f"{self.neighbours} neighbours, chosen on val")
 
     def predict(self, files: Sequence[Path]) -> Probabilities:
-        """Share of each class among the neighbours."""
+        """Return the share of each class among the neighbours."""
         return self._votes(self._nearest(self.features.of(files), self.neighbours), self.neighbours)
 
     def size_bytes(self) -> int:
-        """The backbone's graph, and the features and classes of the training images."""
+        """Return the size of the backbone's graph and of the features and classes of the training images."""
         return self.features.graph_bytes + self.known.nbytes + self.labels.nbytes
 
     def _nearest(self, rows: Rows, number: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Classes (N, number) of the training images with the largest cosine, the nearest first."""
+        """Return the classes (N, number) of the training images with the largest cosine, the nearest first."""
         found = []
         for start in range(0, len(rows), _BLOCK):
             similarity = _unit(rows[start : start + _BLOCK]) @ self.known.T
@@ -62,7 +62,7 @@ class NearestNeighbours(FeatureContestant):
         return np.concatenate(found)
 
     def _votes(self, nearest: np.ndarray[Any, np.dtype[np.int64]], number: int) -> Probabilities:
-        """Shares among the first neighbours, to which one vote is added that all classes share: none is impossible.
+        """Return shares among the first neighbours. All classes share one more vote, so that none is impossible.
 
         Where classes have equally many votes, the nearest neighbour decides, by a vote that is hardly heavier.
         """

@@ -44,7 +44,7 @@ class SmallNetwork(nn.Module):
         self.head = nn.Linear(2 * _WIDTHS[-1], classes)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The largest value of a feature beside its mean: a defect may be small."""
+        """Compute logits; the largest value of a feature counts beside its mean, as a defect may be small."""
         hidden: Tensor = self.layers(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1)
         return self.head(torch.cat([hidden.mean((2, 3)), hidden.amax((2, 3))], 1))  # type: ignore[no-any-return]
 
@@ -61,7 +61,7 @@ class FromScratch(Contestant):
         self._model: Any = None
 
     def settings(self) -> Mapping[str, Any]:
-        """The network, how it learns, and of the workload what it takes over."""
+        """Return the network, how it learns, and what it takes over from the workload."""
         model, training = self.task.workload.model, self.task.workload.training
         return {
             "widths": list(_WIDTHS), "epochs": _EPOCHS, "rate": _RATE, "batch": _BATCH, "image_size": model.image_size,
@@ -84,7 +84,7 @@ class FromScratch(Contestant):
         self._model = load_openvino().Core().compile_model(str(self.graph), "CPU", options)
 
     def predict(self, files: Sequence[Path]) -> Probabilities:
-        """Probabilities of the exported graph, on one thread."""
+        """Return probabilities of the exported graph, on one thread."""
         model, limit = self.task.workload.model, self.task.workload.data.max_pixels
         request = self._model.create_infer_request()
         rows = [
@@ -96,11 +96,11 @@ class FromScratch(Contestant):
         return np.array(rows, np.float64)
 
     def size_bytes(self) -> int:
-        """The exported graph."""
+        """Return the size of the exported graph."""
         return self.graph.stat().st_size
 
     def _learn(self, train: ImageSplit, val: ImageSplit) -> tuple[SmallNetwork, Tensor]:
-        """The network of the best epoch, and its logits of the val images (N, C)."""
+        """Return the network of the best epoch, and its logits of the val images (N, C)."""
         network = SmallNetwork(len(self.task.manifest.classes)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         batch = min(_BATCH, len(train))
         # A last batch of one image has no batch statistics: leave it out.

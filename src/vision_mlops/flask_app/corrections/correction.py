@@ -65,7 +65,7 @@ class Correction:
         return f"{self.sha256}{self.suffix}"
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
+        """Return all fields, ready for JSON."""
         return asdict(self)
 
 

@@ -28,14 +28,14 @@ class CorrectionStore(Protocol):
         """
 
     def list(self) -> Iterator[Correction]:
-        """All corrections, the earliest first.
+        """Yield all corrections, the earliest first.
 
         Raises:
             DataError, AzureError: there are none at this place, or it cannot be read.
         """
 
     def image(self, correction: Correction) -> bytes:
-        """The image of a correction, as it was received.
+        """Return the image of a correction, as it was received.
 
         Raises:
             DataError: it is missing, or is not what was received.
@@ -43,7 +43,7 @@ class CorrectionStore(Protocol):
         """
 
     def size_bytes(self) -> int:
-        """Bytes that images and records take."""
+        """Return how many bytes the images and records take."""
 
     def close(self) -> None:
         """Close connections, where there are some."""

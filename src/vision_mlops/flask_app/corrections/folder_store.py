@@ -64,7 +64,7 @@ class FolderStore:
             database.execute(f"INSERT INTO corrections ({_COLUMNS}) VALUES ({values})", correction.to_dict())
 
     def list(self) -> Iterator[Correction]:
-        """All corrections, as :meth:`CorrectionStore.list` says."""
+        """Yield all corrections, as :meth:`CorrectionStore.list` says."""
         if not (self._folder / DATABASE).is_file():
             raise DataError(
                 f"{self._folder} has no corrections: it has no {DATABASE}",
@@ -78,7 +78,7 @@ class FolderStore:
             raise self._refused(str(error)) from error
 
     def image(self, correction: Correction) -> bytes:
-        """The image of a correction, as :meth:`CorrectionStore.image` says."""
+        """Return the image of a correction, as :meth:`CorrectionStore.image` says."""
         path = self._folder / IMAGES / correction.image_name
         try:
             image = path.read_bytes()
@@ -90,14 +90,14 @@ class FolderStore:
         return image
 
     def size_bytes(self) -> int:
-        """Bytes of the images and the database; 0 before the first correction."""
+        """Return the size of the images and the database; 0 before the first correction."""
         if not (self._folder / DATABASE).is_file():
             return 0
         with self._open("rw") as database:
             return self._size(database)
 
     def close(self) -> None:
-        """Do nothing: the database is open while it is asked only."""
+        """Do nothing: the database is only open while it is read or written."""
 
     @staticmethod
     def _size(database: sqlite3.Connection) -> int:
@@ -126,7 +126,7 @@ class FolderStore:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction that no other process writes beside."""
+        """Open a transaction that no other process writes beside."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

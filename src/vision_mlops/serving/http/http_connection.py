@@ -111,12 +111,12 @@ class Connection(asyncio.Protocol):
     # asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is open."""
+        """Note that the connection is open."""
         self.transport = transport  # type: ignore[assignment]
         self.hub.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Parse bytes that came."""
         self.heard = time.monotonic()
         if self._ended:
             return
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
     # llhttp
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Begin a request."""
         if self._resuming:
             return
         self._reading = Request(self)
@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        """The address, or a part of it."""
+        """Keep the address, or a part of it."""
         request = self._reading
         if request is not None and not request.method:
             request.url += url
@@ -251,7 +251,7 @@ class Connection(asyncio.Protocol):
             raise _BadHeadError
 
     def on_body(self, chunk: bytes) -> None:
-        """A piece of the body."""
+        """Keep a piece of the body, and refuse a body that is too large."""
         request = self._reading
         if request is None:
             return
@@ -269,7 +269,7 @@ class Connection(asyncio.Protocol):
             self._refuse_body(request, Response.error(429, "too_many_requests", message, ((b"retry-after", b"1"),)))
 
     def on_message_complete(self) -> None:
-        """The request is complete."""
+        """Pass the complete request on."""
         if self._offered:
             return  # so the parser has it, which takes the body for the other protocol
         request, self._reading, self._message_since = self._reading, None, None

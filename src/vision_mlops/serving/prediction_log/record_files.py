@@ -53,7 +53,7 @@ class RecordFiles:
         self.file_bytes = min(self.file_bytes, max(1, self.max_bytes // 4))
 
     def write(self, line: bytes) -> None:
-        """Append a line, which ends with a newline. Raises OSError where there is no room; then nothing of it is there."""
+        """Append a line, which ends with a newline. Raise OSError if there is no room; then nothing of it is written."""
         self.rotate()
         if self._path is None:
             self._open()
@@ -72,7 +72,7 @@ class RecordFiles:
             self.finish()
 
     def finish(self) -> None:
-        """Complete the file; one without lines is removed."""
+        """Complete the file; remove it if it has no lines."""
         if self._path is None:
             return
         path, self._path = self._path, None

@@ -271,7 +271,7 @@ def _traceback(error: BaseException) -> str:
 
 
 def _line(event: str, level: str, fields: dict[str, object], pid: int) -> bytes:
-    """A line with no secrets and of the greatest length at most: a traceback loses its beginning, a message its end."""
+    """Return a line without secrets and within the longest length: a traceback loses its beginning, a message its end."""
     whole = {"time": _now(), "level": level, "event": event, **fields, "pid": pid}
     line = _encoded(whole)
     for name, cut in (("traceback", -1), ("message", 1)):

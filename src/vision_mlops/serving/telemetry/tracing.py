@@ -104,7 +104,7 @@ class ExportingTracing(Tracing):
         self._tracer = self._provider.get_tracer(SERVICE, __version__)
 
     def begin(self, traceparent: str = "", tracestate: str = "") -> TraceContext:
-        """As of :class:`Tracing`, with the sampler's decision."""
+        """Begin a span as :class:`Tracing` does, with the sampler's decision."""
         context = super().begin(traceparent, tracestate)
         decision = self._sampler.should_sample(self._parent(context), int(context.trace_id, 16), "")
         context.sampled = decision.decision is self._record
