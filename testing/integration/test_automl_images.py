@@ -168,7 +168,7 @@ def test_data_that_are_registered_are_not_uploaded_again(workspace: Place, attem
     version, _ = find_or_create(workspace.client, workspace.settings, describe(attempt.data), "textile")
     with pytest.raises(AzureError, match=r"left no labels\.json"):
         attempt.contestant().fit()
-    assert "images are those of azureml:textile:1" in attempt.said
+    assert "the images are those of azureml:textile:1" in attempt.said
     container = cloud.container("workspaceblobstore")
     names = cloud.blobs.names(container, "mlops/automl/")
     files = [name.split("/", 4)[-1] for name in names]

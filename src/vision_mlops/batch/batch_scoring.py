@@ -52,7 +52,7 @@ class BatchSummary:
     Attributes:
         source: The folder.
         out: The table.
-        errors_file: List of the images without a row; empty where all have one.
+        errors_file: List of the images without a row; empty if all have one.
         model: Name, version and id.
         images: All that were listed.
         scored: Those that have a row.
@@ -115,7 +115,7 @@ def score(
         images: Where they are; closed at the end.
         bundle: The model.
         out: File with the suffix ``.csv`` or ``.parquet``.
-        name: What rows call the model; the bundle's own name where not given.
+        name: What rows call the model; the bundle's own name if not given.
         version: Its registered version.
         options: How they are scored.
         progress: Called with the number of images that are done, and of all.

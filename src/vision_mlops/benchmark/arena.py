@@ -230,7 +230,9 @@ def _plain(settings: Any) -> dict[str, Any]:
     try:
         return dict(json.loads(json.dumps(dict(settings), allow_nan=False)))
     except (TypeError, ValueError) as error:
-        raise MlopsError(f"settings() are not plain JSON values: {error}", "return numbers and strings") from error
+        raise MlopsError(
+            f"settings() returned values that are not plain JSON: {error}", "return numbers and strings"
+        ) from error
 
 
 def reason_of(error: BaseException, kind: type[Contestant] | None = None) -> str:

@@ -60,7 +60,7 @@ class WorkFolder:
 
     @property
     def anew(self) -> Anew | None:
-        """What `--again` asked for and has not got yet: None where nothing, or where it has its result."""
+        """What `--again` asked for and has no result yet; None if there is nothing of the kind."""
         try:
             return Anew((self.path / _ANEW).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
@@ -109,7 +109,7 @@ class WorkFolder:
             return {**known, "workload": json.dumps(content["workload"])}, read_manifest(self.path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{self.path} does not say what was begun there: {error}",
+                f"{self.path} does not record what was begun there: {error}",
                 "look in the service for what the contestant made, and remove the folder",
             ) from error
 

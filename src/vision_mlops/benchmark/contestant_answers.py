@@ -29,7 +29,7 @@ def answers_of(contestant: Contestant) -> ContestantAnswers:
     """Ask a contestant.
 
     Raises:
-        MlopsError: an answer is not what the method is to return; the method is named.
+        MlopsError: an answer is not what the method should return; the message names the method.
     """
     size = _asked("size_bytes", contestant.size_bytes(), _is_count, "a whole number of bytes")
     seconds = _asked("training_seconds", contestant.training_seconds(), _is_amount, "seconds as a number of 0 or more")

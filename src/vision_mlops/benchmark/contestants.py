@@ -1,4 +1,4 @@
-"""Contestants by name: those that ship, and classes of one's own as ``module:Class``."""
+"""Contestants by name: those that ship, and classes of your own as ``module:Class``."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def read_exported(path: Path) -> tuple[BenchmarkResult, PredictionTable]:
             )
         given = {key: content[key] for key in ("result", "predictions")}
         if _digest(given) != content.get("sha256"):
-            raise DataError(f"{path} is damaged: its content is not that of its sha256", _DAMAGED)
+            raise DataError(f"{path} is damaged: its content does not match its sha256", _DAMAGED)
         result = BenchmarkResult.model_validate(given["result"], strict=True)
         rows = _Rows.validate_python(given["predictions"])
         table = checked_table(
@@ -93,7 +93,9 @@ def import_result(
     """
     result, table = read_exported(path)
     if result.workload != folder.workload:
-        raise DataError(f"{path} is of the workload {result.workload}, not {folder.workload}", "name that workload")
+        raise DataError(
+            f"{path} has a result of the workload {result.workload}, not {folder.workload}", "name that workload"
+        )
     if result.data_fingerprint != manifest.fingerprint:
         raise DataError(
             f"{path} was measured on other data: its fingerprint is {result.data_fingerprint[:12]}, that of the data here"

@@ -114,12 +114,12 @@ def load_prices(own: Path | None = None) -> PriceTable:
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{own}: the prices cannot be read: {error}", f"write it as {_SHIPPED} is written") from error
     if not isinstance(given, dict):
-        raise ConfigError(f"{own}: has no keys", f"write it as {_SHIPPED} is written")
+        raise ConfigError(f"{own} has no keys", f"write it as {_SHIPPED} is written")
     if unknown := given.keys() - PriceTable.model_fields.keys():
         raise ConfigError(f"{own}: unknown key {min(unknown)!r}", nearest(str(min(unknown)), PriceTable.model_fields))
     changed = {} if given.get("prices") is None else given["prices"]
     if not isinstance(changed, dict):
-        raise ConfigError(f"{own}: prices: must be keys with a price each", f"write it as {_SHIPPED} is written")
+        raise ConfigError(f"{own}: prices: must be a mapping of keys to prices", f"write it as {_SHIPPED} is written")
     # Amounts of another currency must not be added to dollars: then the file has to have all that is used.
     kept = content["prices"] if given.get("currency", content["currency"]) == content["currency"] else {}
     try:

@@ -39,10 +39,10 @@ class StandingRow:
 
     Attributes:
         result: What it shows.
-        training_cost: None where a price or amount is not known.
+        training_cost: None if a price or amount is not known.
         cost_per_1000: Likewise.
-        against_ours: None where there is no result of ours, or the two were measured with different settings.
-        other_settings: In words, settings of the workload that are not those of ours; empty where they agree.
+        against_ours: None if there is no result of ours, or the two were measured with different settings.
+        other_settings: In words, settings of the workload that are not those of ours; empty if they agree.
     """
 
     result: BenchmarkResult
@@ -124,12 +124,12 @@ def standings(folder: BenchmarkFolder, prices: PriceTable, fingerprint: str = ""
             left_out[name] = error.on_one_line()
     if not found and not fingerprint:
         raise DataError(
-            f"no results of a benchmark of {folder.workload}" + "".join(f"; {why}" for why in left_out.values()),
+            f"there are no benchmark results of {folder.workload}" + "".join(f"; {why}" for why in left_out.values()),
             f"run mlops benchmark run --workload {folder.workload}",
         )
     chosen = fingerprint or max((result for result, _ in found.values()), key=_when).data_fingerprint
     same = {name: item for name, item in found.items() if item[0].data_fingerprint == chosen}
-    left_out |= dict.fromkeys(sorted(found.keys() - same.keys()), "it is of other data")
+    left_out |= dict.fromkeys(sorted(found.keys() - same.keys()), "it was measured on other data")
     rows = [
         StandingRow(
             result, prices.training(result), prices.predictions(result), _compared(same, name), _differing(same, name)

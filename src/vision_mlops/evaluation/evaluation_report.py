@@ -39,7 +39,7 @@ def render(folder: Path, metrics: dict[str, Any], verdict: dict[str, Any] | None
             f"{metrics['expected_calibration_error']:.4f}",
             f"temperature {metrics['temperature']:.2f}",
         ),
-        ("Latency", f"{latency['median']:.1f} ms", f"p95 {latency['p95']:.1f} ms, one thread, file to answer"),
+        ("Latency", f"{latency['median']:.1f} ms", f"p95 {latency['p95']:.1f} ms, one thread, from file to result"),
     ]
     return render_page(
         _TEMPLATE,

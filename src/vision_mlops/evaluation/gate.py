@@ -26,7 +26,7 @@ _WORSE: tuple[Decision, ...] = ("promote", "inconclusive", "reject")
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One check in words; ``passed`` is None where it neither passes nor fails, and for a remark."""
+    """One check in words; ``passed`` is None if it neither passes nor fails, and for a remark."""
 
     check: str
     passed: bool | None

@@ -28,7 +28,7 @@ def status() -> dict[str, Any]:
 
 @api.post("/corrections")
 def correct() -> tuple[dict[str, str], int]:
-    """Keep a correction; its image and what the answer said of it are sent as multipart."""
+    """Keep a correction; its image and what the response said of it are sent as multipart."""
     return {"id": keep_correction()}, 201
 
 

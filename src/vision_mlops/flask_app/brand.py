@@ -50,8 +50,8 @@ class BrandFile(_Strict):
     """Content of ``brand.yml``; an empty text leaves the page as it is."""
 
     title: str = Field("", max_length=80, description="Heading of all pages.")
-    lead: str = Field("", max_length=400, description="What stands above the field for images.")
-    foot: str = Field("", max_length=200, description="What stands at the foot of all pages.")
+    lead: str = Field("", max_length=400, description="Text above the field for images.")
+    foot: str = Field("", max_length=200, description="Text at the foot of all pages.")
     accent: Accent = Accent()
 
 

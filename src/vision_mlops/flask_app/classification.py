@@ -1,4 +1,4 @@
-"""From the form of a request to the answer of the endpoint: the same for the page without JavaScript and for /api."""
+"""From the form of a request to the response of the endpoint: the same for the page without JavaScript and for /api."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _LONGEST = 200
 
 
 def keep_correction() -> str:
-    """Keep the correction of the form: ``image``, ``label`` (empty for "none of these"), and what the answer said.
+    """Keep the correction of the form: ``image``, ``label`` (empty for "none of these"), and what the response said.
 
     Returns:
         The correction's id.

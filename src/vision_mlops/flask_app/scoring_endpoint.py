@@ -87,10 +87,10 @@ class ScoringEndpoint:
             media_type: Such as ``image/jpeg``.
             explain: Whether a heat map is wanted.
             request_id: Of the request, so that the endpoint's log and corrections name the same; may be empty.
-            since: Moment of ``time.monotonic()`` at which the wait for the answer has begun; now where not given.
+            since: Moment of ``time.monotonic()`` at which the wait for the response has begun; now if not given.
 
         Returns:
-            The answer of the endpoint.
+            The response of the endpoint.
 
         Raises:
             EndpointError: in words for people, why not.

@@ -14,7 +14,7 @@ from vision_mlops.images.pillow_warnings import QUIET
 
 
 class ImageFormat(NamedTuple):
-    """A format. ``pillow`` is Pillow's name of it, empty where Pillow has none; ``suffix`` that of a file."""
+    """A format. ``pillow`` is Pillow's name of it, empty if Pillow has none; ``suffix`` that of a file."""
 
     name: str
     pillow: str
@@ -64,7 +64,7 @@ _NEVER_READ = frozenset({
 })  # fmt: skip
 _WHAT_HELPS = {
     "AVIF": ", or install pillow>=11.3",
-    "HEIC": ", or install the package pillow-heif wherever such images are to be read",
+    "HEIC": ", or install the package pillow-heif wherever such images are read",
 }
 
 

@@ -1,4 +1,4 @@
-"""JPEG to pixels by libjpeg-turbo without Pillow's way around: the same pixels, or None where Pillow has to decide.
+"""JPEG to pixels by libjpeg-turbo without Pillow's way around: the same pixels, or None if Pillow has to decide.
 
 Both use the same library, so that the pixels are equal at every scale; simplejpeg just does not go through an image object
 and a packing of each row. Whatever is unusual or broken is left to Pillow, whose word counts.

@@ -114,7 +114,7 @@ def _jpeg(data: FileBytes, header: bool) -> tuple[bytes, int]:
         segment = data[start:end]
         if marker == _APP1:
             exif, xmp = _from_app1(segment[4:], exif, xmp)
-        # These two say which colours a file has. The decoder ignores shorter ones, Pillow takes offence.
+        # These two say which colours a file has. The decoder ignores shorter ones, Pillow refuses them.
         elif marker == _JFIF:
             kept += [segment] if segment[4:8] == b"JFIF" and len(segment) >= 18 else []
         elif marker == _ADOBE:

@@ -40,7 +40,7 @@ def picture_grid(images: Sequence[GridImage], *, columns: int, edge: int = 112) 
         ValueError: there is no image.
     """
     if not images:
-        raise ValueError("a grid needs an image at least")
+        raise ValueError("a grid needs at least one image")
     sizes = [_scaled(each.image, edge) for each in images]
     high = max(height for _, height in sizes) + _LINE * max(len(each.lines) for each in images) + _GAP
     width = min(columns, len(images)) * (edge + _GAP)

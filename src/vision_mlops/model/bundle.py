@@ -40,7 +40,9 @@ class Preprocessing(_Record):
     jpeg_scaling: bool = Field(
         False, description="In a bundle without a version: large JPEGs are decoded at reduced scale."
     )
-    version: Literal[2, 3] | None = Field(None, description="Of the way to the pixels; older bundles do not say it.")
+    version: Literal[2, 3] | None = Field(
+        None, description="Version of the way to the pixels; older bundles have none."
+    )
 
     @property
     def pixels_version(self) -> Literal[0, 1, 2, 3]:
@@ -55,7 +57,7 @@ class Quantization(_Record):
     source_id: str = Field(description="Id of the bundle that it was made from.")
     calibration_images: int
     source_accuracy: float = Field(description="Share of the test images that the source gets right.")
-    accuracy: float = Field(description="The same of this bundle.")
+    accuracy: float = Field(description="Share of the test images that this bundle gets right.")
 
 
 class GoldenExample(_Record):

@@ -54,7 +54,7 @@ class Embedding:
 
     def __call__(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Compute features (N, width) from uint8 pixels (N, size, size, 3)."""
-        # A request of one's own: the compiled model's shared one is not safe across threads.
+        # A new request for each call: the compiled model's shared one is not safe across threads.
         return np.array(self._model.create_infer_request().infer([pixels])[_OUTPUT], np.float32)
 
 

@@ -40,19 +40,19 @@ def score(
 ) -> tuple[dict[str, Any], list[str], list[Floats]]:
     """Decode, infer and describe.
 
-    Of the times that the answer gives, in milliseconds, ``decode_ms`` and ``inference_ms`` are parts of ``total_ms``, which
-    counts from ``started``. ``work_ms`` is what the images cost by themselves, without waiting for a turn or for a core: it
-    is about the model, however busy the machine is.
+    The times in the response are in milliseconds. ``decode_ms`` and ``inference_ms`` are parts of ``total_ms``, which counts
+    from ``started``. ``work_ms`` is what the images cost by themselves, without waiting for a turn or for a core: it is
+    about the model, however busy the machine is.
 
     Args:
         model: Gives the probabilities.
         wanted: Images and options.
-        request_id: Of the request; stands in the answer.
+        request_id: Id of the request, which the response repeats.
         started: When the request began, by the performance counter.
         check: Called before each image; what it raises ends the work.
 
     Returns:
-        The answer, the label of each image, and its probabilities (C,).
+        The response, the label of each image, and its probabilities (C,).
 
     Raises:
         RequestError: an image cannot be decoded.

@@ -108,7 +108,7 @@ class ScoringApp:
     # The model
 
     async def load(self, source: ModelSource) -> ServedModel:
-        """Load a bundle beside the current one, which stays in use. Raises BundleError and its kin."""
+        """Load a bundle beside the current one, which stays in use. Raises BundleError and its subclasses."""
         return await asyncio.to_thread(load_model, source)
 
     def swap(self, source: ModelSource, model: ServedModel) -> None:

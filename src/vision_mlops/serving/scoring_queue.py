@@ -24,7 +24,7 @@ Done = Callable[[Any, Exception | None], None]
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request in the queue; ``abandoned`` tells the scorer that nobody waits for the answer any more."""
+    """One request in the queue; ``abandoned`` tells the scorer that nobody waits for the response any more."""
 
     work: Callable[[Job], Any]
     done: Done

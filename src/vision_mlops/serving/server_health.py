@@ -38,7 +38,7 @@ class Health:
 
     @property
     def bundle_id(self) -> str:
-        """Id of the bundle that it has loaded; empty where it does not say."""
+        """Id of the bundle that it has loaded; empty if it does not say."""
         return str(self.model.get("id", ""))
 
 

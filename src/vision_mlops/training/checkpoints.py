@@ -78,7 +78,7 @@ class TrainingFolder:
 
     @property
     def run_id(self) -> str:
-        """MLflow run of the training; empty where none was opened."""
+        """MLflow run of the training; empty if none was opened."""
         try:
             return str(json.loads((self.folder / _RUN).read_text(encoding="utf-8"))["run_id"])
         except (OSError, ValueError, KeyError):

@@ -79,8 +79,8 @@ def fit(
         resume: Continue at the last finished epoch of an interrupted run.
         overwrite: Replace an existing bundle.
         progress: Show Lightning's progress bar.
-        callbacks: Lightning callbacks beside our own.
-        kept_in: Where checkpoints lie until the bundle is whole; beside it where not given.
+        callbacks: Lightning callbacks besides our own.
+        kept_in: Where checkpoints lie until the bundle is whole; beside it if not given.
 
     Returns:
         The result; None on the processes of a distributed run other than the first.

@@ -193,7 +193,7 @@ def _card(source: Path, bundle: Bundle) -> str:
     told = [
         "## int8",
         f"The graph was rounded to 8-bit integers, calibrated on {counted(known.calibration_images, 'training image')}.",
-        f"It was that of bundle {known.source_id}, whose weights lie beside it.",
+        f"It was made from bundle {known.source_id}, whose weights are included.",
         f"Accuracy on the test images: {known.accuracy:.4f}, before {known.source_accuracy:.4f}.",
     ]
     return f"{text}\n" + "\n".join(told) + "\n"

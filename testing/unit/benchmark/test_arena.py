@@ -215,7 +215,7 @@ def test_a_damaged_result_is_named_and_measured_again(data: Path, name: str, old
 
 def test_settings_that_are_not_plain_are_refused(arena: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MeanColour, "settings", lambda self: {"path": Path()})
-    assert "settings() are not plain JSON values" in arena().run(HERE).failed["mean-colour"]
+    assert "settings() returned values that are not plain JSON" in arena().run(HERE).failed["mean-colour"]
 
 
 def test_an_answer_of_another_kind_is_named(arena: Open, tmp_path: Path) -> None:

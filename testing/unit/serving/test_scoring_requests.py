@@ -210,7 +210,7 @@ def test_fields_beside_the_file_are_options_and_the_query_counts_more() -> None:
         (KIND, ONE[: len(ONE) // 2], "its end is missing"),
         (KIND, b"--B\r\nContent-Disposition: " + FILE, "its end is missing"),
         (KIND, b"--B\r\nno head\r\n--B--\r\n", "no end of its headers"),
-        (KIND, form((FILE + b"; x=" + b"a" * 9000, IMAGE)), "no end of its headers within 8 kB"),
+        (KIND, form((FILE + b"; x=" + b"a" * 9000, IMAGE)), "headers of a part do not end within 8 kB"),
         (KIND, form(*[(b'form-data; name="a"', b"b")] * 30), "too many parts"),
         (KIND, form((b'form-data; name="image"', IMAGE)), "plain field image but no file"),
         (KIND, form((b"", IMAGE)), r"plain field \(no name\) but no file"),

@@ -194,7 +194,7 @@ def test_a_long_line_keeps_the_end_of_its_traceback(pipe: Pipe) -> None:
     assert told["traceback"].startswith("...")
     assert told["message"].endswith("...")
     pipe.writer.event("many", "info", **{f"field{number}": "x" * 100 for number in range(100)})
-    assert pipe.lines()[0]["message"] == "too long a line"
+    assert pipe.lines()[0]["message"] == "the line is too long"
 
 
 class Unshowable:

@@ -78,7 +78,9 @@ def _columns(file: Path, classes: Sequence[str]) -> list[int]:
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}", "remove the folder, and run again") from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise DataError(f"{file} is no list of labels", "look at the artifacts of the run in Azure ML studio")
+        raise DataError(f"{file} is not a list of labels", "look at the artifacts of the run in Azure ML studio")
     if unknown := [label for label in labels if label not in classes]:
-        raise DataError(f"{file} has labels that are no classes: {few(unknown)}", "was the job given other data?")
+        raise DataError(
+            f"{file} has labels that are not classes: {few(unknown)}", "check whether the job was given other data"
+        )
     return [classes.index(label) for label in labels]

@@ -78,10 +78,10 @@ def upload_tables(client: MLClient, settings: AzureSettings, task: Task) -> Trai
         scope = f"subscriptions/{settings.subscription_id}/resourcegroups/{settings.resource_group}"
         root = address.replace("azureml://", f"azureml://{scope}/workspaces/{settings.workspace_name}/")
         locate: Callable[[ImageRecord], str] = _stored_name
-        task.say(f"images go to {address}")
+        task.say(f"the images are uploaded to {address}")
     else:
         root, locate = registered.path.rstrip("/"), lambda record: record.path
-        task.say(f"images are those of azureml:{registered.name}:{registered.version}")
+        task.say(f"the images are those of azureml:{registered.name}:{registered.version}")
     for split, name in _TABLES.items():
         folder = task.folder / "tables" / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,8 +97,10 @@ def upload_tables(client: MLClient, settings: AzureSettings, task: Task) -> Trai
     if summary.failures:
         file, reason = next(iter(sorted(summary.failures.items())))
         failed = f"{len(summary.failures)} of {counted(len(files), 'file')} could not be uploaded"
-        raise AzureError(f"{failed} to {place.url}: {file}: {reason}", "run again: what is there is not sent again")
-    task.say(f"{counted(summary.transferred.files, 'file')} uploaded, {summary.unchanged.files} were there")
+        raise AzureError(
+            f"{failed} to {place.url}: {file}: {reason}", "run the command again: uploaded files are not sent again"
+        )
+    task.say(f"{counted(summary.transferred.files, 'file')} uploaded, {summary.unchanged.files} were already there")
     return TrainingTables(*(f"{address}/{name}/" for name in _TABLES.values()))
 
 

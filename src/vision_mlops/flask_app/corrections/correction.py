@@ -29,7 +29,7 @@ class Correction:
         model_name: Name of the model that gave it.
         model_version: Its version.
         model_id: Identifies its bundle.
-        request_id: Of the answer, as in the log of the endpoint.
+        request_id: Of the response, as in the log of the endpoint.
         who: Name of whoever has signed in, or a mark of the browser's session.
         at: When, in ISO 8601 and UTC.
     """
@@ -90,7 +90,7 @@ def make_correction(
 
     Args:
         image: Encoded bytes, as they were received.
-        at: With a time zone; now where not given.
+        at: With a time zone; now if not given.
 
     Raises:
         ValueError: ``suffix`` is none, or ``at`` has no time zone.

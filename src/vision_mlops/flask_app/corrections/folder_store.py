@@ -158,5 +158,5 @@ class FolderStore:
     def _refused(self, reason: str) -> DataError:
         return DataError(
             f"{self._folder}: corrections cannot be read or written: {reason}",
-            f"check its permissions and the disk; a damaged {DATABASE} needs a copy from before",
+            f"check its permissions and the disk; restore a damaged {DATABASE} from a backup",
         )

@@ -41,7 +41,7 @@ class App(Protocol):
         """Return a response to a complete head, or None to read the body."""
 
     def handle(self, request: Request) -> Response | None:
-        """Return the response to a complete request, or None where ``respond`` will be called with it later."""
+        """Return the response to a complete request, or None if ``respond`` will be called with it later."""
 
     def answered(self, request: Request, answer: Response) -> None:
         """Note a response, for the log and the metrics."""
@@ -258,7 +258,7 @@ class Connection(asyncio.Protocol):
         request.size += len(chunk)
         if request.answered:
             if request.size > _DISCARDED_BODIES * self.app.max_body:
-                self.transport.abort()  # it has its answer, and goes on sending
+                self.transport.abort()  # it has its response, and goes on sending
             return
         request.chunks.append(chunk)
         self.hub.buffered += len(chunk)
@@ -318,7 +318,7 @@ class Connection(asyncio.Protocol):
         if self._active is request:
             self._active = None
         if not keep_alive and request.complete:
-            self.transport.close()  # one whose body still comes lingers: closed now, it might not see its answer
+            self.transport.close()  # one whose body still comes lingers: closed now, it might not see its response
         elif self._waiting:
             asyncio.get_running_loop().call_soon(self._next)
         elif self._reading is not None and self._reading.expects and not self._reading.answered:
@@ -339,7 +339,7 @@ class Connection(asyncio.Protocol):
         if self._active is None and not self._waiting:
             self.respond(request, answer)
         else:
-            self.transport.abort()  # behind other requests: there is no place for an answer yet
+            self.transport.abort()  # behind other requests: there is no place for a response yet
 
     def _break_off(self, answer: Response) -> None:
         """Respond to what cannot be read any further, send no more, and close once the client has fallen silent.
@@ -350,7 +350,7 @@ class Connection(asyncio.Protocol):
         request = self._reading or Request(self)
         self._reading = self._message_since = None
         if self._active is not None or self._waiting:
-            return  # the answers to the requests before it come first, and the connection closes behind them
+            return  # the responses to the requests before it come first, and the connection closes behind them
         request.keep_alive = request.complete = False
         if request.answered or self.transport.is_closing():
             self.transport.close()
@@ -371,7 +371,7 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             self._closing_since = self._closing_since or now
             if now - self._closing_since > LINGER_SECONDS:
-                self.transport.abort()  # its last answer is not being read
+                self.transport.abort()  # its last response is not being read
             return
         if self._broken_off is not None:
             if now - self.heard > _SILENT_SECONDS or now - self._broken_off > LINGER_SECONDS:

@@ -49,7 +49,7 @@ class RequestError(Exception):
 
 
 class Work(Protocol):
-    """What is done for a request. ``abandoned`` is set when nobody waits for the answer any more."""
+    """What is done for a request. ``abandoned`` is set when nobody waits for the response any more."""
 
     abandoned: bool
 
@@ -88,7 +88,7 @@ class Request:
     labels: tuple[str, ...] = ()
 
     def text(self, name: bytes) -> str:
-        """Return the value of a header; empty where it was not sent."""
+        """Return the value of a header; empty if it was not sent."""
         value = self.headers.get(name)
         return value.decode("latin-1") if value else ""
 

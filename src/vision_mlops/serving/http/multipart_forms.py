@@ -87,7 +87,7 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[bytes]:
         if line_end is None or (found and not body.endswith(before, 0, found)):
             others += 1  # a longer boundary, such as that of a form within this one
             if others > _OTHER_BOUNDARIES:
-                raise FormError("its boundary does not stand on a line of its own")
+                raise FormError("its boundary is not on a line of its own")
             continue
         if start >= 0:
             yield body[start : max(start, found - len(before))]
@@ -106,7 +106,7 @@ def _split(part: bytes) -> tuple[dict[bytes, bytes], bytes]:
         return {}, part[2 if part[:1] == b"\r" else 1 :]
     end = _HEAD_END.search(part, 0, _HEAD_BYTES)
     if end is None:
-        raise FormError(f"a part has no end of its headers within {_HEAD_BYTES // 1024} kB")
+        raise FormError(f"the headers of a part do not end within {_HEAD_BYTES // 1024} kB")
     headers: dict[bytes, bytes] = {}
     for line in _FOLD.sub(b" ", part[: end.start()]).splitlines():
         name, _, value = line.partition(b":")
@@ -133,7 +133,7 @@ def _decoded(content: bytes, encoding: bytes) -> bytes:
         if encoding == b"base64":
             return base64.b64decode(b"".join(content.split()), validate=True)
     except binascii.Error as error:
-        raise FormError(f"a part is not valid base64, which its transfer encoding says it is: {error}") from error
+        raise FormError(f"a part is not valid base64, as its transfer encoding requires: {error}") from error
     if encoding == b"quoted-printable":
         return binascii.a2b_qp(content)
     raise FormError(f"unknown transfer encoding {encoding[:40].decode('latin-1')!r} of a part")

@@ -188,7 +188,7 @@ def _shown(value: Any) -> str:
 
 def _description_request(content: dict[str, Any]) -> ScoringRequest:
     if content != {_DESCRIBE: True} or content[_DESCRIBE] is not True:  # 1 equals True
-        raise RequestError(422, "bad_query", 'a description is asked for with {"describe": true} alone')
+        raise RequestError(422, "bad_query", 'a request for a description must be {"describe": true} and nothing else')
     return ScoringRequest([], False, 1, False, describe=True)
 
 
@@ -252,7 +252,7 @@ def _base64(text: str) -> bytes:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:
-        hint = "; were plus signs made blanks?" if " " in text else ""
+        hint = "; were plus signs turned into spaces?" if " " in text else ""
         raise RequestError(400, "bad_base64", f"an image is not valid base64: {error}{hint}") from error
 
 

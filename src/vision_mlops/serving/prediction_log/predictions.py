@@ -55,7 +55,7 @@ class PredictionSample:
         classes: Its classes.
         images: The images as they came, encoded.
         probabilities: A row for each image, in the order of the classes; also an array (N, C).
-        latency_ms: From the first byte of the request to its answer.
+        latency_ms: From the first byte of the request to its response.
         time: When it was answered, in seconds since 1970.
     """
 
@@ -77,7 +77,7 @@ class PredictionLog:
     Args:
         settings: What to keep.
         files: Where to.
-        count: Told how many records were written or dropped.
+        count: Called with how many records were written or dropped.
         most_images, most_bytes: How much may wait to be written.
     """
 
@@ -177,12 +177,12 @@ class PredictionLog:
 def start_predictions(
     settings: Predictions, model_name: str, count: Callable[[Fate, int], object]
 ) -> PredictionLog | None:
-    """Start the prediction log of this process; None where nothing is sampled. It has a thread: call this after the fork.
+    """Start the prediction log of this process; None if nothing is sampled. It has a thread: call this after the fork.
 
     Args:
         settings: What to keep.
         model_name: Names the folder.
-        count: Told how many records were written or dropped.
+        count: Called with how many records were written or dropped.
     """
     if settings.sample <= 0:
         return None

@@ -35,7 +35,7 @@ class RecordFiles:
         max_bytes: Most that all files in it may have; complete ones are removed, the oldest first, before there is more.
         file_bytes: A file of so many bytes is complete.
         seconds: A new file begins with each such span of the clock, such as each hour.
-        dropped: Told the number of lines of a file that was removed.
+        dropped: Called with the number of lines of a file that was removed.
     """
 
     folder: Path
@@ -138,7 +138,7 @@ def day_of(path: Path) -> str:
 
 
 def count_lines(path: Path) -> int:
-    """Return the number of lines of a file; 0 where it is gone."""
+    """Return the number of lines of a file; 0 if it is gone."""
     try:
         with path.open("rb") as stream:
             return sum(piece.count(b"\n") for piece in iter(lambda: stream.read(_TAIL), b""))

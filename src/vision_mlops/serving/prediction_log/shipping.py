@@ -1,7 +1,7 @@
 """Sends complete files of the prediction log to Blob Storage, and removes them here once they are there.
 
 Every worker runs a thread for it; a lock lets one of them send at a time, and another one go on when that one ends. What
-cannot be sent stays and is tried again; :mod:`~vision_mlops.serving.prediction_log.record_files` sees to it that the disk
+cannot be sent stays and is tried again; :mod:`~vision_mlops.serving.prediction_log.record_files` makes sure that the disk
 does not fill up meanwhile. A blob is ``TO/MODEL/YYYY/MM/DD/NAME.jsonl``. To be imported only where there is something to
 send.
 
@@ -46,7 +46,7 @@ class Shipper:
     Args:
         folder: Of the prediction log.
         find: Finds the place; called in the thread, as it may ask a workspace, until it succeeds.
-        sent: Told how many records have arrived.
+        sent: Called with how many records have arrived.
         every_s: Pause between two looks; after failures it grows to a quarter of an hour.
         patience: How long requests are tried.
     """
@@ -85,7 +85,7 @@ class Shipper:
             time.sleep(0.05)
 
     def _take_turn(self) -> bool | None:
-        """Send what is complete, and return whether that succeeded; None where another process sends."""
+        """Send what is complete, and return whether that succeeded; None if another process sends."""
         try:
             lock = locks.take(self._folder / _LOCK)
         except OSError:  # the folder cannot be written, so nothing is sent from it
@@ -146,12 +146,12 @@ def check_destination(to: str) -> None:
 
 
 def start_shipping(settings: Predictions, model_name: str, count: Callable[[Fate, int], object]) -> Shipper | None:
-    """Start the shipper of this process; None where nothing is sampled or nothing is to be sent. It has a thread.
+    """Start the shipper of this process; None if nothing is sampled or nothing is to be sent. It has a thread.
 
     Args:
         settings: Where to.
         model_name: Names the folder, here and there.
-        count: Told how many records were sent.
+        count: Called with how many records were sent.
     """
     if settings.sample <= 0 or not settings.to:
         return None

@@ -52,7 +52,7 @@ class MetricFiles:
 
     Attributes:
         folder: Where it is.
-        slot: The slot of this process; -1 before :meth:`use`, and where there is no space for one.
+        slot: The slot of this process; -1 before :meth:`use`, and without space for one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -71,7 +71,7 @@ class MetricFiles:
             processes: Number of workers; there is room for all of them and for the supervisor.
 
         Returns:
-            The folder, or None where none is writable or has room: then each process only tells its own metrics.
+            The folder, or None if no place is writable and has room: then each process only reports its own metrics.
         """
         problems = []
         for parent in _parents():
@@ -123,7 +123,7 @@ class MetricFiles:
             key: The series as the library writes it, see ``prometheus_client.mmap_dict.mmap_key``.
 
         Returns:
-            False where there is none; the series must not be made then.
+            False if there is none; the series must not be made then.
         """
         if self.slot < 0 or (kind, key) in self._series:
             return True
@@ -210,7 +210,7 @@ def metrics_folder(workers: int = 8) -> Iterator[MetricFiles | None]:
         workers: About how many there will be.
 
     Yields:
-        The folder; None where there is none, see :meth:`MetricFiles.create`.
+        The folder; None if there is none, see :meth:`MetricFiles.create`.
     """
     global _files
     _files = MetricFiles.create(workers)
@@ -229,7 +229,7 @@ def use_slot(slot: int) -> None:
 
 
 def shared_files() -> MetricFiles | None:
-    """Return the folder of this server; None where processes share nothing."""
+    """Return the folder of this server; None if processes share nothing."""
     return _files
 
 

@@ -58,7 +58,7 @@ class AnsweredRequest(NamedTuple):
         ms: Milliseconds from the first byte of the request to the end of the response.
         trace_id, span_id: Hexadecimal; empty without a trace.
         model_id: The bundle's id.
-        queue_ms: How long it waited for its turn; None where nothing was scored.
+        queue_ms: How long it waited for its turn; None if nothing was scored.
         inference_ms: How long the network took; likewise.
         error: Code of an error, such as ``not_an_image``.
         labels: Label of each image that was scored.
@@ -282,7 +282,9 @@ def _line(event: str, level: str, fields: dict[str, object], pid: int) -> bytes:
             whole[name] = f"{text}..." if cut > 0 else f"...{text}"
             line = _encoded(whole)
     if len(line) > select.PIPE_BUF:
-        line = _encoded({key: whole[key] for key in ("time", "level", "event", "pid")} | {"message": "too long a line"})
+        line = _encoded(
+            {key: whole[key] for key in ("time", "level", "event", "pid")} | {"message": "the line is too long"}
+        )
     return line
 
 

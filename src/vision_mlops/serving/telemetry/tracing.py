@@ -166,7 +166,7 @@ def check_tracing(environ: Mapping[str, str] | None = None) -> list[str]:
     """Return where spans are to go: ``azure``, ``otlp``, both or none.
 
     Args:
-        environ: The environment; that of the process where not given.
+        environ: The environment; that of the process if not given.
 
     Raises:
         ServingError: the packages for it are not installed.

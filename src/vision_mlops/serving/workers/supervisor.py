@@ -250,7 +250,7 @@ class Supervisor:
     def _deal(self) -> bool:
         """Hand over the accepted connection: to a ready worker before others, then to the one with the fewest connections.
 
-        Return False where no worker can take it at the moment: it is kept until one can.
+        Return False if no worker can take it at the moment: it is kept until one can.
         """
         connection = self._undealt
         if connection is None:
