@@ -37,7 +37,7 @@ class BatchJournal:
 
     Args:
         file: The database; created where it does not exist. Only one process can have it open.
-        about: What results depend on: those of another model or other options are not mixed with these.
+        about: Facts that results depend on: results of another model or other options are not mixed with these.
         restart: Discard what is there.
 
     Raises:

@@ -35,7 +35,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """How a batch is scored. ``workers`` 0 is one a core."""
+    """How a batch is scored. 0 ``workers`` means one per core."""
 
     workers: int = 0
     batch_size: int = BATCH_SIZE
@@ -54,15 +54,15 @@ class BatchSummary:
         out: The table.
         errors_file: List of the images without a row; empty if all have one.
         model: Name, version and id.
-        images: All that were listed.
-        scored: Those that have a row.
-        errors: Those that have none.
-        resumed: Those whose result an interrupted run has left.
+        images: Number of all images that were listed.
+        scored: Number of images that have a row.
+        errors: Number of images that have none.
+        resumed: Number of images that an interrupted run had scored.
         skipped: Files that are no images.
         skipped_files: The first of them, each with the reason.
         labels: How many images got each label.
         seconds: From the listing to the table.
-        images_per_second: Of those that this run has looked at.
+        images_per_second: Rate of this run, without resumed images.
     """
 
     source: str
@@ -112,10 +112,10 @@ def score(
     neither on the number of processes nor on interruptions.
 
     Args:
-        images: Where they are; closed at the end.
+        images: Source of the images; closed at the end.
         bundle: The model.
         out: File with the suffix ``.csv`` or ``.parquet``.
-        name: What rows call the model; the bundle's own name if not given.
+        name: Name of the model in rows; that of the bundle if not given.
         version: Its registered version.
         options: How they are scored.
         progress: Called with the number of images that are done, and of all.

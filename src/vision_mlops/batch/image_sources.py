@@ -63,7 +63,7 @@ class Images(ABC):
     """A folder of images, here or in storage.
 
     Attributes:
-        address: What the folder is called; another one has another.
+        address: Name of the folder, which no other folder has.
         skipped: Files that are not images, so far.
     """
 

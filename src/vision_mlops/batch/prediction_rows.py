@@ -63,8 +63,8 @@ def score_images(predictor: Predictor, images: Sequence[tuple[str, Path]], *, ma
 
     Args:
         predictor: The loaded model.
-        images: What messages call each image, and its file.
-        max_pixels: Images with more are not decoded; 0 is as of :meth:`Predictor.pixels`.
+        images: Name of each image in messages, and its file.
+        max_pixels: Images with more are not decoded; 0 takes the limit of :meth:`Predictor.pixels`.
 
     Returns:
         An outcome for each image, in the given order.

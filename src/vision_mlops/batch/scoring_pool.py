@@ -1,4 +1,4 @@
-"""Scores images in several processes; the images that were with one that ended its process are tried alone."""
+"""Scores images in several processes; if one of them ends its process, the images of its batch are tried one by one."""
 
 from __future__ import annotations
 

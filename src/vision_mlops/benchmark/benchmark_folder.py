@@ -79,10 +79,10 @@ class WorkFolder:
         """Record what it is about, so that `mlops benchmark clean` can find it; do nothing if that was done.
 
         Args:
-            reference: Of the contestant.
+            reference: Reference of the contestant.
             workload: The workload.
             data: Its prepared data.
-            manifest: Of the data.
+            manifest: Manifest of the data.
             anew: Whether this is what `--again` asked for: what was kept here before is replaced.
         """
         if self.exists and not anew:

@@ -28,11 +28,44 @@ def write_report(found: Standings, path: Path, significance: float) -> Path:
     """Write the report.
 
     Args:
-        found: What it shows; a result at least.
+        found: The table; it has at least one result.
         path: The file.
         significance: Level of the paired test.
     """
-    atomic_write(path, _render(found, significance))
+    results, currency = found.results, found.prices.currency
+    titles = [item.title if item.title == item.name else f"{item.title} ({item.name})" for item in results]
+    rows = [
+        {"contestant": title, **cells(row, currency, significance)}
+        for title, row in zip(titles, found.rows, strict=True)
+    ]
+    against = (
+        " Against ours: how many images only this contestant and only ours classified correctly, with McNemar's exact"
+        f" test at the level {significance:g}."
+    )
+    page = render_page(
+        _TEMPLATE,
+        title=html.escape(f"Benchmark of {found.workload}"),
+        about=as_html(
+            "All contestants learned the same images and were judged on the same"
+            f" {counted(results[0].metrics['images'], 'test image')} (data {found.fingerprint[:12]})."
+            + (against if any(row.against_ours for row in found.rows) else "")
+        ),
+        contestants=table(rows[0], (row.values() for row in rows)),
+        notes="".join(f"<p>{as_html(note)}</p>" for note in notes(found)),
+        plot=f"data:image/svg+xml;base64,{base64.b64encode(draw(found).svg.encode()).decode()}",
+        costs=as_html(
+            f"Costs are estimates. Time on your own machine is priced at the hourly rate of a {found.prices.machine}, one"
+            " image at a time; services are priced by usage. Free allowances are not deducted."
+        ),
+        prices=table(
+            ("price", currency, "date", "note", "free", "source"),
+            (
+                (key, f"{price.amount:g}", str(price.date), price.note, price.free, price.source)
+                for key, price in found.prices.used_by(results).items()
+            ),
+        ),
+    )  # fmt: skip
+    atomic_write(path, page)
     return path
 
 
@@ -58,49 +91,12 @@ def cells(row: StandingRow, currency: str, significance: float) -> dict[str, str
     }  # fmt: skip
 
 
-def _called(row: StandingRow) -> str:
-    name, title = row.result.name, row.result.title
-    return title if title == name else f"{title} ({name})"
-
-
 def _money(amount: float | None) -> str:
     if amount is None:
         return _UNKNOWN
     if 0 < amount < _SMALLEST:
         return f"< {_SMALLEST:f}".rstrip("0")
     return f"{amount:,.2f}" if amount >= 1 else str(np.format_float_positional(amount, 2, fractional=False, trim="-"))
-
-
-def _render(found: Standings, significance: float) -> str:
-    results, currency = found.results, found.prices.currency
-    rows = [{"contestant": _called(row), **cells(row, currency, significance)} for row in found.rows]
-    against = (
-        " Against ours: how many images only this contestant and only ours classified correctly, with McNemar's exact"
-        f" test at the level {significance:g}."
-    )
-    return render_page(
-        _TEMPLATE,
-        title=html.escape(f"Benchmark of {found.workload}"),
-        about=as_html(
-            "All contestants learned the same images and were judged on the same"
-            f" {counted(results[0].metrics['images'], 'test image')} (data {found.fingerprint[:12]})."
-            + (against if any(row.against_ours for row in found.rows) else "")
-        ),
-        contestants=table(rows[0], (row.values() for row in rows)),
-        notes="".join(f"<p>{as_html(note)}</p>" for note in notes(found)),
-        plot=f"data:image/svg+xml;base64,{base64.b64encode(draw(found).svg.encode()).decode()}",
-        costs=as_html(
-            f"Costs are estimates. Time on your own machine is priced at the hourly rate of a {found.prices.machine}, one"
-            " image at a time; services are priced by usage. Free allowances are not deducted."
-        ),
-        prices=table(
-            ("price", currency, "date", "note", "free", "source"),
-            (
-                (key, f"{price.amount:g}", str(price.date), price.note, price.free, price.source)
-                for key, price in found.prices.used_by(results).items()
-            ),
-        ),
-    )  # fmt: skip
 
 
 def notes(found: Standings) -> Iterator[str]:

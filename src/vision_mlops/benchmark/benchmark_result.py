@@ -1,4 +1,4 @@
-"""What a contestant reached: ``result.json`` with its measures, and ``predictions.csv`` with a row for each test image."""
+"""The result of a contestant: ``result.json`` with its measures, and ``predictions.csv`` with a row for each test image."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class ImageLatency(_Record):
 
 
 class UsedAmounts(_Record):
-    """Of a service, by the key of the price: what learning used, and what a prediction uses."""
+    """Amounts of a service by the key of the price: for learning, and for one prediction."""
 
     training: _Amounts = {}
     per_prediction: _Amounts = {}

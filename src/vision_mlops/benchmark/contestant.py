@@ -27,7 +27,7 @@ class LabelledImages:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a contestant used of what costs money: amounts by the key of their price in ``prices.yml``."""
+    """What a contestant used that costs money: amounts by the key of their price in ``prices.yml``."""
 
     training: Mapping[str, float] = field(default_factory=dict)
     per_prediction: Mapping[str, float] = field(default_factory=dict)

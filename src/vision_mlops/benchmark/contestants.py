@@ -13,7 +13,7 @@ from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.text import nearest
 
 OURS = "ours"
-"""The one that all others are held against."""
+"""The contestant that all others are compared with."""
 LOCAL = {
     OURS: "vision_mlops.benchmark.local.our_contestant:OurModel",
     "linear-probe": "vision_mlops.benchmark.local.linear_probe:LinearProbe",
@@ -33,10 +33,10 @@ NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
 
 @dataclass(frozen=True, slots=True)
 class NamedContestant:
-    """A contestant that was named.
+    """A contestant by its name.
 
     Attributes:
-        reference: As it was named, to be found again: a shipped name, or ``module:Class``.
+        reference: Reference to find it again: a shipped name, or ``module:Class``.
         kind: Its class.
     """
 

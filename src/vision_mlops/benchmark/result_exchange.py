@@ -1,4 +1,4 @@
-"""A recorded result as one file: a team without access to a service compares itself with what another one measured there."""
+"""A recorded result as one file, so that a team without access to a service can compare itself with another's result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the use of machines and services costs, by the dated table ``prices.yml`` and one that a team gives."""
+"""Prices of machines and services, from the dated table ``prices.yml`` and from a table of a team's own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PREDICTIONS = 1000
 
 
 class Price(StrictModel):
-    """What one unit costs, since when that is known, and where it is read."""
+    """The price of one unit, its date, and its source."""
 
     model_config = ConfigDict(strict=False)
 
@@ -43,7 +43,7 @@ class Price(StrictModel):
 
 
 class PriceTable(StrictModel):
-    """Prices in one currency. ``machine`` is the size whose hour local contestants are counted by."""
+    """Prices in one currency. ``machine`` is the size by whose hour local contestants are priced."""
 
     model_config = ConfigDict(strict=False)
 

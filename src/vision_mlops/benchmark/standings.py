@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
@@ -38,9 +39,9 @@ class StandingRow:
     """One row.
 
     Attributes:
-        result: What it shows.
-        training_cost: None if a price or amount is not known.
-        cost_per_1000: Likewise.
+        result: Result that the row shows.
+        training_cost: Cost of the training; None if a price or amount is not known.
+        cost_per_1000: Cost of 1,000 predictions; None likewise.
         against_ours: None if there is no result of ours, or the two were measured with different settings.
         other_settings: In words, settings of the workload that are not those of ours; empty if they agree.
     """
@@ -73,7 +74,7 @@ class Standings:
         workload: Name of the workload.
         fingerprint: Of the data.
         rows: A row for each contestant.
-        prices: What the costs were computed by.
+        prices: Prices that the costs were computed with.
         left_out: Why a result that is there is in no row, by name.
     """
 
@@ -108,9 +109,9 @@ def standings(folder: BenchmarkFolder, prices: PriceTable, fingerprint: str = ""
     """Read all results of a workload on certain data.
 
     Args:
-        folder: Of the benchmark.
-        prices: What things cost.
-        fingerprint: Of the data; that of the newest result where none is given.
+        folder: Folder of the benchmark.
+        prices: Prices of machines and services.
+        fingerprint: Fingerprint of the data; that of the newest result if none is given.
 
     Raises:
         DataError: there is no result, or none that can be read.
@@ -127,7 +128,7 @@ def standings(folder: BenchmarkFolder, prices: PriceTable, fingerprint: str = ""
             f"there are no benchmark results of {folder.workload}" + "".join(f"; {why}" for why in left_out.values()),
             f"run mlops benchmark run --workload {folder.workload}",
         )
-    chosen = fingerprint or max((result for result, _ in found.values()), key=_when).data_fingerprint
+    chosen = fingerprint or max((result for result, _ in found.values()), key=attrgetter("measured")).data_fingerprint
     same = {name: item for name, item in found.items() if item[0].data_fingerprint == chosen}
     left_out |= dict.fromkeys(sorted(found.keys() - same.keys()), "it was measured on other data")
     rows = [
@@ -152,7 +153,7 @@ def shared_settings(result: BenchmarkResult) -> dict[str, Any]:
 
 def _differing(found: dict[str, tuple[BenchmarkResult, PredictionTable]], name: str) -> str:
     """Return shared settings that differ from those of ours, or of the newest result if there is none of ours."""
-    newest = max((result for result, _ in found.values()), key=_when)
+    newest = max((result for result, _ in found.values()), key=attrgetter("measured"))
     reference = found[OURS][0] if OURS in found else newest
     its, others = shared_settings(found[name][0]), shared_settings(reference)
     return ", ".join(
@@ -164,10 +165,6 @@ def _differing(found: dict[str, tuple[BenchmarkResult, PredictionTable]], name: 
 
 def _in_words(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-
-
-def _when(result: BenchmarkResult) -> str:
-    return result.measured
 
 
 def _compared(found: dict[str, tuple[BenchmarkResult, PredictionTable]], name: str) -> AgainstOurs | None:

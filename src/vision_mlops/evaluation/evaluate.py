@@ -39,7 +39,7 @@ _BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluation folder says: measures, and (path, true, predicted) per image."""
+    """The content of an evaluation folder: measures, and (path, true, predicted) per image."""
 
     folder: Path
     metrics: dict[str, Any]

@@ -21,7 +21,7 @@ def render(folder: Path, metrics: dict[str, Any], verdict: dict[str, Any] | None
     """Render the report of the evaluation in ``folder``, whose pictures it takes in.
 
     Args:
-        folder: Where the pictures lie.
+        folder: Folder of the pictures.
         metrics: Content of metrics.json.
         verdict: Content of verdict.json, once the gate has judged.
     """

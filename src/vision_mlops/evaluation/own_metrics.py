@@ -1,4 +1,4 @@
-"""Measures of a project's own: functions from labels and probabilities to a number, named in ``evaluation.metrics``."""
+"""A project's own measures: functions from labels and probabilities to a number, named in ``evaluation.metrics``."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def draw_robustness(folder: Path, accuracy: float, robustness: dict[str, Any]) -
     """Write the :data:`ROBUSTNESS_PLOT` into ``folder``: accuracy over strength, a line for each corruption.
 
     Args:
-        folder: Where it goes.
+        folder: Folder to write to.
         accuracy: On the images as they are, which is strength 0.
         robustness: The section of the metrics.
     """

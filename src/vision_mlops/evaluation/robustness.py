@@ -1,4 +1,4 @@
-"""How accurate a bundle stays on images that are blurred, noisy, compressed or pale.
+"""The accuracy of a bundle on images that are blurred, noisy, compressed or pale.
 
 Each image is decoded whole, corrupted as :mod:`vision_mlops.images.corruptions` describes it, and given to the bundle as a
 file like any other: what happens to it from there, scaling first, is what happens to the image of a client.

@@ -47,7 +47,7 @@ def create_app(settings: AppSettings | None = None) -> Flask:
     """Create the application.
 
     Args:
-        settings: Those of the environment if not given.
+        settings: The settings; those of the environment if not given.
 
     Raises:
         ConfigError: a setting is wrong.

@@ -7,7 +7,7 @@ class AppError(Exception):
     """A request that cannot be fulfilled.
 
     Args:
-        status: Of HTTP.
+        status: HTTP status.
         code: Short and stable, such as ``endpoint_down``.
         message: A sentence for people.
         retry_after_s: Seconds after which another attempt makes sense, if known.
@@ -29,7 +29,7 @@ class EndpointError(AppError):
     """The scoring endpoint did not fulfil a request.
 
     Args:
-        status, code, message, retry_after_s: As of :class:`AppError`.
+        status, code, message, retry_after_s: The same as of :class:`AppError`.
         outage: Whether the endpoint itself has a problem, whatever was sent: it counts for the circuit breaker.
         retriable: Whether the same request may succeed at once.
     """

@@ -182,7 +182,7 @@ class AppSettings(BaseModel):
         """Return the size in bytes of the largest image that is sent to the endpoint.
 
         Args:
-            body_bytes: What the endpoint says that it takes, where it does.
+            body_bytes: Largest body that the endpoint accepts, if it reports that.
         """
         given = self.max_image_mb or (_MANAGED_IMAGE_MB if self.managed else None)
         known = [int(given * 2**20)] if given else []

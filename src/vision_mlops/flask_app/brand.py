@@ -77,7 +77,7 @@ def load_brand(folder: Path) -> Brand:
     """Read and check a brand.
 
     Args:
-        folder: Has ``brand.yml``, and may have ``logo.svg``.
+        folder: Folder with ``brand.yml`` and, optionally, ``logo.svg``.
 
     Raises:
         ConfigError: names the file, the key, and what is accepted there.

@@ -1,4 +1,4 @@
-"""What is deployed behind the endpoint, asked for now and then: every figure on the pages comes from here."""
+"""The description of the deployed model, requested from time to time: every figure on the pages comes from it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DeployedModel:
     """Remembers the description for some seconds, for all threads.
 
     Args:
-        endpoint: Where it comes from.
+        endpoint: Endpoint that gives the description.
     """
 
     def __init__(self, endpoint: ScoringEndpoint) -> None:

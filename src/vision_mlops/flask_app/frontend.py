@@ -1,4 +1,4 @@
-"""What the views of one app share: its settings, the endpoint, the deployed model and the store of corrections."""
+"""The objects that the views of one app share: settings, endpoint, deployed model and store of corrections."""
 
 from __future__ import annotations
 

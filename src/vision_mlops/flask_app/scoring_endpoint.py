@@ -86,7 +86,7 @@ class ScoringEndpoint:
             image: Encoded.
             media_type: Such as ``image/jpeg``.
             explain: Whether a heat map is wanted.
-            request_id: Of the request, so that the endpoint's log and corrections name the same; may be empty.
+            request_id: Id of the request, for the log of the endpoint and for corrections; may be empty.
             since: Moment of ``time.monotonic()`` at which the wait for the response has begun; now if not given.
 
         Returns:

@@ -11,8 +11,20 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vision_mlops.flask_app.app_errors import AppError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")
-"""Pillow's names of the formats that a scoring server reads; Pillow ignores those that it lacks."""
+_TYPES = {
+    "JPEG": ("image/jpeg", ".jpg"),
+    "MPO": ("image/jpeg", ".jpg"),
+    "PNG": ("image/png", ".png"),
+    "WEBP": ("image/webp", ".webp"),
+    "GIF": ("image/gif", ".gif"),
+    "BMP": ("image/bmp", ".bmp"),
+    "TIFF": ("image/tiff", ".tif"),
+    "AVIF": ("image/avif", ".avif"),
+    "JPEG2000": ("image/jp2", ".jp2"),
+}
+"""Media type and usual suffix by Pillow's name of a format, for those that a scoring server reads."""
+FORMATS = tuple(name for name in _TYPES if name != "MPO")
+"""Formats that are opened; Pillow ignores those that it lacks, and reads MPO as JPEG."""
 _EDGES = (2048, 1536, 1024, 768, 512, 384, 256)
 _PREVIEW_EDGE = 640
 _ORIENTATION = 0x0112
@@ -82,19 +94,6 @@ def thumbnail(data: bytes, edge: int) -> bytes:
     square = ImageOps.fit(_small(data, 4 * edge), (edge, edge), Image.Resampling.LANCZOS)
     square.save(stream, "WEBP", quality=35, method=6)
     return stream.getvalue()
-
-
-_TYPES = {
-    "JPEG": ("image/jpeg", ".jpg"),
-    "MPO": ("image/jpeg", ".jpg"),
-    "PNG": ("image/png", ".png"),
-    "WEBP": ("image/webp", ".webp"),
-    "GIF": ("image/gif", ".gif"),
-    "BMP": ("image/bmp", ".bmp"),
-    "TIFF": ("image/tiff", ".tif"),
-    "AVIF": ("image/avif", ".avif"),
-    "JPEG2000": ("image/jp2", ".jp2"),
-}
 
 
 def _opened(data: bytes) -> Image.Image:

@@ -57,7 +57,7 @@ def corrupt(image: Image.Image, name: CorruptionName, strength: float, content: 
         image: RGB, as :func:`~vision_mlops.images.decoding.open_rgb` and :func:`limited` give it.
         name: What is done to it.
         strength: 0 (nothing) to 5, as of :data:`STRENGTHS`.
-        content: What the image is known by, such as its sha256: noise is drawn from it. At another strength, the noise of an
+        content: Identifies the image, such as its sha256: noise is drawn from it. At another strength, the noise of an
             image is the same but stronger.
 
     Returns:

@@ -300,8 +300,8 @@ def load_pixels(
     Args:
         source: Encoded bytes, or the path of a file.
         size: Edge of the result in pixels.
-        mode: As of :func:`.resizing.resize`.
-        version: Of the way from the image to the square. A model must be asked as it was trained: its bundle says how.
+        mode: The same as of :func:`.resizing.resize`.
+        version: Version of the way from image to square. A model must be used as it was trained: its bundle says how.
         name: Name of the image in errors; by default its path.
         max_pixels: Upper bound of width x height, checked on the header.
 

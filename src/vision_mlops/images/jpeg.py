@@ -21,7 +21,7 @@ def decode_jpeg(data: bytes, edge: int | None, max_pixels: int) -> tuple[Pixels,
 
     Args:
         data: The file.
-        edge: With one, it may be decoded at 1/2, 1/4 or 1/8 of its size, no edge shorter than this.
+        edge: If given, it may be decoded at 1/2, 1/4 or 1/8 of its size, with no edge shorter than this.
         max_pixels: A file that claims more is left to Pillow's refusal.
 
     Returns:

@@ -86,7 +86,7 @@ class Predictor:
         Args:
             source: Encoded bytes, or the path of a file.
             name: Name of the image in errors; by default its path.
-            max_pixels: Largest width x height; 0 is :data:`MAX_PIXELS`, or more where the model was trained on more.
+            max_pixels: Largest width x height; 0 is :data:`MAX_PIXELS`, or more if the model was trained on more.
         """
         spec, limit = self.bundle.preprocessing, max_pixels or self._max_pixels
         return load_pixels(
@@ -154,8 +154,8 @@ def load_predictor(folder: Path, *, threads: int = 0, precision: Precision) -> P
 
     Args:
         folder: The bundle.
-        threads: As of :class:`Predictor`.
-        precision: As of :class:`Predictor`.
+        threads: The same as of :class:`Predictor`.
+        precision: The same as of :class:`Predictor`.
 
     Raises:
         BundleError: the bundle is broken, was changed, or does not reproduce its golden examples.

@@ -1,4 +1,4 @@
-"""The keys that open a scoring server: of its environment, and of a file that may change while it serves.
+"""The keys of a scoring server: from its environment, and from a file that may change while it serves.
 
 A file holds one key a line, such as a primary and a secondary one; each is valid. To change a key without a gap, replace
 one while clients use the other. Whoever writes the file replaces it whole, as Kubernetes does with a mounted secret.
@@ -31,7 +31,7 @@ class AccessKeys:
 
     Args:
         fixed: Keys that stay.
-        file: Has further ones.
+        file: File with further keys.
 
     Raises:
         ServingError: the file cannot be read, or has no key.

@@ -48,7 +48,7 @@ def score(
         model: Gives the probabilities.
         wanted: Images and options.
         request_id: Id of the request, which the response repeats.
-        started: When the request began, by the performance counter.
+        started: Time at which the request began, by the performance counter.
         check: Called before each image; what it raises ends the work.
 
     Returns:

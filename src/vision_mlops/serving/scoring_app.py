@@ -96,12 +96,12 @@ class ScoringApp:
         self._admin_keys = AccessKeys([admin_key]) if admin_key else None
         self._routes: dict[str, dict[str, Callable[[Request], Response | None]]] = {
             "/score": {"POST": self._score},
-            "/health/live": {"GET": self._live},
+            "/health/live": {"GET": lambda _: Response.json(200, {"status": "live"})},
             READINESS: {"GET": self._ready},
             "/metrics": {"GET": self._metrics},
             "/openapi.json": {"GET": self._openapi},
             "/admin/reload": {"POST": self._reload},
-            "/": {"GET": self._page},
+            "/": {"GET": lambda _: Response(200, _PAGE, b"text/html; charset=utf-8")},
             "*": {},  # the server as a whole, which only OPTIONS asks for
         }
 
@@ -253,8 +253,8 @@ class ScoringApp:
         if log is not None and log.wants(trace.trace_id if trace and trace.parent_id else request.request_id):
             log.put(
                 PredictionSample(
-                    request.request_id, trace.trace_id if trace else "", model.name, model.version, predictor.id,
-                    predictor.classes, wanted.images, rows, result["timing"]["total_ms"],
+                    request.request_id, trace.trace_id if trace else "", result["model"], predictor.classes, wanted.images,
+                    rows, result["timing"]["total_ms"],
                 )
             )  # fmt: skip
         return Response.json(200, result)
@@ -279,9 +279,6 @@ class ScoringApp:
         allowed = ", ".join([*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"])
         return Response(204, b"", headers=((b"allow", allowed.encode()),))
 
-    def _live(self, request: Request) -> Response:
-        return Response.json(200, {"status": "live"})
-
     def _ready(self, request: Request) -> Response:
         if self.draining:
             return Response.error(503, "draining", "the server is shutting down")
@@ -296,9 +293,6 @@ class ScoringApp:
     def _openapi(self, request: Request) -> Response:
         title = f"Scoring API of {self.model.name if self.model else 'a model'}"
         return Response.json(200, describe(title, self.model.predictor.classes if self.model else []))
-
-    def _page(self, request: Request) -> Response:
-        return Response(200, _PAGE, b"text/html; charset=utf-8")
 
     # Another model
 

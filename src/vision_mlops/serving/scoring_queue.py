@@ -42,7 +42,7 @@ class Scorer:
     Not on the loop itself, which would have been the fastest by one percent: a health check must not wait for an inference.
 
     Args:
-        limit: Most jobs that may be waiting or running.
+        limit: Maximum number of jobs that may be waiting or running.
     """
 
     def __init__(self, limit: int) -> None:

@@ -17,7 +17,7 @@ _SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a server says of itself.
+    """What a server reports about itself.
 
     Attributes:
         problem: Why it is not ready; empty if it is ready.

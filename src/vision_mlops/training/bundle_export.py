@@ -58,7 +58,8 @@ def export(
     expected = probabilities(network, bundle.temperature, split, batch_size)
     golden = _golden(folder, split, manifest.classes, expected)
     draft = write_bundle(folder, bundle.model_copy(update={"golden": golden}))
-    exported = _exported_probabilities(Predictor(folder, verify=False), split, batch_size)
+    predictor = Predictor(folder, verify=False)
+    exported = np.concatenate([predictor.score(list(part.numpy())).probabilities for part in split.batches(batch_size)])
     parity = _parity(exported, expected)
     write_evaluation(folder, np.array(split.labels), exported, manifest.classes)
     metrics = {**bundle.metrics, "test_accuracy": float((expected.argmax(1) == np.array(split.labels)).mean())}
@@ -92,10 +93,6 @@ def _golden(folder: Path, split: ImageSplit, classes: list[str], expected: np.nd
             rounded = [round(float(value), 6) for value in expected[place]]
             examples.append(GoldenExample(file=name, label=label, probabilities=rounded))
     return examples
-
-
-def _exported_probabilities(predictor: Predictor, split: ImageSplit, batch_size: int) -> np.ndarray:
-    return np.concatenate([predictor.score(list(images.numpy())).probabilities for images in split.batches(batch_size)])
 
 
 def _parity(got: np.ndarray, expected: np.ndarray) -> dict[str, float]:

@@ -26,9 +26,9 @@ class TrainingFolder:
 
     Args:
         out: Folder of the bundle.
-        workload: What is trained.
-        manifest: Of the data that it is trained on.
-        kept_in: That folder; None for the place beside the bundle.
+        workload: The workload that is trained.
+        manifest: Manifest of the data that it is trained on.
+        kept_in: A folder that outlives the machine; None for the place beside the bundle.
     """
 
     def __init__(self, out: Path, workload: Workload, manifest: Manifest, kept_in: Path | None = None) -> None:

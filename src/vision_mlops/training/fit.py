@@ -80,7 +80,7 @@ def fit(
         overwrite: Replace an existing bundle.
         progress: Show Lightning's progress bar.
         callbacks: Lightning callbacks besides our own.
-        kept_in: Where checkpoints lie until the bundle is whole; beside it if not given.
+        kept_in: Folder of the checkpoints until the bundle is complete; beside it if not given.
 
     Returns:
         The result; None on the processes of a distributed run other than the first.

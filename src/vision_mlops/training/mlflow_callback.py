@@ -20,7 +20,7 @@ class EpochLines(pl.Callback):
     """Reports each epoch in one line, for logs, where a progress bar is of no use.
 
     Args:
-        say: Gets the line.
+        say: Called with the line.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -47,10 +47,10 @@ class MlflowCallback(pl.Callback):
     """Lightning callback that records one run; a resumed run goes on in the MLflow run that it began.
 
     Args:
-        workload: Whose values become the run's parameters.
-        manifest: Whose fingerprint becomes a tag.
-        work: Where the run's id is kept for a resumed training.
-        started: When the training began, by ``time.perf_counter``.
+        workload: Its values become the parameters of the run.
+        manifest: Its fingerprint becomes a tag.
+        work: Keeps the id of the run for a resumed training.
+        started: Time at which the training began, by ``time.perf_counter``.
     """
 
     workload: Workload

@@ -1,4 +1,4 @@
-"""Own code is tried before it trains: what a bundle could not carry is refused in seconds, with the reason.
+"""Tries own code before training: what a bundle could not carry is refused in seconds, with the reason.
 
 A bundle holds a graph and no Python. So what becomes a part of the network must be the same function of each image whenever
 it is called, must not look at pixels to decide what to do, and must survive the way to ONNX and OpenVINO. All of that is
@@ -36,8 +36,8 @@ def check_own_code(network: Classifier, augment: Augment) -> None:
     """Try the own code of a network and of its augmentation, if there is any; the network stays as it is.
 
     Args:
-        network: As it is before training, on the CPU.
-        augment: Of the training images.
+        network: The network before training, on the CPU.
+        augment: Augmentation of the training images.
 
     Raises:
         TrainingError: a bundle could not carry it, or it does not return what it should.
@@ -82,14 +82,21 @@ def _check_images(reference: CodeReference, function: Transform, images: Tensor)
             f"{reference} makes {_described(found)} of {_described(images)}",
             "return images of the same shape and type: the workload's image_size says how large they are",
         )
-    _check_finite(reference, found)
+    if not bool(found.isfinite().all()):
+        raise TrainingError(
+            f"{reference} returns numbers that are not finite, for an image that is dark, bright or of one colour",
+            "keep divisors above 0, as .clamp(min=1e-6) does",
+        )
 
 
 def _check_function(reference: CodeReference, function: Transform, images: Tensor) -> None:
     """Check that an image always becomes the same: alone and among others, twice in a row, whatever its pixels are."""
     given = images.clone()
     found = function(given)
-    _check_unchanged(reference, given, images)
+    if not torch.equal(given, images):
+        raise TrainingError(
+            f"{reference} changes the images that it is given", "work on a copy: images = images.clone()"
+        )
     _check_decisions(reference, function, images)
     if _differ(found, function(images.clone())):
         raise TrainingError(
@@ -159,21 +166,6 @@ def _not_reproduced(reference: CodeReference) -> TrainingError:
         f"{_GRAPH_ONLY}, for all images at once: what NumPy, Pillow or a loop over images computes is recorded once, and"
         " never changes",
     )
-
-
-def _check_unchanged(reference: CodeReference, given: Tensor, before: Tensor) -> None:
-    if not torch.equal(given, before):
-        raise TrainingError(
-            f"{reference} changes the images that it is given", "work on a copy: images = images.clone()"
-        )
-
-
-def _check_finite(reference: CodeReference, found: Tensor) -> None:
-    if not bool(found.isfinite().all()):
-        raise TrainingError(
-            f"{reference} returns numbers that are not finite, for an image that is dark, bright or of one colour",
-            "keep divisors above 0, as .clamp(min=1e-6) does",
-        )
 
 
 def _differ(found: Tensor, wanted: Tensor, tolerance: float = _SAME) -> bool:

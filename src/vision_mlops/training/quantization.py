@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +29,7 @@ from vision_mlops.model.openvino_runtime import load_openvino
 from vision_mlops.model.predictor import Predictor
 
 INT8_GRAPH = "model.xml"
+_HEADLINE = ("accuracy", "expected_calibration_error")
 _BATCH = 16
 _ROUNDS = 15
 Floats = npt.NDArray[np.float32]
@@ -60,8 +60,8 @@ def quantize(
         data: Prepared data of its classes: calibrated on ``train``, judged on ``test``.
         out: Folder of the new bundle; must not exist.
         max_drop: How much of the accuracy may be lost, 0 to 1.
-        images: Most training images to calibrate on.
-        seed: Of the choice of those images.
+        images: Maximum number of training images to calibrate on.
+        seed: Seed for the choice of those images.
 
     Raises:
         BundleError: the source is broken, or int8 already.
@@ -104,7 +104,7 @@ def quantize(
         complete = draft.model_copy(
             update={
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "metrics": bundle.metrics | _headline(measured[1]),
+                "metrics": bundle.metrics | {f"test_{name}": float(measured[1][name]) for name in _HEADLINE},
                 "golden": _golden(candidate, folder, bundle),
                 "quantization": Quantization(
                     precision="int8", source_id=predictor.id, calibration_images=len(chosen),
@@ -168,13 +168,6 @@ def _quiet() -> Iterator[None]:
 
 def _probabilities(predictor: Predictor, files: list[Path]) -> Floats:
     return np.stack([row for _file, row in predictor.score_files(files, batch_size=_BATCH)])
-
-
-def _headline(measured: dict[str, Any]) -> dict[str, float]:
-    return {
-        "test_accuracy": float(measured["accuracy"]),
-        "test_expected_calibration_error": float(measured["expected_calibration_error"]),
-    }
 
 
 def _golden(predictor: Predictor, folder: Path, source: Bundle) -> list[GoldenExample]:

@@ -232,7 +232,7 @@ def test_an_answer_of_another_kind_is_named(arena: Open, tmp_path: Path) -> None
             with pytest.raises(MlopsError) as raised:
                 answers_of(contestant)
         assert message in raised.value.on_one_line()
-    assert answers_of(contestant).size_bytes is None
+    assert answers_of(contestant)["size_bytes"] is None
 
 
 def test_one_that_ends_the_program_or_prints_is_like_any_other(

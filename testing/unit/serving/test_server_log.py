@@ -23,7 +23,6 @@ import pytest
 
 from vision_mlops.serving.telemetry.server_log import (
     AnsweredRequest,
-    LogHandler,
     ServerLog,
     log_event,
     log_requests,
@@ -143,7 +142,7 @@ def report(pipe: Pipe, error: Exception) -> None:
     """Log an exception as :mod:`logging` does."""
     record = logging.LogRecord("a", logging.ERROR, "a.py", 1, str(error), (), (type(error), error, error.__traceback__))
     record.fields = {"request_id": "r-1"}
-    LogHandler(pipe.writer).emit(record)
+    pipe.writer.emit(record)
 
 
 def test_an_exception_is_one_line_without_secrets(pipe: Pipe) -> None:

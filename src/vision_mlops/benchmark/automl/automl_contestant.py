@@ -31,7 +31,7 @@ _LEAST_IMAGES = 10  # that AutoML for images trains with, by its documentation
 
 
 class KeptTraining(ServiceRecord):
-    """What was made in the workspace, and how far it is.
+    """The record of what was made in the workspace.
 
     Attributes:
         workspace: Resource id of the workspace that it is in.

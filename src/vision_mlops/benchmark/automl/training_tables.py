@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,10 +112,8 @@ def _registered(client: MLClient, task: Task, records: Sequence[ImageRecord]) ->
     """Return the registered data asset that holds exactly these data, named after the workload or the data; or None."""
     if not all(_PLAIN.fullmatch(record.path) for record in records):
         return None
-    same = (item for item in _versions(client, task) if item.fingerprint == task.manifest.fingerprint)
-    return next((item for item in same if item.path.startswith("azureml://")), None)
-
-
-def _versions(client: MLClient, task: Task) -> Iterator[DataVersion]:
     for name in dict.fromkeys((task.workload.name, task.manifest.name)):
-        yield from data_assets.versions(client, name, say=task.say)
+        for item in data_assets.versions(client, name, say=task.say):
+            if item.fingerprint == task.manifest.fingerprint and item.path.startswith("azureml://"):
+                return item
+    return None

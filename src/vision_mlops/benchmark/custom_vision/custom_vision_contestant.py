@@ -15,13 +15,12 @@ from vision_mlops.benchmark.custom_vision.image_payloads import PREDICTION_BYTES
 from vision_mlops.benchmark.custom_vision.image_predictions import ImagePredictions, PredictionRow, check_access
 from vision_mlops.benchmark.custom_vision.image_upload import ImageUpload, TrainingImage, UploadRow
 from vision_mlops.benchmark.custom_vision.json_line_log import JsonLineLog, Row
-from vision_mlops.benchmark.custom_vision.kept_work import KeptWork
 from vision_mlops.benchmark.custom_vision.model_training import ModelTraining
 from vision_mlops.benchmark.custom_vision.service_account import ServiceAccount, accounts_of
 from vision_mlops.benchmark.custom_vision.service_errors import VisionError
 from vision_mlops.benchmark.custom_vision.sku_limits import LIMITS, check_sizes, prediction_warning
 from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
-from vision_mlops.benchmark.custom_vision.vision_project import VisionProject, project_name, tag_names
+from vision_mlops.benchmark.custom_vision.vision_project import KeptWork, VisionProject, project_name, tag_names
 from vision_mlops.config.custom_vision_settings import PREFIX, TRAINING_ENDPOINT, load_custom_vision_settings
 from vision_mlops.core.errors import ConfigError, DataError, MlopsError
 from vision_mlops.core.text import counted, few

@@ -54,7 +54,7 @@ class VisionClient(RestClient):
 
         Args:
             method: Such as ``GET``.
-            path: Below the service.
+            path: Path below the address of the service.
             query: Parameters.
             body: Sent as JSON; bytes are sent as they are.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from vision_mlops.benchmark.custom_vision.service_errors import IS_PUBLISHED, NOT_PUBLISHED, VisionError
 from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
+from vision_mlops.benchmark.service_record import ServiceRecord
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.core.text import nearest
 
@@ -43,6 +44,26 @@ def _is_plain(name: str) -> bool:
     # "Negative" names a tag of another kind, and "class 3" may name another class.
     reserved = name.casefold() == "negative" or name.casefold().startswith("class ")
     return words_alone and not reserved and name == name.strip() and 0 < len(name) <= _LONGEST_TAG
+
+
+class KeptWork(ServiceRecord, frozen=True):
+    """The record of a project, to continue or remove the work in it.
+
+    Attributes:
+        endpoint: Endpoint of the account with the project.
+        project: Id of the project.
+        name: Name of the project.
+        iteration: Id of the model whose training was started; empty if there is none.
+        outdated: Ids of models that must not be used because a new training was requested.
+    """
+
+    file_name: ClassVar[str] = "custom_vision.json"
+    damage_hint: ClassVar[str] = "remove it; the project is found again by its name"
+    endpoint: str
+    project: str
+    name: str
+    iteration: str = ""
+    outdated: tuple[str, ...] = ()
 
 
 class VisionProject:

@@ -39,7 +39,7 @@ class BackboneFeatures:
     """The features of a task's images.
 
     Args:
-        task: Its workload says the backbone and the size of the images; pretrained weights are what makes it one.
+        task: Its workload names the backbone, which needs pretrained weights, and the size of the images.
     """
 
     def __init__(self, task: Task) -> None:
@@ -50,7 +50,7 @@ class BackboneFeatures:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What they depend on beside the images."""
+        """Settings that they depend on besides the images."""
         shared = {"backbone": self.model.backbone, "image_size": self.model.image_size, "resize": self.model.resize}
         return {"embedding": self.graph.stem, **shared, "pixels": PIXELS_VERSION}
 

@@ -17,7 +17,7 @@ _ITERATIONS = 500
 
 
 class LinearProbe(FeatureContestant):
-    """How far pretrained features reach where nothing but a linear layer is learnt; C is chosen on the val images."""
+    """Shows how far pretrained features reach with only a linear layer learnt; C is chosen on the val images."""
 
     name = "linear-probe"
     title = "Linear probe on frozen features"

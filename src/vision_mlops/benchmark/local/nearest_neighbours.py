@@ -18,7 +18,7 @@ _BLOCK = 1024
 
 
 class NearestNeighbours(FeatureContestant):
-    """How far pretrained features reach where nothing is learnt; the number of neighbours is chosen on the val images."""
+    """Shows how far pretrained features reach without learning; the number of neighbours is chosen on the val images."""
 
     name = "knn"
     title = "Nearest neighbours in frozen features"

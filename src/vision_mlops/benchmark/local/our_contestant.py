@@ -1,4 +1,4 @@
-"""The contestant ``ours``: the workload trained as `mlops train` trains it, or a bundle that was trained just so."""
+"""The contestant ``ours``: the workload trained as `mlops train` trains it, or a bundle that was trained that way."""
 
 from __future__ import annotations
 

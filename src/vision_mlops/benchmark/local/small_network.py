@@ -50,7 +50,7 @@ class SmallNetwork(nn.Module):
 
 
 class FromScratch(Contestant):
-    """What the images alone teach: learnt anew with a seed, the best epoch on val kept and calibrated there."""
+    """A network that only learns from the images, from a seed; the best epoch on val is kept and calibrated there."""
 
     name = "from-scratch"
     title = "Small network from scratch"

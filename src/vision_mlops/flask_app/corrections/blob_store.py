@@ -33,9 +33,9 @@ class BlobStore:
     """The corrections of a folder in storage. Threads share it.
 
     Args:
-        place: Where they are.
-        limit_bytes: How large it may become.
-        patience: How long requests are tried.
+        place: Folder of the corrections.
+        limit_bytes: Maximum size of the folder.
+        patience: How often and how long requests are tried.
     """
 
     def __init__(self, place: BlobFolder, limit_bytes: int, patience: StorageRetryPolicy = _PATIENCE) -> None:

@@ -39,7 +39,7 @@ class CorrectionStore(Protocol):
 
         Raises:
             DataError: it is missing, or is not what was received.
-            AzureError: storage is not reached.
+            AzureError: storage cannot be reached.
         """
 
     def size_bytes(self) -> int:
@@ -54,7 +54,7 @@ def open_store(location: str, limit_bytes: int = 0) -> CorrectionStore:
 
     Args:
         location: Folder, or address in Blob Storage as ``mlops data upload --to`` takes it.
-        limit_bytes: How large it may become; 0 for those who only read.
+        limit_bytes: Maximum size; 0 if it is only read.
 
     Raises:
         ConfigError: the address, or what signs in to it, is malformed; the folder cannot be made or written to.

@@ -33,8 +33,8 @@ class FolderStore:
     """The corrections of a folder; it is made with the first one.
 
     Args:
-        folder: Where they are.
-        limit_bytes: How large it may become.
+        folder: Folder of the corrections.
+        limit_bytes: Maximum size of the folder.
     """
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:

@@ -17,9 +17,9 @@ def decode_body(body: bytes, codings: str, limit: int) -> bytes:
     """Return the body as it was before its codings were applied.
 
     Args:
-        body: As it came.
+        body: The body as it came.
         codings: Value of Content-Encoding, in the order in which they were applied; may be empty.
-        limit: Most bytes that it may become, also between two codings.
+        limit: Maximum size that it may unpack to, also between two codings.
 
     Raises:
         RequestError: 400 damaged, 413 larger than the limit, 415 another coding.

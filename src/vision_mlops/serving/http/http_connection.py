@@ -77,7 +77,7 @@ class Hub:
 
 
 class _BadHeadError(Exception):
-    """Raised to the parser, which then reads no further."""
+    """Raised to make the parser stop reading."""
 
 
 class Connection(asyncio.Protocol):
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
         reads on.
 
         Args:
-            rest: What came behind the head.
+            rest: Bytes that came after the head.
         """
         while True:
             request, self._offered = self._reading, False

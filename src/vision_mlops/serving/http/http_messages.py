@@ -37,7 +37,7 @@ class Response:
 
 
 class RequestError(Exception):
-    """A request that is answered with an error: HTTP status, code and message, and headers of its own."""
+    """A request that gets an error in response: HTTP status, code and message, and headers of its own."""
 
     def __init__(self, status: int, code: str, message: str, headers: HeaderList = ()) -> None:
         super().__init__(message)

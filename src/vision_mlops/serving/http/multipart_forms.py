@@ -11,7 +11,6 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 _OTHER_PARTS = 20
 _OTHER_BOUNDARIES = 1000
@@ -27,26 +26,16 @@ class FormError(ValueError):
     """The body is not a multipart form, or has too many parts."""
 
 
-@dataclass(slots=True)
-class Form:
-    """What a form holds.
-
-    Attributes:
-        files: Contents of the parts that are files, in their order.
-        fields: Values of the others by name; of a repeated one the last.
-    """
-
-    files: list[bytes] = field(default_factory=list)
-    fields: dict[str, str] = field(default_factory=dict)
-
-
-def read_form(content_type: str, body: bytes, limit: int) -> Form:
+def read_form(content_type: str, body: bytes, limit: int) -> tuple[list[bytes], dict[str, str]]:
     """Read a form.
 
     Args:
-        content_type: With the boundary.
+        content_type: Content type, with the boundary.
         body: The whole form.
-        limit: Most files that are wanted; reading ends one above it.
+        limit: Maximum number of files; reading ends one above it.
+
+    Returns:
+        Contents of the parts that are files, in their order; and values of the others by name, of a repeated one the last.
 
     Raises:
         FormError: says what is wrong with it.
@@ -56,7 +45,9 @@ def read_form(content_type: str, body: bytes, limit: int) -> Form:
         raise FormError("the content type names no boundary")
     if len(boundary) > _BOUNDARY_BYTES:
         raise FormError(f"the boundary is longer than {_BOUNDARY_BYTES} characters")
-    form, others = Form(), 0
+    files: list[bytes] = []
+    fields: dict[str, str] = {}
+    others = 0
     for part in _parts(body, b"--" + boundary):
         headers, content = _split(part)
         parameters = _parameters(headers.get(b"content-disposition", b""))
@@ -68,12 +59,12 @@ def read_form(content_type: str, body: bytes, limit: int) -> Form:
             if others > _OTHER_PARTS:
                 raise FormError("it has too many parts")
             name = parameters.get(b"name", b"").decode("utf-8", "replace")[:40]
-            form.fields[name or "(no name)"] = content[:100].decode("utf-8", "replace")
+            fields[name or "(no name)"] = content[:100].decode("utf-8", "replace")
         elif named or content:  # a browser sends an input that was left empty as a file without name and content
-            form.files.append(_decoded(content, headers.get(b"content-transfer-encoding", b"")))
-            if len(form.files) > limit:
+            files.append(_decoded(content, headers.get(b"content-transfer-encoding", b"")))
+            if len(files) > limit:
                 break
-    return form
+    return files, fields
 
 
 def _parts(body: bytes, delimiter: bytes) -> Iterator[bytes]:

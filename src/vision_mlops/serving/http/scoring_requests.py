@@ -19,7 +19,7 @@ from vision_mlops.core.text import closest, nearest
 from vision_mlops.images.formats import find_format
 from vision_mlops.serving.http.content_codings import decode_body
 from vision_mlops.serving.http.http_messages import RequestError
-from vision_mlops.serving.http.multipart_forms import Form, FormError, read_form
+from vision_mlops.serving.http.multipart_forms import FormError, read_form
 
 _OPTIONS = ("top_k", "explain")
 _DESCRIBE = "describe"
@@ -48,7 +48,7 @@ _CHARSETS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ScoringRequest:
-    """What is to be scored. ``batch`` tells the list form, whose answer is a list also for one image.
+    """What is to be scored. ``batch`` is true for the list form, whose response is a list even for one image.
 
     ``describe`` asks for a description of the model in place of scores; there are no images then.
     """
@@ -96,10 +96,10 @@ def read_scoring_request(
         images, batch, beside = _from_json(content)
         options = {**beside, **options}
     elif kind == "multipart/form-data":
-        form = _from_form(content_type, body, serving.max_batch)
-        images, batch = form.files, len(form.files) > 1
-        _check_likeness(form.fields, "field of the form")
-        options = {**form.fields, **options}
+        images, fields = _from_form(content_type, body, serving.max_batch)
+        batch = len(images) > 1
+        _check_likeness(fields, "field of the form")
+        options = {**fields, **options}
     else:
         hint = "send image/*, multipart/form-data or application/json"
         if kind == _CURL_FORM:
@@ -256,14 +256,14 @@ def _base64(text: str) -> bytes:
         raise RequestError(400, "bad_base64", f"an image is not valid base64: {error}{hint}") from error
 
 
-def _from_form(content_type: str, body: bytes, limit: int) -> Form:
+def _from_form(content_type: str, body: bytes, limit: int) -> tuple[list[bytes], dict[str, str]]:
     try:
-        form = read_form(content_type, body, limit)
+        files, fields = read_form(content_type, body, limit)
     except FormError as error:
         raise RequestError(400, "bad_form", f"the form cannot be read: {error}") from error
-    if len(form.files) > limit:
+    if len(files) > limit:
         raise _too_many(f"more than {limit}", limit)
-    if not form.files and form.fields:
-        names = ", ".join(list(form.fields)[:5])
+    if not files and fields:
+        names = ", ".join(list(fields)[:5])
         raise RequestError(400, "bad_form", f"the form has the plain field {names} but no file: give it a file name")
-    return form
+    return files, fields

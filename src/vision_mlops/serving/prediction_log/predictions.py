@@ -21,7 +21,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,8 +50,8 @@ class PredictionSample:
     """A request that was answered.
 
     Attributes:
-        request_id, trace_id: As in the log.
-        model_name, model_version, model_id: What answered.
+        request_id, trace_id: Ids of the request, as in the log.
+        model: Name, version and id of the model that responded.
         classes: Its classes.
         images: The images as they came, encoded.
         probabilities: A row for each image, in the order of the classes; also an array (N, C).
@@ -61,9 +61,7 @@ class PredictionSample:
 
     request_id: str
     trace_id: str
-    model_name: str
-    model_version: str
-    model_id: str
+    model: Mapping[str, str]
     classes: Sequence[str]
     images: Sequence[bytes]
     probabilities: Sequence[Sequence[float] | npt.NDArray[np.float32]] | npt.NDArray[np.float32]
@@ -76,7 +74,7 @@ class PredictionLog:
 
     Args:
         settings: What to keep.
-        files: Where to.
+        files: Files that records are written to.
         count: Called with how many records were written or dropped.
         most_images, most_bytes: How much may wait to be written.
     """
@@ -201,7 +199,7 @@ def describe(sample: PredictionSample, number: int, *, with_image: bool = False)
 
     Args:
         sample: The request.
-        number: Of the image, from 0.
+        number: Number of the image, from 0.
         with_image: Add the image, base64.
     """
     data, row = sample.images[number], sample.probabilities[number]
@@ -215,7 +213,7 @@ def describe(sample: PredictionSample, number: int, *, with_image: bool = False)
         "time": f"{datetime.fromtimestamp(sample.time, UTC).isoformat(timespec='milliseconds')[:-6]}Z",
         "request_id": sample.request_id,
         "trace_id": sample.trace_id,
-        "model": {"name": sample.model_name, "version": sample.model_version, "id": sample.model_id},
+        "model": sample.model,
         "number": number,
         "sha256": hashlib.sha256(data).hexdigest(),
         "width": width,

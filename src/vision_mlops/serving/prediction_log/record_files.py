@@ -32,9 +32,9 @@ class RecordFiles:
 
     Args:
         folder: Made when it is needed.
-        max_bytes: Most that all files in it may have; complete ones are removed, the oldest first, before there is more.
-        file_bytes: A file of so many bytes is complete.
-        seconds: A new file begins with each such span of the clock, such as each hour.
+        max_bytes: Maximum size of all files in it; complete ones are removed, the oldest first, before they exceed it.
+        file_bytes: Size at which a file is complete.
+        seconds: A new file begins with each such span of the clock; by default each hour.
         dropped: Called with the number of lines of a file that was removed.
     """
 

@@ -44,7 +44,7 @@ class Shipper:
     """Sends files of a folder, in a thread.
 
     Args:
-        folder: Of the prediction log.
+        folder: Folder of the prediction log.
         find: Finds the place; called in the thread, as it may ask a workspace, until it succeeds.
         sent: Called with how many records have arrived.
         every_s: Pause between two looks; after failures it grows to a quarter of an hour.
@@ -141,7 +141,8 @@ def check_destination(to: str) -> None:
         ConfigError: the address or the environment's way to sign in is malformed.
         MissingExtraError: a package for it is not installed.
     """
-    if to and isinstance(parse_address(to, _suffixes()), ContainerAddress):
+    suffix = os.environ.get("AZURE_STORAGE_SUFFIX", "").strip()
+    if to and isinstance(parse_address(to, [suffix] if suffix else []), ContainerAddress):
         locate(to)
 
 
@@ -149,7 +150,7 @@ def start_shipping(settings: Predictions, model_name: str, count: Callable[[Fate
     """Start the shipper of this process; None if nothing is sampled or nothing is to be sent. It has a thread.
 
     Args:
-        settings: Where to.
+        settings: Say where records are sent.
         model_name: Names the folder, here and there.
         count: Called with how many records were sent.
     """
@@ -162,8 +163,3 @@ def start_shipping(settings: Predictions, model_name: str, count: Callable[[Fate
         return replace(place, path=f"{place.path}/{folder.name}".lstrip("/"))
 
     return Shipper(folder, find, lambda number: count("sent", number))
-
-
-def _suffixes() -> list[str]:
-    suffix = os.environ.get("AZURE_STORAGE_SUFFIX", "").strip()
-    return [suffix] if suffix else []

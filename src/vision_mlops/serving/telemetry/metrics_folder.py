@@ -1,4 +1,4 @@
-"""The folder in which the processes of one server keep their metrics, so that each of them can tell the sum.
+"""The folder in which the processes of one server keep their metrics, so that each of them can report the sum.
 
 It is prometheus_client's multiprocess mode: every process writes its values into files that are mapped into memory, and
 whoever is asked adds the files up. Three things differ from its defaults:
@@ -51,7 +51,7 @@ class MetricFiles:
     """One server's folder; :meth:`create` makes one.
 
     Attributes:
-        folder: Where it is.
+        folder: Path of the folder.
         slot: The slot of this process; -1 before :meth:`use`, and without space for one.
     """
 
@@ -119,7 +119,7 @@ class MetricFiles:
         """Make sure that a file of this process has space for one more series of a number that is not known beforehand.
 
         Args:
-            kind: Of file, such as ``counter``.
+            kind: Kind of file, such as ``counter``.
             key: The series as the library writes it, see ``prometheus_client.mmap_dict.mmap_key``.
 
         Returns:

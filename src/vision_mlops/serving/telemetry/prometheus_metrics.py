@@ -1,4 +1,4 @@
-"""What the server tells about itself in numbers: Prometheus metrics of one process, or the sum of several.
+"""The metrics of the server for Prometheus: those of one process, or the sum over several.
 
 A process that serves makes one :class:`Telemetry` and calls it for each request; that costs microseconds, as the children
 of labelled metrics are kept. Within :func:`~vision_mlops.serving.telemetry.metrics_folder.metrics_folder`, whoever is asked
@@ -146,7 +146,7 @@ class Telemetry:
 
 
 class _Shown:
-    """Leaves out models that no longer answer: a series in a file cannot be removed, only set to zero."""
+    """Leaves out models that are no longer served: a series in a file cannot be removed, only set to zero."""
 
     def __init__(self, source: Any) -> None:
         self._source = source

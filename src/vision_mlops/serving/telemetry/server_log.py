@@ -79,15 +79,18 @@ class AnsweredRequest(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-class ServerLog:
+class ServerLog(logging.Handler):
     """Writes whole lines to a file descriptor without ever waiting for anybody.
 
+    As a handler of :mod:`logging` it makes lines of records; a record's ``extra={"fields": {...}}`` are fields of the line.
+
     Args:
-        descriptor: Where to. Its flags are left alone, as other processes share them.
+        descriptor: File descriptor to write to. Its flags are left alone, as other processes share them.
         dropped: Called for each line that did not go through; must not log.
     """
 
     def __init__(self, descriptor: int = 2, dropped: Callable[[], object] = lambda: None) -> None:
+        super().__init__()
         self._dropped = dropped
         self._pid = os.getpid()
         self._torn = False
@@ -128,10 +131,28 @@ class ServerLog:
         """Write another event, named by a word, with fields of any type that JSON has."""
         self.write(_line(event, level, fields, self._pid))
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; what cannot be formatted is written as it is."""
+        try:
+            message = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - whatever a caller has passed
+            message = f"{record.msg!r} with {record.args!r}: {error!r}"
+        fields: dict[str, object] = {"logger": record.name, "message": message}
+        given = getattr(record, "fields", None)
+        if isinstance(given, dict):
+            fields |= given
+        event = "log"
+        if record.exc_info and record.exc_info[1] is not None:
+            event = "exception"
+            told = "".join(traceback.format_exception(record.exc_info[1])).rstrip()
+            fields |= {"exception": type(record.exc_info[1]).__name__, "traceback": told}
+        self.write(_line(event, record.levelname.lower(), fields, os.getpid()))
+
     def close(self) -> None:
         """Close what was opened, and drop what comes later; the descriptor that was given stays open."""
         self._send = _nowhere
         self._opened.close()
+        super().close()
 
     def _choose(self, descriptor: int) -> Callable[[bytes], int]:
         try:
@@ -159,34 +180,6 @@ def _nowhere(line: bytes) -> int:
     return 0
 
 
-class LogHandler(logging.Handler):
-    """Makes lines of the records of :mod:`logging`. A record's ``extra={"fields": {...}}`` are fields of the line.
-
-    Args:
-        log: Takes the lines.
-    """
-
-    def __init__(self, log: ServerLog) -> None:
-        super().__init__()
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; what cannot be formatted is written as it is."""
-        try:
-            message = record.getMessage()
-        except Exception as error:  # noqa: BLE001 - whatever a caller has passed
-            message = f"{record.msg!r} with {record.args!r}: {error!r}"
-        fields: dict[str, object] = {"logger": record.name, "message": message}
-        given = getattr(record, "fields", None)
-        if isinstance(given, dict):
-            fields |= given
-        event = "log"
-        if record.exc_info and record.exc_info[1] is not None:
-            event = "exception"
-            fields |= {"exception": type(record.exc_info[1]).__name__, "traceback": _traceback(record.exc_info[1])}
-        self._log.write(_line(event, record.levelname.lower(), fields, os.getpid()))
-
-
 _log: ServerLog | None = None
 
 
@@ -206,7 +199,7 @@ def start_log(dropped: Callable[[], object] = lambda: None, *, descriptor: int =
     for old in root.handlers[:]:
         root.removeHandler(old)
         old.close()
-    root.addHandler(LogHandler(_log))
+    root.addHandler(_log)
     root.setLevel(logging.WARNING)
     logging.getLogger("vision_mlops").setLevel(logging.INFO)
     logging.captureWarnings(True)
@@ -264,10 +257,6 @@ def _now() -> str:
 
 def _time(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment, UTC).isoformat(timespec='milliseconds')[:-6]}Z"
-
-
-def _traceback(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error)).rstrip()
 
 
 def _line(event: str, level: str, fields: dict[str, object], pid: int) -> bytes:

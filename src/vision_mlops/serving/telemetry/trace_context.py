@@ -22,8 +22,8 @@ class TraceContext:
 
     Attributes:
         trace_id: 32 digits.
-        span_id: Of this server's part, 16 digits.
-        parent_id: Of the caller's part; empty if the trace begins here.
+        span_id: Id of this server's part, 16 digits.
+        parent_id: Id of the caller's part; empty if the trace begins here.
         sampled: Whether a span is recorded; without an exporter, what the caller decided.
         state: The caller's ``tracestate``.
         started_ns: When the request came, in nanoseconds since 1970.

@@ -66,7 +66,7 @@ class ExportingTracing(Tracing):
     where it is recorded.
 
     Args:
-        exporters: Where spans go.
+        exporters: Receive the spans.
     """
 
     def __init__(self, exporters: list[SpanExporter]) -> None:

@@ -212,7 +212,7 @@ class Supervisor:
                 member.heard = now
                 _kill(member.pid, signal.SIGKILL)
         if self._parent is not None and os.getppid() != self._parent_pid:
-            self._outlived()
+            self._drain()
         if self._draining_until is not None and now > self._draining_until:
             self._kill_all()
 
@@ -279,14 +279,9 @@ class Supervisor:
                 self._parent.receive()
                 return
             self._selector.unregister(source)
-            self._outlived()
+            self._drain()  # the process that started this one has ended
         else:
             self._hear(source)
-
-    def _outlived(self) -> None:
-        """Drain, as the process that started this one has ended."""
-        if self._draining_until is None:
-            self._drain()
 
     def _hear(self, channel: IpcConnection) -> None:
         member = next((member for member in self.members.values() if member.channel is channel), None)
@@ -420,7 +415,9 @@ class Supervisor:
             self._start_reload(self.settings.source)
 
     def _drain(self) -> None:
-        """Accept what has reached the system's queue, stop listening, and have the workers finish what they hold."""
+        """Accept what has reached the system's queue, stop listening, and have the workers finish what they hold; once."""
+        if self._draining_until is not None:
+            return
         self._draining_until = time.monotonic() + self.settings.serving.drain_timeout_s + _DRAIN_MARGIN_SECONDS
         while self._open() and time.monotonic() < self._draining_until:
             if not self._deal():

@@ -55,7 +55,7 @@ class Worker:
     """The loop of a worker; made in its event loop.
 
     Args:
-        channel: To the supervisor.
+        channel: Channel to the supervisor.
         settings: Model and limits.
     """
 
