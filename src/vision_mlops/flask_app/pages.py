@@ -25,10 +25,12 @@ _SOON_S = 2.0
 _THUMBNAIL_EDGE = 144
 
 
-@pages.get("/")
-def classify() -> str:
-    """Show the page that images are dropped on."""
-    return render_template("classify.html")
+@pages.get("/", endpoint="classify", defaults={"page": "classify"})
+@pages.get("/history", endpoint="history", defaults={"page": "history"})
+@pages.get("/use", endpoint="use", defaults={"page": "use"})
+def plain_page(page: str) -> str:
+    """Show a page of what every page knows: to classify images, what this browser has classified, or use of the API."""
+    return render_template(f"{page}.html")
 
 
 @pages.post("/")
@@ -61,18 +63,6 @@ def status() -> str:
     known = endpoint_status()
     latencies = [item._asdict() for item in frontend().endpoint.latencies.recent()]
     return render_template("status.html", **known, latencies=latencies, now=time.time())
-
-
-@pages.get("/history")
-def history() -> str:
-    """Show what this browser has classified; the browser itself remembers that."""
-    return render_template("history.html")
-
-
-@pages.get("/use")
-def use() -> str:
-    """Show how to call the scoring API."""
-    return render_template("use.html")
 
 
 @pages.get("/samples/<name>")

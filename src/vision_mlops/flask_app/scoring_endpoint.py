@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -41,26 +42,25 @@ _IMAGE_STATUSES = {400: "bad_request", 413: "image_too_large", 415: "not_an_imag
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
 
+@dataclass(eq=False)
 class ScoringEndpoint:
     """A client with one pool of connections, for any number of threads.
 
     Args:
         settings: Address, sign-in and timeout.
-        token: Gives a token where the endpoint is signed in to with an identity.
+        token: Gives a token if the sign-in is with an identity.
         sleep: Waits some seconds between attempts.
+        breaker: Keeps requests from a failing endpoint.
     """
 
-    def __init__(
-        self,
-        settings: AppSettings,
-        token: Callable[[], str] | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-        breaker: CircuitBreaker | None = None,
-    ) -> None:
-        self.url = settings.endpoint
-        self.latencies = Latencies()
-        self.breaker = breaker or CircuitBreaker()
-        self._settings, self._token, self._sleep = settings, token, sleep
+    settings: AppSettings
+    token: Callable[[], str] | None = None
+    sleep: Callable[[float], None] = time.sleep
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    latencies: Latencies = field(default_factory=Latencies, init=False)
+
+    def __post_init__(self) -> None:
+        self.url = self.settings.endpoint
         self._client = httpx.Client(
             verify=trusting_context(self.url),
             limits=httpx.Limits(
@@ -97,14 +97,14 @@ class ScoringEndpoint:
         """
         params = {"explain": "true"} if explain else {}
         headers = {"Content-Type": media_type} | ({"X-Request-Id": request_id} if request_id else {})
-        answer = self._ask(ScoringAnswer, image, headers, params, self._settings.timeout_s, since)
+        answer = self._ask(ScoringAnswer, image, headers, params, self.settings.timeout_s, since)
         return answer.model_dump(exclude_none=True)
 
     def describe(self, seconds: float) -> DescribeAnswer:
         """Ask the deployed model about itself, for at most so many seconds. Raises EndpointError."""
         headers = {"Content-Type": "application/json"}
         try:
-            return self._ask(DescribeAnswer, b'{"describe": true}', headers, {}, min(seconds, self._settings.timeout_s))
+            return self._ask(DescribeAnswer, b'{"describe": true}', headers, {}, min(seconds, self.settings.timeout_s))
         except EndpointError as error:
             if error.status not in _IMAGE_STATUSES:
                 raise
@@ -133,7 +133,7 @@ class ScoringEndpoint:
             stop=stop_after_attempt(ATTEMPTS),
             retry=retry_if_exception(lambda error: _may_retry(error, deadline)),
             wait=_pause,
-            sleep=self._sleep,
+            sleep=self.sleep,
             reraise=True,
         )
         with self.breaker.attempt():
@@ -173,13 +173,13 @@ class ScoringEndpoint:
 
     def _signed_in(self) -> dict[str, str]:
         """Return the headers that sign in to the endpoint."""
-        if self._settings.auth == "none":
+        if self.settings.auth == "none":
             return {}
-        secret = self._settings.endpoint_key.get_secret_value()
-        if self._settings.auth == "identity":
+        secret = self.settings.endpoint_key.get_secret_value()
+        if self.settings.auth == "identity":
             try:
-                assert self._token is not None
-                secret = self._token()
+                assert self.token is not None
+                secret = self.token()
             except MlopsError as error:
                 raise EndpointError(
                     502, "endpoint_unauthorised", "This app cannot sign in to the scoring endpoint with its identity."

@@ -6,10 +6,11 @@ import hashlib
 import io
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -110,10 +111,17 @@ class BackboneFeatures:
 class FeatureContestant(Contestant):
     """A contestant that learns from the features of the frozen backbone alone; :meth:`fit` sets the ``seconds``."""
 
+    tried: ClassVar[Mapping[str, Any]]
+    """Settings of its own that the result depends on."""
+
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self.features = BackboneFeatures(task)
         self.seconds = 0.0
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the backbone, and what is tried."""
+        return {**self.features.settings, **self.tried}
 
     def training_seconds(self) -> float:
         """Include the time of the features, even if another contestant had them computed."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vision_mlops.benchmark.contestant import Probabilities
 from vision_mlops.benchmark.local.backbone_features import FeatureContestant, choose
@@ -22,11 +22,8 @@ class LinearProbe(FeatureContestant):
     name = "linear-probe"
     title = "Linear probe on frozen features"
 
+    tried: ClassVar = {"C": list(_STRENGTHS), "iterations": _ITERATIONS}
     model: Any = None
-
-    def settings(self) -> Mapping[str, Any]:
-        """Return the backbone, and what is tried."""
-        return {**self.features.settings, "C": list(_STRENGTHS), "iterations": _ITERATIONS}
 
     def fit(self) -> None:
         """Fit one regression for each C, and keep the best on val."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,16 +22,13 @@ class NearestNeighbours(FeatureContestant):
 
     name = "knn"
     title = "Nearest neighbours in frozen features"
+    tried: ClassVar = {"neighbours": list(_NEIGHBOURS)}
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self.known: Rows = np.empty((0, 0), np.float32)
         self.labels = np.empty(0, np.int64)
         self.neighbours = 1
-
-    def settings(self) -> Mapping[str, Any]:
-        """Return the backbone, and what is tried."""
-        return {**self.features.settings, "neighbours": list(_NEIGHBOURS)}
 
     def fit(self) -> None:
         """Keep the training images' features, and choose how many neighbours vote."""

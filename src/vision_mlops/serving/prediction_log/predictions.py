@@ -22,7 +22,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class PredictionSample:
     time: float = field(default_factory=time.time)
 
 
+@dataclass
 class PredictionLog:
     """Samples requests and writes records of them, in a thread.
 
@@ -79,22 +80,16 @@ class PredictionLog:
         most_images, most_bytes: How much may wait to be written.
     """
 
-    def __init__(
-        self,
-        settings: Predictions,
-        files: RecordFiles,
-        count: Callable[[Fate, int], object],
-        *,
-        most_images: int = _MOST_IMAGES,
-        most_bytes: int = _MOST_BYTES,
-        idle_s: float = _IDLE_SECONDS,
-    ) -> None:
-        self._limit = int(settings.sample * 2**64)
-        self._with_images = settings.images
-        self._files = files
-        self._count = count
-        self._most_images, self._most_bytes = most_images, most_bytes
-        self._idle_s = idle_s
+    settings: Predictions
+    files: RecordFiles
+    count: Callable[[Fate, int], object]
+    _: KW_ONLY
+    most_images: int = _MOST_IMAGES
+    most_bytes: int = _MOST_BYTES
+    idle_s: float = _IDLE_SECONDS
+
+    def __post_init__(self) -> None:
+        self._limit = int(self.settings.sample * 2**64)
         self._lock = threading.Lock()
         self._waiting_images = self._waiting_bytes = 0
         self._complained = 0.0
@@ -115,14 +110,14 @@ class PredictionLog:
         """Have a request recorded; return at once and never raise."""
         images, size = len(sample.images), sum(map(len, sample.images))
         with self._lock:
-            fits = self._waiting_images + images <= self._most_images and self._waiting_bytes + size <= self._most_bytes
+            fits = self._waiting_images + images <= self.most_images and self._waiting_bytes + size <= self.most_bytes
             if fits:
                 self._waiting_images += images
                 self._waiting_bytes += size
         if fits:
             self._queue.put(sample)
         else:
-            self._count("dropped", images)
+            self.count("dropped", images)
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Write what waits and finish the file, for at most this many seconds; the next start finishes what is left."""
@@ -130,30 +125,30 @@ class PredictionLog:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        self._guarded(self._files.adopt)
+        self._guarded(self.files.adopt)
         while True:
             try:
-                sample = self._queue.get(timeout=self._idle_s)
+                sample = self._queue.get(timeout=self.idle_s)
             except queue.Empty:
-                self._guarded(self._files.rotate)
+                self._guarded(self.files.rotate)
                 continue
             if sample is None:
                 break
             self._take(sample)
-        self._guarded(self._files.finish)
+        self._guarded(self.files.finish)
 
     def _take(self, sample: PredictionSample) -> None:
         written = 0
         try:
             for number in range(len(sample.images)):
-                self._files.write(encode(describe(sample, number, with_image=self._with_images)))
+                self.files.write(encode(describe(sample, number, with_image=self.settings.images)))
                 written += 1
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread must go on
             self._complain(error)
         if written:
-            self._count("written", written)
+            self.count("written", written)
         if written < len(sample.images):
-            self._count("dropped", len(sample.images) - written)
+            self.count("dropped", len(sample.images) - written)
         with self._lock:
             self._waiting_images -= len(sample.images)
             self._waiting_bytes -= sum(map(len, sample.images))
@@ -169,7 +164,7 @@ class PredictionLog:
         if not self._complained or now - self._complained > _COMPLAINT_SECONDS:
             self._complained = now
             reason = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
-            _log.warning("predictions cannot be recorded in %s: %s", self._files.folder, reason)
+            _log.warning("predictions cannot be recorded in %s: %s", self.files.folder, reason)
 
 
 def start_predictions(

@@ -17,7 +17,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -40,6 +40,7 @@ _REQUESTS_AT_ONCE = 2
 _log = logging.getLogger(__name__)
 
 
+@dataclass
 class Shipper:
     """Sends files of a folder, in a thread.
 
@@ -51,22 +52,16 @@ class Shipper:
         patience: How long requests are tried.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        find: Callable[[], BlobFolder],
-        sent: Callable[[int], object],
-        *,
-        every_s: float = _EVERY_SECONDS,
-        patience: StorageRetryPolicy = _PATIENCE,
-    ) -> None:
-        self._folder = folder
-        self._find = find
-        self._sent = sent
-        self._every_s = every_s
-        self._patience = patience
+    folder: Path
+    find: Callable[[], BlobFolder]
+    sent: Callable[[int], object]
+    _: KW_ONLY
+    every_s: float = _EVERY_SECONDS
+    patience: StorageRetryPolicy = _PATIENCE
+
+    def __post_init__(self) -> None:
         self._place: BlobFolder | None = None
-        self._orphans = RecordFiles(folder, max_bytes=2**62)
+        self._orphans = RecordFiles(self.folder, max_bytes=2**62)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shipping", daemon=True)
         self._thread.start()
@@ -77,17 +72,17 @@ class Shipper:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        wait = self._every_s
+        wait = self.every_s
         while not self._ending.wait(wait):
             done = self._take_turn()
-            wait = min(2 * wait, _LONGEST_WAIT_SECONDS) if done is False else self._every_s
-        while finished(self._folder) and self._take_turn() is None:  # others end at the same moment
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS) if done is False else self.every_s
+        while finished(self.folder) and self._take_turn() is None:  # others end at the same moment
             time.sleep(0.05)
 
     def _take_turn(self) -> bool | None:
         """Send what is complete, and return whether that succeeded; None if another process sends."""
         try:
-            lock = locks.take(self._folder / _LOCK)
+            lock = locks.take(self.folder / _LOCK)
         except OSError:  # the folder cannot be written, so nothing is sent from it
             return None
         if lock is None:
@@ -99,11 +94,11 @@ class Shipper:
         """Send all complete files, day after day; return whether that succeeded."""
         try:
             self._orphans.adopt()
-            files = finished(self._folder)
+            files = finished(self.folder)
             if not files:
                 return True
             if self._place is None:
-                self._place = self._find()
+                self._place = self.find()
             done = [self._ship_day(self._place, day, list(group)) for day, group in groupby(files, day_of)]
             if all(done):
                 return True
@@ -121,11 +116,11 @@ class Shipper:
         if not named:
             return True
         lines = {name: count_lines(path) for name, path in named.items()}
-        summary = upload(self._folder, there, files=named, jobs=_REQUESTS_AT_ONCE, patience=self._patience)
+        summary = upload(self.folder, there, files=named, jobs=_REQUESTS_AT_ONCE, patience=self.patience)
         for name, path in named.items():
             if name not in summary.failures:
                 path.unlink(missing_ok=True)
-                self._sent(lines[name])
+                self.sent(lines[name])
         for name, reason in summary.failures.items():
             _log.warning("%s was not sent, but kept: %s", name, reason)
         return summary.ok
