@@ -240,7 +240,7 @@ class _Scoring:
         seconds = time.monotonic() - begun
         resumed = before[1] + before[2]
         return BatchSummary(
-            source=self._images.address, out=str(self._out), model=self._model.describe(),
+            source=self._images.address, out=str(self._out), model=asdict(self._model),
             errors_file=str(errors) if failed else "", images=total, scored=scored, errors=failed, resumed=resumed,
             skipped=self._images.skipped.count, skipped_files=self._images.skipped.first, workers=self._workers,
             batch_size=self._options.batch_size, labels=labels,

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,6 @@ class ScoringModel:
     name: str
     version: str
     id: str
-
-    def describe(self) -> dict[str, str]:
-        """Return it as it appears in JSON."""
-        return {"name": self.name, "version": self.version, "id": self.id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +107,7 @@ def to_json(image: str, outcome: Outcome, model: ScoringModel, classes: Sequence
     values = outcome.probabilities
     order = (-values).argsort(kind="stable")[: top_k or len(classes)]
     row["predictions"] = [{"label": classes[i], "probability": round(float(values[i]), DIGITS)} for i in order]
-    row["model"] = model.describe()
+    row["model"] = asdict(model)
     row |= {"sha256": outcome.sha256, "width": outcome.width, "height": outcome.height}
     return json.dumps(row, ensure_ascii=False)
 

@@ -86,7 +86,7 @@ def evaluate(
     if not records:
         raise DataError(f"{data}: the split {split!r} has no images", "run `mlops data prepare` again")
     files = [data / record.path for record in records]
-    probabilities = np.stack([row for _, row in predictor.score_files(files, batch_size=_BATCH)])
+    probabilities = predictor.score_files(files, batch_size=_BATCH)
     labels = np.array([manifest.classes.index(record.label) for record in records])
     metrics = summarise(labels, probabilities, manifest.classes)
     metrics |= _facts(predictor, manifest, split, files, bundle) | own.measure(labels, probabilities)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -115,12 +115,10 @@ class Predictor:
             self._local.request = self._model.create_infer_request()
             return self._local.request
 
-    def score_files(self, files: Sequence[Path], *, batch_size: int = 32) -> Iterator[tuple[Path, Floats]]:
-        """Yield (file, probabilities (C,)) in the given order, decoding one batch at a time. Raises ImageError."""
-        for start in range(0, len(files), batch_size):
-            chunk = files[start : start + batch_size]
-            scores = self.score([self.pixels(file) for file in chunk])
-            yield from zip(chunk, scores.probabilities, strict=True)
+    def score_files(self, files: Sequence[Path], *, batch_size: int = 32) -> Floats:
+        """Return probabilities (N, C) of files, of which one batch at a time is decoded. Raises ImageError."""
+        batches = (files[start : start + batch_size] for start in range(0, len(files), batch_size))
+        return np.concatenate([self.score([self.pixels(file) for file in batch]).probabilities for batch in batches])
 
     def top(self, probabilities: Floats, k: int) -> list[tuple[str, float]]:
         """Return the k most probable (label, probability) pairs, best first."""

@@ -28,7 +28,7 @@ from vision_mlops.serving.http.openapi import LOADING, describe
 from vision_mlops.serving.http.scoring_requests import read_scoring_request
 from vision_mlops.serving.prediction_log.predictions import PredictionLog, PredictionSample
 from vision_mlops.serving.responses import description, score
-from vision_mlops.serving.scoring_queue import AbandonedError, Job, QueueFullError, Scorer
+from vision_mlops.serving.scoring_queue import AbandonedError, Job, Scorer
 from vision_mlops.serving.served_model import (
     OTHER_CLASSES,
     ModelSource,
@@ -189,7 +189,7 @@ class ScoringApp:
             self._authorise(request, self.keys, "a key of this server")
             if self.model is None:
                 raise RequestError(503, "not_ready", self.problem)
-            self._check_room()
+            self.scorer.check_room()
         elif request.path.startswith("/admin/"):
             if self._admin_keys is None:
                 message = "administration needs a key of its own: start the server with MLOPS_ADMIN_KEY"
@@ -209,13 +209,6 @@ class ScoringApp:
             elif scheme:
                 message = f"the header Authorization holds no key: {message}"
             raise RequestError(401, "unauthorised", message, ((b"www-authenticate", b"Bearer"),))
-
-    def _check_room(self) -> None:
-        try:
-            self.scorer.check_room()
-        except QueueFullError as error:
-            retry = ((b"retry-after", str(error.retry_after_s).encode()),)
-            raise RequestError(429, "too_many_requests", str(error), retry) from error
 
     def _failed(self, request: Request) -> Response:
         _LOG.exception("request %s failed", request.request_id)

@@ -152,20 +152,17 @@ def _check_graph(reference: CodeReference, module: nn.Module, images: Tensor) ->
 
 
 def _check_computed(reference: CodeReference, model: Any, pixels: Tensor, expected: Tensor) -> None:
+    found, cause = None, None
     try:
         found = torch.from_numpy(np.array(model(pixels.numpy())[0]))
     except RuntimeError as error:  # a shape that was recorded does not fit another number of images
-        raise _not_reproduced(reference) from error
-    if _differ(found, expected, _SAME_IN_A_GRAPH):
-        raise _not_reproduced(reference)
-
-
-def _not_reproduced(reference: CodeReference) -> TrainingError:
-    return TrainingError(
-        f"{reference} does not compute in ONNX what it computes in torch",
-        f"{_GRAPH_ONLY}, for all images at once: what NumPy, Pillow or a loop over images computes is recorded once, and"
-        " never changes",
-    )
+        cause = error
+    if found is None or _differ(found, expected, _SAME_IN_A_GRAPH):
+        raise TrainingError(
+            f"{reference} does not compute in ONNX what it computes in torch",
+            f"{_GRAPH_ONLY}, for all images at once: what NumPy, Pillow or a loop over images computes is recorded once,"
+            " and never changes",
+        ) from cause
 
 
 def _differ(found: Tensor, wanted: Tensor, tolerance: float = _SAME) -> bool:

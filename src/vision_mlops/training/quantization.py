@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from vision_mlops.core.errors import BundleError, DataError, MissingExtraError, TrainingError
 from vision_mlops.core.files import atomic_folder
@@ -32,7 +31,6 @@ INT8_GRAPH = "model.xml"
 _HEADLINE = ("accuracy", "expected_calibration_error")
 _BATCH = 16
 _ROUNDS = 15
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ def quantize(
         draft = bundle.model_copy(update={"graph": INT8_GRAPH, "files": {}})
         write_bundle(folder, draft)
         candidate = Predictor(folder, verify=False)
-        before, after = _probabilities(predictor, test), _probabilities(candidate, test)
+        before, after = (side.score_files(test, batch_size=_BATCH) for side in (predictor, candidate))
         measured = [summarise(labels, scores, bundle.classes) for scores in (before, after)]
         lost = measured[0]["accuracy"] - measured[1]["accuracy"]
         if lost > max_drop + 1e-9:
@@ -164,10 +162,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
-
-
-def _probabilities(predictor: Predictor, files: list[Path]) -> Floats:
-    return np.stack([row for _file, row in predictor.score_files(files, batch_size=_BATCH)])
 
 
 def _golden(predictor: Predictor, folder: Path, source: Bundle) -> list[GoldenExample]:

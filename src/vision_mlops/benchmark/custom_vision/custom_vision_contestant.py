@@ -72,8 +72,9 @@ class CustomVision(Contestant):
         images = Counter(record.label for record in self._images)
         check_sizes(self._settings.sku, {label: images[label] for label in manifest.classes})
         self._tell_of_predictions()
+        about = f"vision-mlops benchmark of {task.workload.name}, data {manifest.fingerprint}"
         project, is_new = VisionProject.find_or_make(
-            self._training_client, self._project_name, self._description, self._settings.domain
+            self._training_client, self._project_name, about, self._settings.domain
         )
         task.say(f"Custom Vision: the project {project.name} {'is new' if is_new else 'exists'}")
         kept = self._keep(project, known)
@@ -158,10 +159,6 @@ class CustomVision(Contestant):
     @cached_property
     def _project_name(self) -> str:
         return project_name(self.task.workload.name, self.task.manifest.fingerprint, self._settings.domain)
-
-    @property
-    def _description(self) -> str:
-        return f"vision-mlops benchmark of {self.task.workload.name}, data {self.task.manifest.fingerprint}"
 
     @cached_property
     def _accounts(self) -> tuple[ServiceAccount, ServiceAccount]:

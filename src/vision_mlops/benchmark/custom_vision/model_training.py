@@ -77,7 +77,7 @@ class ModelTraining:
         if hours:
             query["reservedBudgetInHours"] = str(hours)
         try:
-            begun: Json = self.client.call_once("POST", f"{self.project.path}/train", query=query, body={})
+            begun: Json = self.client.call("POST", f"{self.project.path}/train", query=query, body={}, repeatable=False)
         except VisionError as error:
             if error.code in TRAINING_NOT_NEEDED:
                 return self._trained_before() or self._train(force=True)

@@ -109,7 +109,7 @@ class VisionProject:
                 "domainId": _domain_id(client, domain),
                 "classificationType": "Multiclass",
             }
-            content: Json = client.call_once("POST", "projects", query=query)
+            content: Json = client.call("POST", "projects", query=query, repeatable=False)
             made.append(name)
             return content
 
@@ -125,7 +125,7 @@ class VisionProject:
         path = f"{self.path}/tags"
 
         def make() -> Json:
-            content: Json = self._client.call_once("POST", path, query={"name": name})
+            content: Json = self._client.call("POST", path, query={"name": name}, repeatable=False)
             return content
 
         return self._client.found_or_made(lambda: _named(self._client.call("GET", path), name), make)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from vision_mlops.core.errors import DataError
 from vision_mlops.flask_app.corrections.correction import Correction, check_image, check_room
@@ -50,7 +50,7 @@ class BlobStore:
         while (there := self._service.find(name)) is not None:
             if self._renewed(name, there, correction):
                 return
-        content = json.dumps(correction.to_dict()).encode()
+        content = json.dumps(asdict(correction)).encode()
         sizes = {blob: facts.size for blob, facts in self._service.blobs()}
         image_blob = self._image(correction)
         more = len(content) + (0 if image_blob in sizes else len(image))
@@ -115,7 +115,7 @@ class BlobStore:
         try:
             known = self._read(name, there)
             if correction.at > known.at:
-                content = json.dumps(replace(known, at=correction.at).to_dict()).encode()
+                content = json.dumps(asdict(replace(known, at=correction.at))).encode()
                 self._service.put(name, content, md5(content).digest(), _JSON, there)
         except RefusalError as error:
             if error.code not in ("ConditionNotMet", "BlobNotFound"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,10 +63,6 @@ class Correction:
     def image_name(self) -> str:
         """Name of the file or blob that holds the image."""
         return f"{self.sha256}{self.suffix}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields, ready for JSON."""
-        return asdict(self)
 
 
 FIELDS = tuple(field.name for field in fields(Correction))

@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote
 
@@ -61,7 +62,7 @@ class FolderStore:
                 self._write(name, image)
                 database.execute("INSERT OR REPLACE INTO images VALUES (?, ?)", (name, len(image)))
             values = ", ".join(f":{field}" for field in FIELDS)
-            database.execute(f"INSERT INTO corrections ({_COLUMNS}) VALUES ({values})", correction.to_dict())
+            database.execute(f"INSERT INTO corrections ({_COLUMNS}) VALUES ({values})", asdict(correction))
 
     def list(self) -> Iterator[Correction]:
         """Yield all corrections, as :meth:`CorrectionStore.list` says."""

@@ -141,7 +141,8 @@ class PredictionLog:
         written = 0
         try:
             for number in range(len(sample.images)):
-                self.files.write(encode(describe(sample, number, with_image=self.settings.images)))
+                record = describe(sample, number, with_image=self.settings.images)
+                self.files.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
                 written += 1
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread must go on
             self._complain(error)
@@ -220,8 +221,3 @@ def describe(sample: PredictionSample, number: int, *, with_image: bool = False)
         "latency_ms": round(sample.latency_ms, 3),
     }
     return {**record, "image": base64.b64encode(data).decode()} if with_image else record
-
-
-def encode(record: dict[str, Any]) -> bytes:
-    """Return the line of a record."""
-    return json.dumps(record, separators=(",", ":")).encode() + b"\n"

@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "mlops-metrics-"
@@ -158,12 +158,6 @@ class MetricFiles:
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
-
-    def collector(self) -> Any:
-        """Return a collector that adds up the metrics of all processes. Raises ValueError where the folder is gone."""
-        from prometheus_client.multiprocess import MultiProcessCollector
-
-        return MultiProcessCollector(None, str(self.folder))
 
     def _prepare(self) -> None:
         """Take over the files of the slot, without the gauges of the process that had it before."""

@@ -129,8 +129,10 @@ class Telemetry:
     def _source(self) -> Any:
         if self._files is None or self._files.slot < 0:
             return self._registry
+        from prometheus_client.multiprocess import MultiProcessCollector
+
         try:
-            return self._files.collector()
+            return MultiProcessCollector(None, str(self._files.folder))
         except ValueError:  # somebody has removed the folder: this process knows its own values all the same
             return self._registry
 

@@ -251,17 +251,13 @@ def log_event(event: str, level: Level = "info", **fields: object) -> None:
         _log.event(event, level, **fields)
 
 
-def _now() -> str:
-    return _time(time.time())
-
-
 def _time(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment, UTC).isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 def _line(event: str, level: str, fields: dict[str, object], pid: int) -> bytes:
     """Return a line without secrets and within the longest length: a traceback loses its beginning, a message its end."""
-    whole = {"time": _now(), "level": level, "event": event, **fields, "pid": pid}
+    whole = {"time": _time(time.time()), "level": level, "event": event, **fields, "pid": pid}
     line = _encoded(whole)
     for name, cut in (("traceback", -1), ("message", 1)):
         text = whole.get(name)
@@ -281,7 +277,7 @@ def _encoded(fields: dict[str, object]) -> bytes:
     try:
         text = json.dumps(fields, separators=(",", ":"), default=str, skipkeys=True)
     except Exception as error:  # noqa: BLE001 - an object that cannot even be shown must not stop who tells about it
-        text = json.dumps({"time": _now(), "level": "error", "event": "unloggable", "message": repr(error)})
+        text = json.dumps({"time": _time(time.time()), "level": "error", "event": "unloggable", "message": repr(error)})
     if any(sign in text for sign in _SUSPECT):
         text = _SECRET.sub(r"\1***", text)
     return f"{text}\n".encode()
