@@ -108,7 +108,7 @@ class BatchJournal:
         self._commit()
 
     def todo(self) -> Iterator[ListedImage]:
-        """Yield images without a result, in their order; those that get one meanwhile are not repeated."""
+        """Yield images without a result, in their order; those that get one during the iteration are not repeated."""
         position = -1
         while rows := self._database.execute(
             "SELECT position, listing.image, listing.size, listing.version FROM listing"

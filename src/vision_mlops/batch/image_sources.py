@@ -76,13 +76,13 @@ class Images(ABC):
 
     @abstractmethod
     def fetch(self, wanted: Iterable[ListedImage], folder: Path) -> Generator[FetchedImage]:
-        """Make images readable, in the given order; what is kept meanwhile goes into ``folder``."""
+        """Make images readable, in the given order; temporary files go into ``folder``."""
 
     def release(self, fetched: FetchedImage) -> None:  # noqa: B027 - a folder of this machine keeps nothing
-        """Note that an image is not needed any more."""
+        """Note that an image is no longer needed."""
 
     def close(self) -> None:  # noqa: B027 - nor has it anything open
-        """Let go of everything."""
+        """Release everything."""
 
 
 class Folder(Images):
@@ -130,6 +130,6 @@ class Folder(Images):
 def _listed(path: str, key: bytes) -> ListedImage:
     try:
         status = os.stat(path)  # noqa: PTH116
-    except OSError:  # removed meanwhile: reading it reports that
+    except OSError:  # removed since: reading it reports that
         return ListedImage(key, 0, "")
     return ListedImage(key, status.st_size, str(status.st_mtime_ns))

@@ -17,7 +17,7 @@ def code_version(kind: type[Contestant]) -> str:
     """Return a hash of the code of a contestant.
 
     For a shipped one that is all that it can reach in this package; for one in a service, whose result may have cost money,
-    only its own folder. For one of somebody's own, its file, the files beside it that it imports, and what these reach here.
+    only its own folder. For a user's class it is its file, the files beside it that it imports, and what these reach here.
     """
     module = kind.__module__
     graph = ImportGraph(_PACKAGE)

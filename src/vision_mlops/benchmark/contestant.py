@@ -1,4 +1,4 @@
-"""What takes part in a benchmark: a small class that learns from labelled images and then predicts others."""
+"""What takes part in a benchmark: a class that learns from labelled images and then predicts others."""
 
 from __future__ import annotations
 
@@ -42,11 +42,10 @@ class Task:
         data: Folder of prepared data.
         manifest: Its manifest; ``manifest.classes`` is the order of the columns of probabilities.
         folder: A folder of the contestant's own. It is kept when a run is interrupted and given again to the next run with
-            the same data and settings, so that a long training goes on.
+            the same data and settings, so that a long training continues.
         say: Shows one line of progress.
-        again: Whether it is to be learnt anew, although a model of the same data and settings may be somewhere. It stays
-            true until there is a result, also for a run that goes on after an interruption: what is in the folder then
-            belongs to the new training.
+        again: Whether to train again, although a model of the same data and settings may exist. It stays true until there
+            is a result, also for a run that continues after an interruption: the folder then belongs to the new training.
     """
 
     workload: Workload

@@ -53,7 +53,8 @@ def read_exported(path: Path) -> tuple[BenchmarkResult, PredictionTable]:
     """Read an exported result.
 
     Raises:
-        DataError: the file cannot be read, is none, was changed, or its measures are not those of its predictions.
+        DataError: the file cannot be read, is not an exported result, was changed, or its measures do not follow from its
+            predictions.
     """
     try:
         if path.stat().st_size > _MOST_BYTES:

@@ -94,7 +94,7 @@ def read_verdict(path: Path) -> dict[str, Any]:
     """Read a verdict file, or the one in a folder.
 
     Raises:
-        DataError: it is missing or is none.
+        DataError: it is missing or is not a verdict.
     """
     file = path / VERDICT if path.is_dir() else path
     try:

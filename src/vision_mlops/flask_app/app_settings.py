@@ -45,7 +45,7 @@ def _scoring_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an address such as http://127.0.0.1:8000 or https://HOST/score")
-    _ = parts.port  # raises ValueError where it is none
+    _ = parts.port  # raises ValueError if it is not a number
     if parts.username or parts.password:
         raise ValueError(f"must not contain a key: set {PREFIX}ENDPOINT_KEY instead")
     if parts.fragment:

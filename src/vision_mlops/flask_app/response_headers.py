@@ -1,4 +1,4 @@
-"""Headers of all responses that keep a browser from doing what no page of ours wants."""
+"""Headers of all responses that keep a browser from doing what no page of the app needs."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class ScoringEndpoint:
             media_type: Such as ``image/jpeg``.
             explain: Whether a heat map is wanted.
             request_id: Id of the request, for the log of the endpoint and for corrections; may be empty.
-            since: Moment of ``time.monotonic()`` at which the wait for the response has begun; now if not given.
+            since: Start of the wait for the response, by ``time.monotonic()``; now if not given.
 
         Returns:
             The response of the endpoint.
@@ -101,7 +101,7 @@ class ScoringEndpoint:
         return answer.model_dump(exclude_none=True)
 
     def describe(self, seconds: float) -> DescribeAnswer:
-        """Ask the deployed model about itself, for at most so many seconds. Raises EndpointError."""
+        """Ask the deployed model about itself, for at most some seconds. Raises EndpointError."""
         headers = {"Content-Type": "application/json"}
         try:
             return self._ask(DescribeAnswer, b'{"describe": true}', headers, {}, min(seconds, self.settings.timeout_s))

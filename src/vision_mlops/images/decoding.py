@@ -75,7 +75,7 @@ def open_reduced(
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Decode like :func:`open_rgb`; a JPEG may be decoded at 1/2, 1/4 or 1/8 scale, no edge shorter than ``edge``.
 
-    The decoder reads the whole file all the same, so that a truncated one is found. For looking at many images, not for
+    The decoder still reads the whole file, so that a truncated one is found. For looking at many images, not for
     what the network is trained on or asked about.
 
     Returns:

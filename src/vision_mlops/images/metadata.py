@@ -75,7 +75,7 @@ def is_one_scan(data: FileBytes) -> bool:
 
 def _from_app1(body: bytes, exif: bytes, xmp: bytes) -> tuple[bytes, bytes]:
     if body.startswith(b"Exif\0\0"):
-        return exif + (body[6:] if exif else body), xmp  # large data goes on in the next segment
+        return exif + (body[6:] if exif else body), xmp  # large data continues in the next segment
     if body.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
         return exif, xmp + body
     return exif, xmp

@@ -1,7 +1,7 @@
 """Images side by side with a line of text below each, as one SVG picture.
 
 The images are JPEGs inside it, which keeps it small. The text stays text, so that names in any script are drawn with the
-fonts of whoever looks at it.
+fonts of the viewer.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ KEY_VARIABLE = "MLOPS_SCORING_KEY"
 FILE_VARIABLE = "MLOPS_SCORING_KEY_FILE"
 _LOG = logging.getLogger(__name__)
 _PAUSE_SECONDS = 0.9
-"""The file is read again at most so often. Time stamps are not looked at: two writes of a moment have the same one."""
+"""Shortest pause before the file is read again. Time stamps do not help: two writes in quick succession share one."""
 _MOST_BYTES = 65_536
 
 

@@ -124,7 +124,7 @@ class ScoringApp:
             self.problem = error.on_one_line()
             log_event("not_ready", "error", reason=self.problem, pid=os.getpid())
         else:
-            if self.model is None:  # else another one was swapped in meanwhile
+            if self.model is None:  # else another one has been swapped in since
                 self.swap(self.source, model)
 
     def close(self) -> None:
@@ -290,7 +290,7 @@ class ScoringApp:
     # Another model
 
     def _reload(self, request: Request) -> Response | None:
-        """Handle POST /admin/reload: load another bundle, or the same folder anew."""
+        """Handle POST /admin/reload: load another bundle, or the same folder again."""
         body = decode_body(request.body, request.text(b"content-encoding"), self.max_body)
         wanted = read_reload(body, self.source)
         if self._reloading is not None and not self._reloading.done():

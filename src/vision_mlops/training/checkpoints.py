@@ -48,7 +48,7 @@ class TrainingFolder:
     def interrupted(self) -> bool:
         """Whether a training stopped here after at least one epoch, whatever its settings.
 
-        A checkpoint that was cut off while it was written, as can happen on a mounted folder, is none.
+        A checkpoint that was cut off while it was written, as can happen on a mounted folder, does not count.
         """
         return self.last.is_file() and zipfile.is_zipfile(self.last)
 

@@ -44,7 +44,7 @@ class EpochLines(pl.Callback):
 
 @dataclass(eq=False)
 class MlflowCallback(pl.Callback):
-    """Lightning callback that records one run; a resumed run goes on in the MLflow run that it began.
+    """Lightning callback that records one run; a resumed training continues the MLflow run that it began.
 
     Args:
         workload: Its values become the parameters of the run.

@@ -13,7 +13,7 @@ from vision_mlops.training.training_runtime import rank
 
 
 class RandomState(pl.Callback):
-    """Keeps the state of the random numbers in each checkpoint, and sets it when the training goes on from one.
+    """Keeps the state of the random numbers in each checkpoint, and sets it when the training continues from one.
 
     A checkpoint is that of the first process; the others draw from a state of their own, so with several processes a resumed
     training augments with other numbers.

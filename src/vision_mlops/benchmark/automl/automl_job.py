@@ -37,7 +37,7 @@ def machine_of(client: MLClient, settings: AzureSettings, task: Task) -> str:
     """Return the machine size of the GPU cluster, and create the cluster if it does not exist.
 
     Raises:
-        ConfigError: no setting speaks of such a cluster, and there is none.
+        ConfigError: no such cluster is set, and there is none.
         AzureError: it cannot be made; there is no quota, say.
     """
     cluster = settings.gpu

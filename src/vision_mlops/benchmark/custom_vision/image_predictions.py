@@ -23,7 +23,7 @@ _SAY_SECONDS = 10.0
 
 
 def check_access(client: VisionClient) -> None:
-    """Request a prediction of a model that does not exist: whoever may predict gets that error, and pays nothing.
+    """Request a prediction of a model that does not exist: those who may predict get that error, and pay nothing.
 
     Args:
         client: Client of the account that predicts.

@@ -111,7 +111,7 @@ class BlobStore:
         return True
 
     def _renewed(self, name: str, there: Blob, correction: Correction) -> bool:
-        """Give a correction that exists the later time; return whether nobody changed it meanwhile."""
+        """Give a correction that exists the later time; return whether nobody else changed it."""
         try:
             known = self._read(name, there)
             if correction.at > known.at:

@@ -30,7 +30,7 @@ class Correction:
         model_version: Its version.
         model_id: Identifies its bundle.
         request_id: Id of the request, as in the log of the endpoint.
-        who: Name of whoever has signed in, or a mark of the browser's session.
+        who: Name of the person who has signed in, or the id of the browser's session.
         at: Time of the correction, in ISO 8601 and UTC.
     """
 
@@ -78,7 +78,7 @@ def make_correction(image: bytes, *, at: datetime | None = None, **said: Any) ->
         said: All other fields of :class:`Correction` but ``id`` and ``sha256``.
 
     Raises:
-        ValueError: ``suffix`` is none, or ``at`` has no time zone.
+        ValueError: ``suffix`` is not a suffix, or ``at`` has no time zone.
     """
     sha256 = hashlib.sha256(image).hexdigest()
     statement = json.dumps([sha256, *(said[name] for name in FIELDS if name in said and name != "suffix")])

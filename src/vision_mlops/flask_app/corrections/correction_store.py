@@ -31,7 +31,7 @@ class CorrectionStore(Protocol):
         """Yield all corrections, the earliest first.
 
         Raises:
-            DataError, AzureError: there are none at this place, or it cannot be read.
+            DataError, AzureError: there are no corrections at this place, or it cannot be read.
         """
 
     def image(self, correction: Correction) -> bytes:

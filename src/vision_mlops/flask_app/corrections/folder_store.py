@@ -71,7 +71,7 @@ class FolderStore:
                 f"{self._folder} has no corrections: it has no {DATABASE}",
                 "give the folder that MLOPS_APP_CORRECTIONS names where the web frontend runs",
             )
-        with self._open("rw") as database:  # what a killed writer has begun is taken back first
+        with self._open("rw") as database:  # what a killed writer began is rolled back first
             rows = database.execute(f"SELECT {_COLUMNS} FROM corrections ORDER BY at, id").fetchall()
         try:
             yield from [Correction(*row) for row in rows]

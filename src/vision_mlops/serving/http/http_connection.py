@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
         return self._active is not None or bool(self._waiting)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release everything: the connection is gone, and nobody waits for responses any more."""
+        """Release everything: the connection is gone, and nobody waits for responses."""
         self._ended = True
         self.hub.connections.discard(self)
         self.hub.on_close()
@@ -258,7 +258,7 @@ class Connection(asyncio.Protocol):
         request.size += len(chunk)
         if request.answered:
             if request.size > _DISCARDED_BODIES * self.app.max_body:
-                self.transport.abort()  # it has its response, and goes on sending
+                self.transport.abort()  # it has its response, and continues to send
             return
         request.chunks.append(chunk)
         self.hub.buffered += len(chunk)

@@ -1,7 +1,7 @@
 """Checks the head of a request beyond its syntax, which the parser checks: RFC 9112 on framing, host and target.
 
 Whatever is wrong is answered with a 4xx, also where RFC 9112 would rather have 501 or 505: those would look like failures
-of the server in its metrics and to whoever watches them.
+of the server in its metrics.
 """
 
 from __future__ import annotations

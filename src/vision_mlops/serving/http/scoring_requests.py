@@ -127,7 +127,7 @@ def _read_query(query: str) -> dict[str, str]:
 
 
 def _check_likeness(names: Iterable[str], what: str, known: Sequence[str] = _OPTIONS, code: str = "bad_query") -> None:
-    """Refuse a name that is close to a known one, as a typing mistake; any other may be for somebody else."""
+    """Refuse a name that is close to a known one, as a typing mistake; any other may be for a proxy."""
     for name in names:
         if name not in known and (near := closest(name, known, cutoff=0.7)):
             raise RequestError(422, code, f"unknown {what} {name[:40]!r}: did you mean {near[0]!r}?")

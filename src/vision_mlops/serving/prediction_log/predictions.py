@@ -1,7 +1,7 @@
 """The prediction log: a record for each image of a sample of requests, to watch the model by. Off unless asked for.
 
 Requests only put what they have into a bounded queue; a thread hashes, encodes and writes. Where that does not keep up, or
-the disk is full, records are dropped and counted, and it goes on when there is room again.
+the disk is full, records are dropped and counted, and it continues when there is room again.
 
     log = start_predictions(serving.predictions, model_name, telemetry.count_record)    # a worker, after the fork; None: off
     if log and log.wants(context.trace_id if context.parent_id else request_id):

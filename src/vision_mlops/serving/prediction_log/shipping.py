@@ -1,9 +1,9 @@
 """Sends complete files of the prediction log to Blob Storage, and removes them here once they are there.
 
-Every worker runs a thread for it; a lock lets one of them send at a time, and another one go on when that one ends. What
-cannot be sent stays and is tried again; :mod:`~vision_mlops.serving.prediction_log.record_files` makes sure that the disk
-does not fill up meanwhile. A blob is ``TO/MODEL/YYYY/MM/DD/NAME.jsonl``. To be imported only where there is something to
-send.
+Every worker runs a thread for it; a lock lets one of them send at a time, and another one take over when that one ends.
+What cannot be sent stays and is tried again; :mod:`~vision_mlops.serving.prediction_log.record_files` makes sure that the
+disk does not fill up in the meantime. A blob is ``TO/MODEL/YYYY/MM/DD/NAME.jsonl``. Import it only if there is something
+to send.
 
     check_destination(serving.predictions.to)    # the supervisor, at its start
     shipper = start_shipping(serving.predictions, model_name, telemetry.count_record)  # a worker, after the fork
@@ -112,7 +112,7 @@ class Shipper:
     def _ship_day(self, place: BlobFolder, day: str, files: list[Path]) -> bool:
         # A day's folder of its own, as what is there is listed first: the whole history would take longer each day.
         there = replace(place, path=f"{place.path}/{day}".lstrip("/"))
-        named = {path.name: path for path in files if path.exists()}  # the oldest may have been removed meanwhile
+        named = {path.name: path for path in files if path.exists()}  # the oldest may have been removed since
         if not named:
             return True
         lines = {name: count_lines(path) for name, path in named.items()}

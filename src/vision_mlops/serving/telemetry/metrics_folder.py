@@ -1,10 +1,10 @@
 """The folder in which the processes of one server keep their metrics, so that each of them can report the sum.
 
 It is prometheus_client's multiprocess mode: every process writes its values into files that are mapped into memory, and
-whoever is asked adds the files up. Three things differ from its defaults:
+the process that is asked adds the files up. Three things differ from its defaults:
 
 - Files belong to a slot, not to a process id. The supervisor has slot 0, gives each worker that it forks a free one, and a
-  worker that replaces another goes on in the same files: counters of the dead are kept, and restarts do not pile up files.
+  worker that replaces another continues in the same files: counters of the dead are kept, and restarts do not pile up files.
 - All space is allocated before it is mapped. The library makes sparse files, and a process that writes to one on a full
   disk is killed with SIGBUS.
 - Files that a killed server left behind are removed by the next one: all processes of a server share one lock, which ends
@@ -146,7 +146,7 @@ class MetricFiles:
             _log.warning("the gauges of an ended process are still counted: %s", error.strerror or error)
 
     def remove(self) -> None:
-        """Remove the folder; nobody's metrics are added up any more."""
+        """Remove the folder; metrics are no longer added up."""
         from prometheus_client import values
 
         self._remove_files()

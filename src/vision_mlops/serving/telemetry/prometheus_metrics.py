@@ -133,7 +133,7 @@ class Telemetry:
 
         try:
             return MultiProcessCollector(None, str(self._files.folder))
-        except ValueError:  # somebody has removed the folder: this process knows its own values all the same
+        except ValueError:  # somebody has removed the folder: this process still knows its own values
             return self._registry
 
     def _child(self, label: str) -> Any:

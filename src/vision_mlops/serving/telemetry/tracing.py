@@ -1,4 +1,4 @@
-"""W3C trace context: under which trace a request came, and, where OpenTelemetry is asked for, a span for it.
+"""W3C trace context: the trace that a request belongs to and, if OpenTelemetry is configured, a span for it.
 
 Every request has a trace id and a span id, which stand in its log line. Spans are exported where a variable names a place:
 ``APPLICATIONINSIGHTS_CONNECTION_STRING`` or ``OTEL_EXPORTER_OTLP_ENDPOINT``. Then the SDK's own variables count, too, such
@@ -52,7 +52,7 @@ class Tracing:
 
         Args:
             context: What :meth:`begin` returned.
-            answered: The request. Its path is the route of the span: one that the server has, not what a client made up.
+            answered: The request. Its path is the route of the span: one that the server has, and not what a client sent.
         """
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -79,7 +79,7 @@ class ExportingTracing(Tracing):
         from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision
 
         class GivenIds(IdGenerator):
-            """The ids that a request has got already."""
+            """Gives the ids that a request already has."""
 
             trace_id = span_id = 1
 

@@ -358,7 +358,7 @@ class Supervisor:
                 _LOG.error("the model is unchanged: %s", swap.problem)
                 for member in self.members.values():
                     if member.settled and member.generation != self.settings.generation:
-                        _kill(member.pid, signal.SIGKILL)  # it cannot get what the others serve: begin anew
+                        _kill(member.pid, signal.SIGKILL)  # it cannot get what the others serve: start another one
             if swap.asked_by is not None:
                 self._answer(
                     swap.asked_by, swap.problem, 409 if swap.code == OTHER_CLASSES else 422, swap.code, swap.model
