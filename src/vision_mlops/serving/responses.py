@@ -72,9 +72,11 @@ def score(
         inferring += time.perf_counter() - decoded
         decoding += decoded - begun
         for i, row in enumerate(scores.probabilities):
-            maps = scores.activation_maps
-            heat = None if maps is None else _heat_map(pixels[i], maps[i, int(row.argmax())])
-            results.append(_result(predictor, row, wanted.top_k, heat))
+            best = predictor.top(row, wanted.top_k)
+            result: dict[str, Any] = {"predictions": [{"label": name, "probability": round(p, 6)} for name, p in best]}
+            if scores.activation_maps is not None:
+                result["heat_map"] = _heat_map(pixels[i], scores.activation_maps[i, int(row.argmax())])
+            results.append(result)
             rows.append(row)
     timing = {"decode_ms": round(decoding * 1000, 3), "inference_ms": round(inferring * 1000, 3)}
     labels = [result["predictions"][0]["label"] for result in results]
@@ -96,14 +98,6 @@ def _decode(predictor: Predictor, data: bytes, name: str) -> Pixels:
     except ImageError as error:
         status, code = _IMAGE_ERRORS.get(error.reason, (422, error.reason))
         raise RequestError(status, code, error.message) from error
-
-
-def _result(predictor: Predictor, row: Floats, top_k: int, heat_map: str | None) -> dict[str, Any]:
-    best = predictor.top(row, top_k)
-    result: dict[str, Any] = {"predictions": [{"label": name, "probability": round(p, 6)} for name, p in best]}
-    if heat_map is not None:
-        result["heat_map"] = heat_map
-    return result
 
 
 def _heat_map(pixels: Pixels, activation_map: np.ndarray) -> str:
