@@ -58,7 +58,8 @@ def expectation(bundle: Path, pictures: dict[str, list[Path]]) -> Expected:
 
     predictor = Predictor(bundle, threads=1)
     files = [file for several in pictures.values() for file in several]
-    return {file: predictor.top(row, 1)[0] for file, row in predictor.score_files(files, batch_size=1)}
+    rows = zip(files, predictor.score_files(files, batch_size=1), strict=True)
+    return {file: predictor.top(row, 1)[0] for file, row in rows}
 
 
 def difference(file: Path, answer: tuple[str, float], expected: tuple[str, float]) -> str:

@@ -20,8 +20,7 @@ from testing.support.submissions import finished
 
 from azureml_emulator.jobs.automl_translation import TRIAL
 from azureml_emulator.jobs.job_executor import CommandExecutor
-from vision_mlops.benchmark.automl.automl_contestant import AutomlImages
-from vision_mlops.benchmark.automl.kept_training import KeptTraining
+from vision_mlops.benchmark.automl.automl_contestant import AutomlImages, KeptTraining
 from vision_mlops.benchmark.contestant import Task, Usage
 from vision_mlops.config.workload_files import load_workload
 from vision_mlops.core.errors import AzureError, ConfigError, DataError, MlopsError
@@ -170,7 +169,7 @@ def test_data_that_are_registered_are_not_uploaded_again(workspace: Place, attem
     version, _ = find_or_create(workspace.client, workspace.settings, describe(attempt.data), "textile")
     with pytest.raises(AzureError, match=r"left no labels\.json"):
         attempt.contestant().fit()
-    assert "images are those of azureml:textile:1" in attempt.said
+    assert "the images are those of azureml:textile:1" in attempt.said
     container = cloud.container("workspaceblobstore")
     names = cloud.blobs.names(container, "mlops/automl/")
     files = [name.split("/", 4)[-1] for name in names]

@@ -532,6 +532,6 @@ def test_outcomes_agree_with_the_predictor_in_f32(images: Path, bundle: Path) ->
     files = sorted(images.rglob("[!.]*.png"))
     predictor = Predictor(bundle)
     outcomes = score_images(predictor, [(file.name, file) for file in files])
-    for (_, expected), outcome in zip(predictor.score_files(files), outcomes, strict=True):
+    for expected, outcome in zip(predictor.score_files(files), outcomes, strict=True):
         assert isinstance(outcome, Scored)
         assert outcome.probabilities.tolist() == expected.tolist()

@@ -32,11 +32,10 @@ from testing.support.vision_places import (
 )
 
 from vision_mlops.benchmark.custom_vision.custom_vision_contestant import CustomVision
-from vision_mlops.benchmark.custom_vision.kept_work import KeptWork
 from vision_mlops.benchmark.custom_vision.model_training import ModelTraining
 from vision_mlops.benchmark.custom_vision.service_errors import VisionError
 from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
-from vision_mlops.benchmark.custom_vision.vision_project import VisionProject
+from vision_mlops.benchmark.custom_vision.vision_project import KeptWork, VisionProject
 from vision_mlops.core.errors import AzureError, ConfigError, DataError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.data.manifest import Manifest, write_manifest

@@ -23,6 +23,7 @@ from vision_mlops.serving.prediction_log.record_files import RecordFiles, finish
 from vision_mlops.serving.prediction_log.shipping import Shipper, check_destination, start_shipping
 from vision_mlops.storage import BlobFolder
 
+BIRDS = {"name": "birds", "version": "3", "id": "abc"}
 Start = Callable[[Callable[[], BlobFolder]], Shipper]
 
 
@@ -85,7 +86,15 @@ def test_records_of_a_server_arrive(container: Container, home: Path, monkeypatc
     assert shipper is not None
     assert log is not None
     log.put(
-        PredictionSample("r-1", "1" * 32, "birds", "3", "abc", ["a", "b"], [b"x", b"y"], [[0.1, 0.9], [0.8, 0.2]], 4.0)
+        PredictionSample(
+            "r-1",
+            "1" * 32,
+            BIRDS,
+            ["a", "b"],
+            [b"x", b"y"],
+            [[0.1, 0.9], [0.8, 0.2]],
+            4.0,
+        )
     )
     log.close()
     shipper.close()

@@ -37,7 +37,7 @@ class BatchJournal:
 
     Args:
         file: The database; created where it does not exist. Only one process can have it open.
-        about: What results depend on: those of another model or other options are not mixed with these.
+        about: Facts that results depend on: results of another model or other options are not mixed with these.
         restart: Discard what is there.
 
     Raises:
@@ -108,7 +108,7 @@ class BatchJournal:
         self._commit()
 
     def todo(self) -> Iterator[ListedImage]:
-        """Images without a result, in their order; those that get one meanwhile are not repeated."""
+        """Yield images without a result, in their order; those that get one during the iteration are not repeated."""
         position = -1
         while rows := self._database.execute(
             "SELECT position, listing.image, listing.size, listing.version FROM listing"
@@ -131,13 +131,13 @@ class BatchJournal:
             self._commit()
 
     def counts(self) -> tuple[int, int, int]:
-        """Images, images that have a score, and images that have an error."""
+        """Return the numbers of all images, of those that have a score, and of those that have an error."""
         (images,) = self._database.execute("SELECT count(*) FROM listing").fetchone()
         scored, failed = self._database.execute(f"SELECT count(sha256), count(code) {_DONE}").fetchone()
         return images, scored, failed
 
     def scored(self) -> Iterator[tuple[ListedImage, Scored]]:
-        """Images with their scores, in their order."""
+        """Yield images with their scores, in their order."""
         for row in self._database.execute(
             f"SELECT image, size, version, sha256, width, height, probabilities {_DONE}"
             " WHERE code IS NULL ORDER BY position"
@@ -145,7 +145,7 @@ class BatchJournal:
             yield ListedImage(*row[:3]), Scored(row[3], row[4], row[5], np.frombuffer(row[6], "<f4"))
 
     def failed(self) -> Iterator[tuple[ListedImage, Failed]]:
-        """Images with their errors, in their order."""
+        """Yield images with their errors, in their order."""
         for row in self._database.execute(
             f"SELECT image, size, version, code, message {_DONE} WHERE code IS NOT NULL ORDER BY position"
         ):

@@ -35,7 +35,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """How a batch is scored. ``workers`` 0 is one a core."""
+    """How a batch is scored. 0 ``workers`` means one per core."""
 
     workers: int = 0
     batch_size: int = BATCH_SIZE
@@ -52,17 +52,17 @@ class BatchSummary:
     Attributes:
         source: The folder.
         out: The table.
-        errors_file: List of the images without a row; empty where all have one.
+        errors_file: List of the images without a row; empty if all have one.
         model: Name, version and id.
-        images: All that were listed.
-        scored: Those that have a row.
-        errors: Those that have none.
-        resumed: Those whose result an interrupted run has left.
+        images: Number of all images that were listed.
+        scored: Number of images that have a row.
+        errors: Number of images that have none.
+        resumed: Number of images that an interrupted run had scored.
         skipped: Files that are no images.
         skipped_files: The first of them, each with the reason.
         labels: How many images got each label.
         seconds: From the listing to the table.
-        images_per_second: Of those that this run has looked at.
+        images_per_second: Rate of this run, without resumed images.
     """
 
     source: str
@@ -82,17 +82,17 @@ class BatchSummary:
     images_per_second: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Return all fields, ready for ``--json``."""
         return asdict(self) | {"seconds": round(self.seconds, 3), "images_per_second": round(self.images_per_second, 1)}
 
 
 def partial_folder(out: Path) -> Path:
-    """Where an output is kept until it is complete."""
+    """Return the folder in which an output is kept until it is complete."""
     return out.with_name(f"{out.name}.partial")
 
 
 def errors_file(out: Path) -> Path:
-    """Where the images without a row are listed."""
+    """Return the file that lists the images without a row."""
     return out.with_name(f"{out.name}.errors.csv")
 
 
@@ -112,10 +112,10 @@ def score(
     neither on the number of processes nor on interruptions.
 
     Args:
-        images: Where they are; closed at the end.
+        images: Source of the images; closed at the end.
         bundle: The model.
         out: File with the suffix ``.csv`` or ``.parquet``.
-        name: What rows call the model; the bundle's own name where not given.
+        name: Name of the model in rows; that of the bundle if not given.
         version: Its registered version.
         options: How they are scored.
         progress: Called with the number of images that are done, and of all.
@@ -195,7 +195,7 @@ class _Scoring:
         self._check(total)
 
     def _batches(self, fetched: Iterable[FetchedImage], journal: BatchJournal) -> Iterator[list[FetchedImage]]:
-        """Images in batches; those that could not be fetched are failures at once."""
+        """Yield images in batches; those that could not be fetched are failures at once."""
         batch: list[FetchedImage] = []
         size = 0
         for item in fetched:
@@ -240,7 +240,7 @@ class _Scoring:
         seconds = time.monotonic() - begun
         resumed = before[1] + before[2]
         return BatchSummary(
-            source=self._images.address, out=str(self._out), model=self._model.describe(),
+            source=self._images.address, out=str(self._out), model=asdict(self._model),
             errors_file=str(errors) if failed else "", images=total, scored=scored, errors=failed, resumed=resumed,
             skipped=self._images.skipped.count, skipped_files=self._images.skipped.first, workers=self._workers,
             batch_size=self._options.batch_size, labels=labels,

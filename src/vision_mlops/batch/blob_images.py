@@ -35,7 +35,7 @@ class BlobImages(Images):
         self.skipped = Skipped()
 
     def listing(self) -> Iterator[ListedImage]:
-        """All images, in the order of their names. Raises RefusalError."""
+        """Yield all images, in the order of their names. Raises RefusalError."""
         self.skipped = Skipped()
         for name, blob in self._storage.files():
             if is_hidden(name) or is_documentation(name):

@@ -63,7 +63,7 @@ class Images(ABC):
     """A folder of images, here or in storage.
 
     Attributes:
-        address: What the folder is called; another one has another.
+        address: Name of the folder, which no other folder has.
         skipped: Files that are not images, so far.
     """
 
@@ -72,17 +72,17 @@ class Images(ABC):
 
     @abstractmethod
     def listing(self) -> Iterator[ListedImage]:
-        """All images, always in the same order."""
+        """Yield all images, always in the same order."""
 
     @abstractmethod
     def fetch(self, wanted: Iterable[ListedImage], folder: Path) -> Generator[FetchedImage]:
-        """Make images readable, in the given order; what is kept meanwhile goes into ``folder``."""
+        """Make images readable, in the given order; temporary files go into ``folder``."""
 
     def release(self, fetched: FetchedImage) -> None:  # noqa: B027 - a folder of this machine keeps nothing
-        """Note that an image is not needed any more."""
+        """Note that an image is no longer needed."""
 
     def close(self) -> None:  # noqa: B027 - nor has it anything open
-        """Let go of everything."""
+        """Release everything."""
 
 
 class Folder(Images):
@@ -102,7 +102,7 @@ class Folder(Images):
         self.skipped = Skipped()
 
     def listing(self) -> Iterator[ListedImage]:
-        """All images, sorted by the parts of their paths; only the names of one folder of each depth are in memory.
+        """Yield all images, sorted by the parts of their paths; only the names of one folder of each depth are in memory.
 
         What cannot be read is listed, too, with the reason.
         """
@@ -130,6 +130,6 @@ class Folder(Images):
 def _listed(path: str, key: bytes) -> ListedImage:
     try:
         status = os.stat(path)  # noqa: PTH116
-    except OSError:  # removed meanwhile: reading it reports that
+    except OSError:  # removed since: reading it reports that
         return ListedImage(key, 0, "")
     return ListedImage(key, status.st_size, str(status.st_mtime_ns))

@@ -9,12 +9,13 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vision_mlops.core.errors import ImageError
-from vision_mlops.images.decoding import Pixels, read_size
+from vision_mlops.images.decoding import read_size
+from vision_mlops.images.resizing import Pixels
 from vision_mlops.model.predictor import Floats, Predictor
 
 DIGITS = 6
@@ -30,10 +31,6 @@ class ScoringModel:
     name: str
     version: str
     id: str
-
-    def describe(self) -> dict[str, str]:
-        """As it stands in JSON."""
-        return {"name": self.name, "version": self.version, "id": self.id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +59,8 @@ def score_images(predictor: Predictor, images: Sequence[tuple[str, Path]], *, ma
 
     Args:
         predictor: The loaded model.
-        images: What messages call each image, and its file.
-        max_pixels: Images with more are not decoded; 0 is as of :meth:`Predictor.pixels`.
+        images: Name of each image in messages, and its file.
+        max_pixels: Images with more are not decoded; 0 takes the limit of :meth:`Predictor.pixels`.
 
     Returns:
         An outcome for each image, in the given order.
@@ -97,12 +94,12 @@ def _read(name: str, path: Path) -> bytes:
 
 
 def too_large(name: str, size: int) -> Failed:
-    """The failure of a file of more than :data:`MAX_BYTES`."""
+    """Return the failure of a file of more than :data:`MAX_BYTES`."""
     return Failed("too_large", f"{name}: {size:,} bytes is more than the limit of {MAX_BYTES:,}")
 
 
 def to_json(image: str, outcome: Outcome, model: ScoringModel, classes: Sequence[str], top_k: int = 0) -> str:
-    """One line of JSON: the ``top_k`` most probable classes of an image, all of them for 0, or its error."""
+    """Return a line of JSON: the ``top_k`` most probable classes of an image, all of them for 0, or its error."""
     row: dict[str, Any] = {"image": image}
     if isinstance(outcome, Failed):
         row["error"] = {"code": outcome.code, "message": outcome.message}
@@ -110,13 +107,13 @@ def to_json(image: str, outcome: Outcome, model: ScoringModel, classes: Sequence
     values = outcome.probabilities
     order = (-values).argsort(kind="stable")[: top_k or len(classes)]
     row["predictions"] = [{"label": classes[i], "probability": round(float(values[i]), DIGITS)} for i in order]
-    row["model"] = model.describe()
+    row["model"] = asdict(model)
     row |= {"sha256": outcome.sha256, "width": outcome.width, "height": outcome.height}
     return json.dumps(row, ensure_ascii=False)
 
 
 def columns(classes: Sequence[str]) -> list[str]:
-    """Names of the columns of a table of rows."""
+    """Return names of the columns of a table of rows."""
     return [
         "image", "label", "probability", *(f"p_{name}" for name in classes), "model", "version", "bundle", "sha256",
         "width", "height",
@@ -124,7 +121,7 @@ def columns(classes: Sequence[str]) -> list[str]:
 
 
 def to_values(image: str, outcome: Scored, model: ScoringModel, classes: Sequence[str]) -> list[Any]:
-    """The values of a row, in the order of :func:`columns`; probabilities as computed."""
+    """Return the values of a row, in the order of :func:`columns`; probabilities as computed."""
     values = outcome.probabilities
     best = int(values.argmax())
     return [

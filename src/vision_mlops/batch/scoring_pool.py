@@ -1,4 +1,4 @@
-"""Scores images in several processes; the images that were with one that ended its process are tried alone."""
+"""Scores images in several processes; if one of them ends its process, the images of its batch are tried one by one."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def scored(
 def _take(
     pool: WorkerPool[list[FetchedImage]], end: TaskEnd[list[FetchedImage]], deaths: Counter[bytes]
 ) -> Iterator[Result]:
-    """The results of a batch; where there are none, its images are tried one by one."""
+    """Yield the results of a batch; if there are none, its images are tried one by one."""
     if isinstance(end.answer, list):
         yield from zip(end.task, end.answer, strict=True)
         return

@@ -31,7 +31,7 @@ class ScoringService:
     _predictor: Predictor = field(init=False, repr=False)
 
     def start(self) -> tuple[str, str] | None:
-        """Load the model; message and hint of the error where that fails."""
+        """Load the model; return message and hint of the error if that fails."""
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
         # One core a process: the thread pools of the numeric libraries would only take memory.
@@ -47,7 +47,7 @@ class ScoringService:
         return None
 
     def work(self, task: Sequence[FetchedImage]) -> list[Outcome] | str:
-        """Outcomes in the order of the images; where the batch could not be computed, why."""
+        """Return the outcomes in the order of the images; if the batch could not be computed, return the reason."""
         from vision_mlops.batch.prediction_rows import score_images
 
         images = [(item.listed.name, item.path) for item in task]
@@ -57,4 +57,4 @@ class ScoringService:
             return f"{type(error).__name__}: {error}"
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""

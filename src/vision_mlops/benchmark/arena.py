@@ -20,9 +20,8 @@ from vision_mlops.benchmark.benchmark_folder import Anew, BenchmarkFolder, WorkF
 from vision_mlops.benchmark.benchmark_result import BenchmarkResult, ImageLatency, judged_table, measures
 from vision_mlops.benchmark.code_version import code_version, in_a_service
 from vision_mlops.benchmark.contestant import Contestant, Task
-from vision_mlops.benchmark.contestant_answers import answers_of
+from vision_mlops.benchmark.contestant_answers import answers_of, predict_and_measure
 from vision_mlops.benchmark.contestants import NamedContestant
-from vision_mlops.benchmark.measurement import predict_and_measure
 from vision_mlops.config.workload import Workload
 from vision_mlops.core.errors import ConfigError, DataError, MlopsError
 from vision_mlops.core.hashing import Fingerprints
@@ -73,7 +72,7 @@ class Arena:
         """Train and judge contestants. One that fails, whatever it raises, does not keep the others from running.
 
         Args:
-            entries: Who takes part.
+            entries: Contestants that take part.
             again: Also run those whose earlier result is valid; what a contestant made in a service is removed first. The
                 earlier result stays until there is another one. After an interruption, the next call continues such a run,
                 whether it sets ``again`` or not.
@@ -173,7 +172,8 @@ class Arena:
         probabilities, latency = predict_and_measure(contestant, self.data, self.manifest, work)
         table = judged_table(self.manifest, probabilities)
         answers = answers_of(contestant)
-        known = answers.training_seconds
+        if answers["training_seconds"] is None:
+            answers["training_seconds"] = took
         result = BenchmarkResult(
             name=entry.name,
             title=_line(contestant.title)[:200] or entry.name,
@@ -184,14 +184,11 @@ class Arena:
             settings=settings,
             code=code,
             measured=datetime.now(UTC).isoformat(timespec="seconds"),
-            machine=_machine(),
-            training_seconds=took if known is None else known,
-            size_bytes=answers.size_bytes,
+            machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
             latency_ms=ImageLatency(**latency),
-            usage=answers.usage,
-            remark=_line(answers.remark)[:500],
             metrics=measures(table, self.manifest.classes),
-        )  # fmt: skip
+            **answers | {"remark": _line(answers["remark"])[:500]},
+        )
         if (kept := self.folder.put(result, table)) is not None:
             self.say(f"  the earlier result, of other data or settings, is kept in {kept}")
         low, high = result.metrics["accuracy_interval"]
@@ -230,7 +227,9 @@ def _plain(settings: Any) -> dict[str, Any]:
     try:
         return dict(json.loads(json.dumps(dict(settings), allow_nan=False)))
     except (TypeError, ValueError) as error:
-        raise MlopsError(f"settings() are not plain JSON values: {error}", "return numbers and strings") from error
+        raise MlopsError(
+            f"settings() returned values that are not plain JSON: {error}", "return numbers and strings"
+        ) from error
 
 
 def reason_of(error: BaseException, kind: type[Contestant] | None = None) -> str:
@@ -246,7 +245,3 @@ def reason_of(error: BaseException, kind: type[Contestant] | None = None) -> str
 
 def _line(text: str) -> str:
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-
-
-def _machine() -> str:
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"

@@ -60,14 +60,14 @@ class WorkFolder:
 
     @property
     def anew(self) -> Anew | None:
-        """What `--again` asked for and has not got yet: None where nothing, or where it has its result."""
+        """What `--again` asked for and has no result yet; None if there is nothing of the kind."""
         try:
             return Anew((self.path / _ANEW).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
 
     def ask_anew(self) -> None:
-        """Note that `--again` asks for another training; nothing if one was asked for and has no result yet."""
+        """Note that `--again` asks for another training; do nothing if an earlier request has no result yet."""
         if self.anew is None:
             atomic_write(self.path / _ANEW, Anew.ASKED.value)
 
@@ -76,13 +76,13 @@ class WorkFolder:
         (self.path / _ANEW).unlink(missing_ok=True)
 
     def begin(self, reference: str, workload: Workload, data: Path, manifest: Manifest, *, anew: bool = False) -> None:
-        """Write down what it is about, so that `mlops benchmark clean` can find it again; nothing if that was done.
+        """Record what it is about, so that `mlops benchmark clean` can find it; do nothing if that was done.
 
         Args:
-            reference: Of the contestant.
+            reference: Reference of the contestant.
             workload: The workload.
             data: Its prepared data.
-            manifest: Of the data.
+            manifest: Manifest of the data.
             anew: Whether this is what `--again` asked for: what was kept here before is replaced.
         """
         if self.exists and not anew:
@@ -102,19 +102,19 @@ class WorkFolder:
                 (folder / _ANEW).write_text(Anew.BEGUN.value, encoding="utf-8")
 
     def begun(self) -> tuple[dict[str, Any], Manifest]:
-        """What :meth:`begin` wrote. Raises DataError where that was damaged."""
+        """Read what :meth:`begin` wrote. Raises DataError if it is damaged."""
         try:
             content = json.loads((self.path / _BEGUN).read_text(encoding="utf-8"))
             known = {key: str(content[key]) for key in ("contestant", "data", "begun")}
             return {**known, "workload": json.dumps(content["workload"])}, read_manifest(self.path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{self.path} does not say what was begun there: {error}",
+                f"{self.path} does not record what was begun there: {error}",
                 "look in the service for what the contestant made, and remove the folder",
             ) from error
 
     def round_trips(self) -> dict[str, float]:
-        """Milliseconds of requests of a run that was interrupted, by the path of the image."""
+        """Return the milliseconds of requests of a run that was interrupted, by the path of the image."""
         try:
             found = json.loads((self.path / _KEPT_ROUND_TRIPS).read_text(encoding="utf-8"))
             return {str(name): float(value) for name, value in found.items()}
@@ -122,7 +122,7 @@ class WorkFolder:
             return {}
 
     def keep_round_trips(self, found: Mapping[str, float]) -> None:
-        """Write them down: what a resumed contestant predicts from its memory took no request."""
+        """Record them: what a resumed contestant predicts from its memory takes no request."""
         atomic_write(self.path / _KEPT_ROUND_TRIPS, json.dumps(dict(found)) + "\n")
 
     def remove(self) -> None:
@@ -171,24 +171,24 @@ class BenchmarkFolder:
             yield
 
     def result_folder(self, name: str) -> Path:
-        """Where the result of a contestant is."""
+        """Return the folder of the result of a contestant."""
         return self.path / name
 
     def work(self, name: str, fingerprint: str, settings: Mapping[str, Any]) -> WorkFolder:
-        """Where a contestant works on certain data with certain settings."""
+        """Return where a contestant works on certain data with certain settings."""
         text = json.dumps([fingerprint, dict(settings)], sort_keys=True)
         return WorkFolder(self.path / _WORK / name / hashlib.sha256(text.encode()).hexdigest()[:12])
 
     def all_work(self) -> list[WorkFolder]:
-        """What contestants have under way or made in services, by name."""
+        """Return what contestants have in progress or made in services, by name."""
         return [WorkFolder(path.parent) for path in sorted(self.path.glob(f"{_WORK}/*/*/{_BEGUN}"))]
 
     def names(self) -> list[str]:
-        """Contestants that have a result, sorted."""
+        """Return the contestants that have a result, sorted."""
         return sorted(path.parent.name for path in self.path.glob(f"*/{RESULT}") if path.parent.name[0] != ".")
 
     def put(self, result: BenchmarkResult, table: PredictionTable) -> Path | None:
-        """Write a result in the place of an earlier one.
+        """Write a result in place of an earlier one.
 
         Returns:
             Where the earlier one is now, if a service measured it on other data or with other settings: it cost money.
@@ -202,7 +202,7 @@ class BenchmarkFolder:
         atomic_write(self.result_folder(name) / _LOGGED, store + "\n")
 
     def is_logged(self, name: str, store: str) -> bool:
-        """Whether :meth:`mark_logged` was called for this result and store."""
+        """Return whether :meth:`mark_logged` was called for this result and store."""
         mark = self.result_folder(name) / _LOGGED
         return mark.is_file() and mark.read_text(encoding="utf-8", errors="replace").strip() == store
 
@@ -222,7 +222,7 @@ class BenchmarkFolder:
         return self.result_folder(old.name).rename(target)
 
     def read(self, name: str) -> tuple[BenchmarkResult, PredictionTable]:
-        """The result of a contestant. Raises DataError where it is damaged, or that of another name or workload."""
+        """Read the result of a contestant. Raises DataError if it is damaged, or of another name or workload."""
         result, table = read_result(self.result_folder(name))
         if (result.name, result.workload) != (name, self.workload):
             raise DataError(

@@ -28,57 +28,21 @@ def write_report(found: Standings, path: Path, significance: float) -> Path:
     """Write the report.
 
     Args:
-        found: What it shows; a result at least.
+        found: The table; it has at least one result.
         path: The file.
         significance: Level of the paired test.
     """
-    atomic_write(path, _render(found, significance))
-    return path
-
-
-def cells(row: StandingRow, currency: str, significance: float) -> dict[str, str]:
-    """A row of the table in words, by column."""
-    result = row.result
-    low, high = result.metrics["accuracy_interval"]
-    compared = row.against_ours
-    when = f"recorded on {result.recorded}" if result.recorded else result.measured[:10]
-    return {
-        "accuracy": f"{result.metrics['accuracy']:.4f}",
-        "95% interval": f"{low:.3f} to {high:.3f}",
-        "macro F1": f"{result.metrics['macro_f1']:.4f}",
-        "calibration error": f"{result.metrics['expected_calibration_error']:.4f}",
-        "ms per image": f"{result.latency_ms.median:.1f}" + (" (round trip)" if result.hosted else ""),
-        "training": _UNKNOWN if result.training_seconds is None else f"{result.training_seconds:.0f} s",
-        "size": _UNKNOWN if result.size_bytes is None else size_text(result.size_bytes),
-        f"{currency} training": _money(row.training_cost),
-        f"{currency} 1,000 predictions": _money(row.cost_per_1000),
-        "against ours": ("other settings" if row.other_settings else "") if compared is None
-        else f"{compared.verdict(significance)} ({compared.only_it}:{compared.only_ours}, p = {compared.p_value:.2g})",
-        "measured": when,
-    }  # fmt: skip
-
-
-def _called(row: StandingRow) -> str:
-    name, title = row.result.name, row.result.title
-    return title if title == name else f"{title} ({name})"
-
-
-def _money(amount: float | None) -> str:
-    if amount is None:
-        return _UNKNOWN
-    if 0 < amount < _SMALLEST:
-        return f"< {_SMALLEST:f}".rstrip("0")
-    return f"{amount:,.2f}" if amount >= 1 else str(np.format_float_positional(amount, 2, fractional=False, trim="-"))
-
-
-def _render(found: Standings, significance: float) -> str:
     results, currency = found.results, found.prices.currency
-    rows = [{"contestant": _called(row), **cells(row, currency, significance)} for row in found.rows]
+    titles = [item.title if item.title == item.name else f"{item.title} ({item.name})" for item in results]
+    rows = [
+        {"contestant": title, **cells(row, currency, significance)}
+        for title, row in zip(titles, found.rows, strict=True)
+    ]
     against = (
         " Against ours: how many images only this contestant and only ours classified correctly, with McNemar's exact"
         f" test at the level {significance:g}."
     )
-    return render_page(
+    page = render_page(
         _TEMPLATE,
         title=html.escape(f"Benchmark of {found.workload}"),
         about=as_html(
@@ -101,6 +65,38 @@ def _render(found: Standings, significance: float) -> str:
             ),
         ),
     )  # fmt: skip
+    atomic_write(path, page)
+    return path
+
+
+def cells(row: StandingRow, currency: str, significance: float) -> dict[str, str]:
+    """Return a row of the table in words, by column."""
+    result = row.result
+    low, high = result.metrics["accuracy_interval"]
+    compared = row.against_ours
+    when = f"recorded on {result.recorded}" if result.recorded else result.measured[:10]
+    return {
+        "accuracy": f"{result.metrics['accuracy']:.4f}",
+        "95% interval": f"{low:.3f} to {high:.3f}",
+        "macro F1": f"{result.metrics['macro_f1']:.4f}",
+        "calibration error": f"{result.metrics['expected_calibration_error']:.4f}",
+        "ms per image": f"{result.latency_ms.median:.1f}" + (" (round trip)" if result.hosted else ""),
+        "training": _UNKNOWN if result.training_seconds is None else f"{result.training_seconds:.0f} s",
+        "size": _UNKNOWN if result.size_bytes is None else size_text(result.size_bytes),
+        f"{currency} training": _money(row.training_cost),
+        f"{currency} 1,000 predictions": _money(row.cost_per_1000),
+        "against ours": ("other settings" if row.other_settings else "") if compared is None
+        else f"{compared.verdict(significance)} ({compared.only_it}:{compared.only_ours}, p = {compared.p_value:.2g})",
+        "measured": when,
+    }  # fmt: skip
+
+
+def _money(amount: float | None) -> str:
+    if amount is None:
+        return _UNKNOWN
+    if 0 < amount < _SMALLEST:
+        return f"< {_SMALLEST:f}".rstrip("0")
+    return f"{amount:,.2f}" if amount >= 1 else str(np.format_float_positional(amount, 2, fractional=False, trim="-"))
 
 
 def notes(found: Standings) -> Iterator[str]:
@@ -127,7 +123,7 @@ def notes(found: Standings) -> Iterator[str]:
 
 
 def draw(found: Standings) -> Picture:
-    """Accuracy with its interval over the time of an image, a mark for each contestant."""
+    """Draw accuracy with its interval over the time of an image, a mark for each contestant."""
     words = FigureWords()
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()

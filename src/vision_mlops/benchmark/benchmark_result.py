@@ -1,4 +1,4 @@
-"""What a contestant reached: ``result.json`` with its measures, and ``predictions.csv`` with a row for each test image."""
+"""The result of a contestant: ``result.json`` with its measures, and ``predictions.csv`` with a row for each test image."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class ImageLatency(_Record):
 
 
 class UsedAmounts(_Record):
-    """Of a service, by the key of the price: what learning used, and what a prediction uses."""
+    """Amounts of a service by the key of the price: for learning, and for one prediction."""
 
     training: _Amounts = {}
     per_prediction: _Amounts = {}
@@ -107,19 +107,19 @@ class BenchmarkResult(_Record):
         return self.hosted or self.usage is not None
 
     def is_of(self, fingerprint: str, settings: Mapping[str, Any], code: str) -> bool:
-        """Whether it is what a contestant of these settings and this code reaches on that data."""
+        """Return whether it is the result of a contestant with these settings and this code on that data."""
         plain = json.loads(json.dumps(dict(settings)))
         return (self.data_fingerprint, self.settings, self.code) == (fingerprint, plain, code)
 
 
 def measures(table: PredictionTable, classes: list[str]) -> dict[str, Any]:
-    """What the evaluation room says of predictions."""
+    """Return the measures of predictions that an evaluation has, too."""
     labels = np.array([classes.index(label) for label in table.labels], np.int64)
     return json.loads(json.dumps(summarise(labels, table.probabilities, classes)))  # type: ignore[no-any-return]
 
 
 def judged_table(manifest: Manifest, probabilities: Probabilities) -> PredictionTable:
-    """Predictions of the test images, rounded as the file has them, so that measures follow from the file alone."""
+    """Return predictions of the test images, rounded as in the file, so that measures follow from the file alone."""
     records = manifest.of_split("test")
     return PredictionTable(
         [record.path for record in records], [record.label for record in records], np.round(probabilities, 6)
@@ -127,7 +127,7 @@ def judged_table(manifest: Manifest, probabilities: Probabilities) -> Prediction
 
 
 def write_result(folder: Path, result: BenchmarkResult, table: PredictionTable) -> None:
-    """Write both files, whole or not at all, in the place of an earlier result."""
+    """Write both files, completely or not at all, in place of an earlier result."""
     with atomic_folder(folder, overwrite=True) as temporary:
         write_predictions(temporary / PREDICTIONS, table, result.classes)
         (temporary / RESULT).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -153,7 +153,7 @@ def read_result(folder: Path) -> tuple[BenchmarkResult, PredictionTable]:
 
 
 def with_measures(result: BenchmarkResult, table: PredictionTable) -> BenchmarkResult:
-    """The result with the measures of its predictions, which are what counts.
+    """Return the result with the measures of its predictions, which are what counts.
 
     Raises:
         ValueError: a measure that the result states is another one.
@@ -166,7 +166,7 @@ def with_measures(result: BenchmarkResult, table: PredictionTable) -> BenchmarkR
 
 
 def _is_close(stated: object, found: float | list[float]) -> bool:
-    """Whether a value from a file is the number, or list of numbers, that was computed; false for NaN."""
+    """Return whether a value from a file is the number, or list of numbers, that was computed; false for NaN."""
     if isinstance(found, list):
         return (
             isinstance(stated, list)

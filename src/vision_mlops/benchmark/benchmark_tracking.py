@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 
 
 def experiment_of(workload: str) -> str:
-    """Name of the experiment: not that of the workload's own trainings."""
+    """Return the name of the experiment: not that of the workload's own trainings."""
     return f"{workload}-benchmark"
 
 
@@ -25,7 +25,7 @@ def log_new_results(found: Standings, folder: BenchmarkFolder, report: Path, say
 
     Args:
         found: The table.
-        folder: Of the benchmark, which notes what is recorded.
+        folder: Folder of the benchmark, which records what is logged.
         report: The report.
         say: Shows a line of progress.
         warn: Shows a warning.

@@ -14,10 +14,10 @@ _PACKAGE = Path(vision_mlops.__file__).parent
 
 
 def code_version(kind: type[Contestant]) -> str:
-    """Hash of the code of a contestant.
+    """Return a hash of the code of a contestant.
 
     For a shipped one that is all that it can reach in this package; for one in a service, whose result may have cost money,
-    only its own folder. For one of somebody's own, its file, the files beside it that it imports, and what these reach here.
+    only its own folder. For a user's class it is its file, the files beside it that it imports, and what these reach here.
     """
     module = kind.__module__
     graph = ImportGraph(_PACKAGE)
@@ -35,12 +35,12 @@ def code_version(kind: type[Contestant]) -> str:
 
 
 def module_version(module: str) -> str:
-    """Hash of all that a module of this package can reach in it."""
+    """Return a hash of all that a module of this package can reach in it."""
     return _hash(_PACKAGE, ImportGraph(_PACKAGE).reached([module]))
 
 
 def in_a_service(kind: type[Contestant]) -> bool:
-    """Whether a contestant uses a service that costs money, to learn or to predict."""
+    """Return whether a contestant uses a service that costs money, to learn or to predict."""
     return kind.hosted or kind.usage is not Contestant.usage
 
 

@@ -1,4 +1,4 @@
-"""What takes part in a benchmark: a small class that learns from labelled images and then predicts others."""
+"""What takes part in a benchmark: a class that learns from labelled images and then predicts others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LabelledImages:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a contestant used of what costs money: amounts by the key of their price in ``prices.yml``."""
+    """What a contestant used that costs money: amounts by the key of their price in ``prices.yml``."""
 
     training: Mapping[str, float] = field(default_factory=dict)
     per_prediction: Mapping[str, float] = field(default_factory=dict)
@@ -42,11 +42,10 @@ class Task:
         data: Folder of prepared data.
         manifest: Its manifest; ``manifest.classes`` is the order of the columns of probabilities.
         folder: A folder of the contestant's own. It is kept when a run is interrupted and given again to the next run with
-            the same data and settings, so that a long training goes on.
+            the same data and settings, so that a long training continues.
         say: Shows one line of progress.
-        again: Whether it is to be learnt anew, although a model of the same data and settings may be somewhere. It stays
-            true until there is a result, also for a run that goes on after an interruption: what is in the folder then
-            belongs to the new training.
+        again: Whether to train again, although a model of the same data and settings may exist. It stays true until there
+            is a result, also for a run that continues after an interruption: the folder then belongs to the new training.
     """
 
     workload: Workload
@@ -57,7 +56,7 @@ class Task:
     again: bool = False
 
     def images(self, split: SplitName) -> LabelledImages:
-        """Files and labels of a split. A contestant is to look at ``train`` and ``val`` only."""
+        """Return files and labels of a split. A contestant should only look at ``train`` and ``val``."""
         records = self.manifest.of_split(split)
         labels = np.array([self.manifest.classes.index(record.label) for record in records], np.int64)
         return LabelledImages([self.data / record.path for record in records], labels)
@@ -86,33 +85,33 @@ class Contestant(ABC):
 
     @abstractmethod
     def predict(self, files: Sequence[Path]) -> Probabilities:
-        """Probabilities (N, C) of image files, in the order of the manifest's classes; rows sum to 1."""
+        """Return probabilities (N, C) of image files, in the order of the manifest's classes; rows sum to 1."""
 
     def settings(self) -> Mapping[str, Any]:
-        """Plain JSON values that the result depends on beside the data; a result is reused while they are unchanged."""
+        """Return plain JSON values that the result depends on besides the data; it is reused while they are unchanged."""
         return {}
 
     def size_bytes(self) -> int | None:
-        """Bytes of what has to be deployed to predict; None where that is not known."""
+        """Return the bytes of what has to be deployed to predict; None if that is not known."""
         return None
 
     def usage(self) -> Usage | None:
-        """What was used of a service that costs money; None for what runs on your own machine."""
+        """Return what was used of a service that costs money; None for what runs on your own machine."""
         return None
 
     def training_seconds(self) -> float | None:
-        """Seconds that learning takes, where that is not what :meth:`fit` took: parts were reused, or it was resumed."""
+        """Return the seconds of the training, if :meth:`fit` took another time: parts were reused, or it was resumed."""
         return None
 
     def round_trips_ms(self) -> Sequence[float]:
-        """Milliseconds of each request that :meth:`predict` sent; empty where a clock around it measures the same.
+        """Return the milliseconds of each request of :meth:`predict`; empty if a clock around it measures the same.
 
         A service's limit of requests per second makes a contestant wait, which is not its latency.
         """
         return ()
 
     def remark(self) -> str:
-        """What readers of the table should know of this result, in a few words."""
+        """Return what readers of the table should know about this result, in a few words."""
         return ""
 
     def clean_up(self) -> None:  # noqa: B027 - most made nothing there

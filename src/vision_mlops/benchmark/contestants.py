@@ -1,4 +1,4 @@
-"""Contestants by name: those that ship, and classes of one's own as ``module:Class``."""
+"""Contestants by name: those that ship, and classes of your own as ``module:Class``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.text import nearest
 
 OURS = "ours"
-"""The one that all others are held against."""
+"""The contestant that all others are compared with."""
 LOCAL = {
     OURS: "vision_mlops.benchmark.local.our_contestant:OurModel",
     "linear-probe": "vision_mlops.benchmark.local.linear_probe:LinearProbe",
@@ -33,10 +33,10 @@ NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
 
 @dataclass(frozen=True, slots=True)
 class NamedContestant:
-    """A contestant that was named.
+    """A contestant by its name.
 
     Attributes:
-        reference: As it was named, to be found again: a shipped name, or ``module:Class``.
+        reference: Reference to find it again: a shipped name, or ``module:Class``.
         kind: Its class.
     """
 
@@ -50,7 +50,7 @@ class NamedContestant:
 
 
 def find_contestants(references: list[str]) -> list[NamedContestant]:
-    """The contestants of the given names, each once; all local ones where none is given.
+    """Return the contestants of the given names, each once; all local ones if no name is given.
 
     Raises:
         MlopsError: a name is unknown, a module or class is missing or is no contestant, or two have the same name.
@@ -67,7 +67,7 @@ def find_contestants(references: list[str]) -> list[NamedContestant]:
 
 
 def find_contestant(reference: str) -> NamedContestant:
-    """One contestant. Raises MlopsError as :func:`find_contestants` does."""
+    """Return one contestant. Raises MlopsError as :func:`find_contestants` does."""
     target = SHIPPED.get(reference, reference)
     module, colon, word = target.partition(":")
     if not colon:

@@ -1,4 +1,4 @@
-"""A recorded result as one file: a team without access to a service compares itself with what another one measured there."""
+"""A recorded result as one file, so that a team without access to a service can compare itself with another's result."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def read_exported(path: Path) -> tuple[BenchmarkResult, PredictionTable]:
     """Read an exported result.
 
     Raises:
-        DataError: the file cannot be read, is none, was changed, or its measures are not those of its predictions.
+        DataError: the file cannot be read, is not an exported result, was changed, or its measures do not follow from its
+            predictions.
     """
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -65,7 +66,7 @@ def read_exported(path: Path) -> tuple[BenchmarkResult, PredictionTable]:
             )
         given = {key: content[key] for key in ("result", "predictions")}
         if _digest(given) != content.get("sha256"):
-            raise DataError(f"{path} is damaged: its content is not that of its sha256", _DAMAGED)
+            raise DataError(f"{path} is damaged: its content does not match its sha256", _DAMAGED)
         result = BenchmarkResult.model_validate(given["result"], strict=True)
         rows = _Rows.validate_python(given["predictions"])
         table = checked_table(
@@ -85,7 +86,7 @@ def read_exported(path: Path) -> tuple[BenchmarkResult, PredictionTable]:
 def import_result(
     path: Path, folder: BenchmarkFolder, manifest: Manifest, *, overwrite: bool = False
 ) -> BenchmarkResult:
-    """Take an exported result in, marked with the day on which it was measured.
+    """Import an exported result, marked with the day on which it was measured.
 
     Raises:
         DataError: as :func:`read_exported`; or it is of another workload or other data.
@@ -93,7 +94,9 @@ def import_result(
     """
     result, table = read_exported(path)
     if result.workload != folder.workload:
-        raise DataError(f"{path} is of the workload {result.workload}, not {folder.workload}", "name that workload")
+        raise DataError(
+            f"{path} has a result of the workload {result.workload}, not {folder.workload}", "name that workload"
+        )
     if result.data_fingerprint != manifest.fingerprint:
         raise DataError(
             f"{path} was measured on other data: its fingerprint is {result.data_fingerprint[:12]}, that of the data here"
@@ -110,7 +113,7 @@ def import_result(
 
 
 def _in_order(path: Path, result: BenchmarkResult, table: PredictionTable, manifest: Manifest) -> PredictionTable:
-    """The predictions in the order of the manifest. Raises DataError where they are of other classes or images."""
+    """Return the predictions in the order of the manifest. Raises DataError if they are of other classes or images."""
     wanted = {record.path: record.label for record in manifest.of_split("test")}
     if result.classes != manifest.classes:
         raise DataError(f"{path} is damaged: its classes are not those of the data that it names", _DAMAGED)
@@ -122,7 +125,7 @@ def _in_order(path: Path, result: BenchmarkResult, table: PredictionTable, manif
 
 
 def _is_recorded(folder: BenchmarkFolder, name: str) -> bool:
-    """Whether a result was imported; one that is damaged is worth as little."""
+    """Return whether a result was imported; a damaged one counts as imported."""
     try:
         return bool(folder.read(name)[0].recorded)
     except DataError:

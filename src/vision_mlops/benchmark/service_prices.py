@@ -1,4 +1,4 @@
-"""What the use of machines and services costs, by the dated table ``prices.yml`` and one that a team gives."""
+"""Prices of machines and services, from the dated table ``prices.yml`` and from a table of a team's own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PREDICTIONS = 1000
 
 
 class Price(StrictModel):
-    """What one unit costs, since when that is known, and where it is read."""
+    """The price of one unit, its date, and its source."""
 
     model_config = ConfigDict(strict=False)
 
@@ -43,7 +43,7 @@ class Price(StrictModel):
 
 
 class PriceTable(StrictModel):
-    """Prices in one currency. ``machine`` is the size whose hour local contestants are counted by."""
+    """Prices in one currency. ``machine`` is the size by whose hour local contestants are priced."""
 
     model_config = ConfigDict(strict=False)
 
@@ -52,13 +52,13 @@ class PriceTable(StrictModel):
     prices: dict[str, Price]
 
     def training(self, result: BenchmarkResult) -> float | None:
-        """What learning cost; None where the time, the amounts or a price is not known."""
+        """Return the cost of learning; None if the time, the amounts or a price is not known."""
         if result.usage is not None:  # where it names nothing, the service did not say
             return self._of(result.usage.training) if result.usage.training else None
         return None if result.training_seconds is None else self._machine_time(result.training_seconds)
 
     def predictions(self, result: BenchmarkResult) -> float | None:
-        """What 1,000 predictions cost, one after the other; None where a price is not known."""
+        """Return the cost of 1,000 predictions, one after the other; None if a price is not known."""
         if result.hosted:
             used = {} if result.usage is None else result.usage.per_prediction
             each = self._of(used) if used else None
@@ -66,13 +66,13 @@ class PriceTable(StrictModel):
         return self._machine_time(result.latency_ms.median / 1000 * _PREDICTIONS)
 
     def unknown(self, result: BenchmarkResult) -> list[str]:
-        """Keys of what a result used that have no price."""
+        """Return the keys of what a result used that have no price."""
         used = result.usage
         keys = [] if used is None else [*used.training, *used.per_prediction]
         return [key for key in keys if self.price(key) is None]
 
     def used_by(self, results: list[BenchmarkResult]) -> dict[str, Price]:
-        """The prices that the costs of some results are made of, by key."""
+        """Return the prices that the costs of some results consist of, by key."""
         keys = [f"{_MACHINE}{self.machine}"]
         for result in results:
             if result.usage is not None:
@@ -81,7 +81,7 @@ class PriceTable(StrictModel):
         return {key: price for key, price in found.items() if price is not None}
 
     def price(self, key: str) -> Price | None:
-        """One price; None where it is not known. The hour of a machine may stand in the table of `mlops down` alone."""
+        """Return one price; None if it is not known. The hour of a machine may only be in the table of `mlops down`."""
         found = {name.lower(): price for name, price in self.prices.items()}.get(key.lower())
         if found is not None or not key.lower().startswith(_MACHINE) or self.currency != "USD":
             return found
@@ -100,7 +100,7 @@ class PriceTable(StrictModel):
 
 
 def load_prices(own: Path | None = None) -> PriceTable:
-    """The table that ships, with what a team's own file says in its place.
+    """Return the table that ships, with the entries of a team's own file in place of the shipped ones.
 
     Raises:
         ConfigError: the file cannot be read or has a mistake, which is named; or it has another currency and leaves prices
@@ -114,17 +114,16 @@ def load_prices(own: Path | None = None) -> PriceTable:
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{own}: the prices cannot be read: {error}", f"write it as {_SHIPPED} is written") from error
     if not isinstance(given, dict):
-        raise ConfigError(f"{own}: has no keys", f"write it as {_SHIPPED} is written")
+        raise ConfigError(f"{own} has no keys", f"write it as {_SHIPPED} is written")
     if unknown := given.keys() - PriceTable.model_fields.keys():
         raise ConfigError(f"{own}: unknown key {min(unknown)!r}", nearest(str(min(unknown)), PriceTable.model_fields))
-    changed = given.get("prices")
+    changed = {} if given.get("prices") is None else given["prices"]
+    if not isinstance(changed, dict):
+        raise ConfigError(f"{own}: prices: must be a mapping of keys to prices", f"write it as {_SHIPPED} is written")
     # Amounts of another currency must not be added to dollars: then the file has to have all that is used.
     kept = content["prices"] if given.get("currency", content["currency"]) == content["currency"] else {}
-    merged = {**content, **given, "prices": {**kept, **(changed if isinstance(changed, dict) else {})}}
-    if changed is not None and not isinstance(changed, dict):
-        raise ConfigError(f"{own}: prices: must be keys with a price each", f"write it as {_SHIPPED} is written")
     try:
-        table = PriceTable.model_validate(merged)
+        table = PriceTable.model_validate({**content, **given, "prices": {**kept, **changed}})
     except ValidationError as error:
         raise ConfigError(f"{own}: {problem_of_file(error)}", f"write it as {_SHIPPED} is written") from error
     if table.price(f"{_MACHINE}{table.machine}") is None:

@@ -1,4 +1,4 @@
-"""What a contestant knows of its work in a service after an interruption, or when that work is to be removed."""
+"""The record of a contestant's work in a service, to continue it after an interruption, or to remove it."""
 
 from __future__ import annotations
 

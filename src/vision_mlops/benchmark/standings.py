@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
@@ -27,7 +28,7 @@ class AgainstOurs:
     p_value: float
 
     def verdict(self, significance: float) -> str:
-        """``better``, ``worse``, or ``not different`` where the difference may be chance."""
+        """Return ``better``, ``worse``, or ``not different`` if the difference may be chance."""
         if self.p_value >= significance:
             return "not different"
         return "better" if self.only_it > self.only_ours else "worse"
@@ -38,11 +39,11 @@ class StandingRow:
     """One row.
 
     Attributes:
-        result: What it shows.
-        training_cost: None where a price or amount is not known.
-        cost_per_1000: Likewise.
-        against_ours: None where there is no result of ours, or the two were measured with different settings.
-        other_settings: In words, settings of the workload that are not those of ours; empty where they agree.
+        result: Result that the row shows.
+        training_cost: Cost of the training; None if a price or amount is not known.
+        cost_per_1000: Cost of 1,000 predictions; None likewise.
+        against_ours: None if there is no result of ours, or the two were measured with different settings.
+        other_settings: In words, settings of the workload that are not those of ours; empty if they agree.
     """
 
     result: BenchmarkResult
@@ -52,7 +53,7 @@ class StandingRow:
     other_settings: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """All that is known, ready for JSON."""
+        """Return all that is known, ready for JSON."""
         compared = self.against_ours
         return {
             **self.result.model_dump(mode="json"),
@@ -73,7 +74,7 @@ class Standings:
         workload: Name of the workload.
         fingerprint: Of the data.
         rows: A row for each contestant.
-        prices: What the costs were computed by.
+        prices: Prices that the costs were computed with.
         left_out: Why a result that is there is in no row, by name.
     """
 
@@ -89,11 +90,11 @@ class Standings:
         return [row.result for row in self.rows]
 
     def unknown_prices(self) -> list[str]:
-        """Keys that a result used and that have no price."""
+        """Return keys that a result used and that have no price."""
         return sorted({key for result in self.results for key in self.prices.unknown(result)})
 
     def to_dict(self) -> dict[str, Any]:
-        """The table as plain JSON values."""
+        """Return the table as plain JSON values."""
         return {
             "workload": self.workload,
             "data_fingerprint": self.fingerprint,
@@ -108,9 +109,9 @@ def standings(folder: BenchmarkFolder, prices: PriceTable, fingerprint: str = ""
     """Read all results of a workload on certain data.
 
     Args:
-        folder: Of the benchmark.
-        prices: What things cost.
-        fingerprint: Of the data; that of the newest result where none is given.
+        folder: Folder of the benchmark.
+        prices: Prices of machines and services.
+        fingerprint: Fingerprint of the data; that of the newest result if none is given.
 
     Raises:
         DataError: there is no result, or none that can be read.
@@ -124,12 +125,12 @@ def standings(folder: BenchmarkFolder, prices: PriceTable, fingerprint: str = ""
             left_out[name] = error.on_one_line()
     if not found and not fingerprint:
         raise DataError(
-            f"no results of a benchmark of {folder.workload}" + "".join(f"; {why}" for why in left_out.values()),
+            f"there are no benchmark results of {folder.workload}" + "".join(f"; {why}" for why in left_out.values()),
             f"run mlops benchmark run --workload {folder.workload}",
         )
-    chosen = fingerprint or max((result for result, _ in found.values()), key=_when).data_fingerprint
+    chosen = fingerprint or max((result for result, _ in found.values()), key=attrgetter("measured")).data_fingerprint
     same = {name: item for name, item in found.items() if item[0].data_fingerprint == chosen}
-    left_out |= dict.fromkeys(sorted(found.keys() - same.keys()), "it is of other data")
+    left_out |= dict.fromkeys(sorted(found.keys() - same.keys()), "it was measured on other data")
     rows = [
         StandingRow(
             result, prices.training(result), prices.predictions(result), _compared(same, name), _differing(same, name)
@@ -141,7 +142,7 @@ def standings(folder: BenchmarkFolder, prices: PriceTable, fingerprint: str = ""
 
 
 def shared_settings(result: BenchmarkResult) -> dict[str, Any]:
-    """What a result depends on of the workload's settings that contestants have in common, by its own `settings`."""
+    """Return the settings of a result that contestants take over from the workload, by its own `settings`."""
     places = (result.settings, *(result.settings.get(section) for section in ("model", "training")))
     found: dict[str, Any] = {}
     for place in places:
@@ -151,8 +152,8 @@ def shared_settings(result: BenchmarkResult) -> dict[str, Any]:
 
 
 def _differing(found: dict[str, tuple[BenchmarkResult, PredictionTable]], name: str) -> str:
-    """Shared settings of a contestant that are not those of ours, or of the newest result where there is none of ours."""
-    newest = max((result for result, _ in found.values()), key=_when)
+    """Return shared settings that differ from those of ours, or of the newest result if there is none of ours."""
+    newest = max((result for result, _ in found.values()), key=attrgetter("measured"))
     reference = found[OURS][0] if OURS in found else newest
     its, others = shared_settings(found[name][0]), shared_settings(reference)
     return ", ".join(
@@ -164,10 +165,6 @@ def _differing(found: dict[str, tuple[BenchmarkResult, PredictionTable]], name: 
 
 def _in_words(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-
-
-def _when(result: BenchmarkResult) -> str:
-    return result.measured
 
 
 def _compared(found: dict[str, tuple[BenchmarkResult, PredictionTable]], name: str) -> AgainstOurs | None:

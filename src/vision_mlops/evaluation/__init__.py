@@ -1,1 +1,1 @@
-"""How good a bundle is, a report that shows it, and the gate that decides on it."""
+"""Measures the quality of a bundle, reports it, and decides with the gate."""

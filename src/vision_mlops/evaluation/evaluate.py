@@ -27,7 +27,7 @@ from vision_mlops.evaluation.metrics_file import read_metrics
 from vision_mlops.evaluation.own_metrics import OWN_METRICS, OwnMetrics
 from vision_mlops.evaluation.prediction_table import PredictionTable, write_predictions
 from vision_mlops.evaluation.robustness import ROBUSTNESS, ROBUSTNESS_ACCURACY, Progress, measure_robustness
-from vision_mlops.model.bundle import graph_weights
+from vision_mlops.model.bundle import graph_bytes
 from vision_mlops.model.explanations import overlay
 from vision_mlops.model.predictor import Predictor
 
@@ -39,7 +39,7 @@ _BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluation folder says: measures, and (path, true, predicted) per image."""
+    """The content of an evaluation folder: measures, and (path, true, predicted) per image."""
 
     folder: Path
     metrics: dict[str, Any]
@@ -86,7 +86,7 @@ def evaluate(
     if not records:
         raise DataError(f"{data}: the split {split!r} has no images", "run `mlops data prepare` again")
     files = [data / record.path for record in records]
-    probabilities = np.stack([row for _, row in predictor.score_files(files, batch_size=_BATCH)])
+    probabilities = predictor.score_files(files, batch_size=_BATCH)
     labels = np.array([manifest.classes.index(record.label) for record in records])
     metrics = summarise(labels, probabilities, manifest.classes)
     metrics |= _facts(predictor, manifest, split, files, bundle) | own.measure(labels, probabilities)
@@ -126,7 +126,7 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 
 def headline(metrics: dict[str, Any]) -> dict[str, float]:
-    """The few numbers that a run or a registry entry shows, by flat name."""
+    """Return the few numbers that a run or a registry entry shows, by flat name."""
     robustness = metrics.get(ROBUSTNESS)
     return {
         "test_accuracy": metrics["accuracy"],
@@ -153,13 +153,13 @@ def _facts(
         "git_commit": description.git_commit,
         "run_id": description.run_id,
         "temperature": description.temperature,
-        "graph_bytes": sum((bundle / name).stat().st_size for name in (description.graph, *graph_weights(description))),
+        "graph_bytes": graph_bytes(bundle, description),
         "latency_ms": _latency(bundle, files),
     }
 
 
 def _latency(bundle: Path, files: list[Path]) -> dict[str, float]:
-    """On one thread, as a worker of the server has it."""
+    """Measure on one thread, as a worker of the server has it."""
     predictor = Predictor(bundle, threads=1, verify=False)
     return measure_latency(lambda file: predictor.score([predictor.pixels(file)]), files)
 
@@ -172,7 +172,7 @@ def _mistakes(
     labels: Labels,
     probabilities: Floats,
 ) -> list[dict[str, Any]]:
-    """Write the most confident mistakes as picture beside heat map; returns what the report says of them."""
+    """Draw the most confident mistakes beside their heat maps; return what the report says of them."""
     predicted = probabilities.argmax(1)
     wrong = np.flatnonzero(predicted != labels)
     order = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:MISTAKES]

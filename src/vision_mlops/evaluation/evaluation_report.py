@@ -21,7 +21,7 @@ def render(folder: Path, metrics: dict[str, Any], verdict: dict[str, Any] | None
     """Render the report of the evaluation in ``folder``, whose pictures it takes in.
 
     Args:
-        folder: Where the pictures lie.
+        folder: Folder of the pictures.
         metrics: Content of metrics.json.
         verdict: Content of verdict.json, once the gate has judged.
     """
@@ -39,7 +39,7 @@ def render(folder: Path, metrics: dict[str, Any], verdict: dict[str, Any] | None
             f"{metrics['expected_calibration_error']:.4f}",
             f"temperature {metrics['temperature']:.2f}",
         ),
-        ("Latency", f"{latency['median']:.1f} ms", f"p95 {latency['p95']:.1f} ms, one thread, file to answer"),
+        ("Latency", f"{latency['median']:.1f} ms", f"p95 {latency['p95']:.1f} ms, one thread, from file to result"),
     ]
     return render_page(
         _TEMPLATE,
@@ -84,7 +84,7 @@ def _verdict(verdict: dict[str, Any] | None) -> str:
 
 
 def _robustness(folder: Path, found: dict[str, Any] | None) -> str:
-    """The section on corrupted images; empty where they were not measured."""
+    """Return the section on corrupted images; empty if they were not measured."""
     if found is None:
         return ""
     corruptions = found["corruptions"]
@@ -101,7 +101,7 @@ def _robustness(folder: Path, found: dict[str, Any] | None) -> str:
 
 
 def _own_metrics(found: dict[str, float] | None) -> str:
-    """The section on metrics of the project's own; empty where there are none."""
+    """Return the section on the project's own metrics; empty if there are none."""
     if not found:
         return ""
     return "<h2>Metrics of this project</h2>" + table(

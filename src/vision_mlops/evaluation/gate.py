@@ -26,7 +26,7 @@ _WORSE: tuple[Decision, ...] = ("promote", "inconclusive", "reject")
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One check in words; ``passed`` is None where it neither passes nor fails, and for a remark."""
+    """One check in words; ``passed`` is None if it neither passes nor fails, and for a remark."""
 
     check: str
     passed: bool | None
@@ -43,7 +43,7 @@ class Verdict:
     champion: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
+        """Return all fields, ready for JSON."""
         return asdict(self)
 
 
@@ -91,10 +91,10 @@ def show_verdict(candidate: Evaluation, verdict: dict[str, Any]) -> None:
 
 
 def read_verdict(path: Path) -> dict[str, Any]:
-    """Content of a verdict file, or of that in a folder.
+    """Read a verdict file, or the one in a folder.
 
     Raises:
-        DataError: it is missing or is none.
+        DataError: it is missing or is not a verdict.
     """
     file = path / VERDICT if path.is_dir() else path
     try:
@@ -105,7 +105,7 @@ def read_verdict(path: Path) -> dict[str, Any]:
 
 
 def mcnemar(only_candidate: int, only_champion: int) -> float:
-    """Two-sided exact McNemar test (1947): p-value of so uneven a split of the images that only one gets right."""
+    """Return the p-value of the two-sided exact McNemar test (1947) for images that only one of two gets right."""
     from scipy.stats import binomtest
 
     total = only_candidate + only_champion
@@ -170,7 +170,7 @@ def _at_most(name: str, value: float, ceiling: float, unit: str) -> Reason:
 
 
 def _latency(found: dict[str, float], ceiling: float) -> Reason:
-    """The limit is one of the median; where the limit lies in its interval, the measurement does not tell its side."""
+    """Judge the median; if the limit lies in its interval, the measurement does not tell on which side it is."""
     median = found["median"]
     low, high = found.get("median_low", median), found.get("median_high", median)
     if low <= ceiling < high:

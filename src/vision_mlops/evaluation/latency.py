@@ -16,7 +16,7 @@ _LOOKS = 2
 
 
 def measure_latency(score: Callable[[Path], object], files: Sequence[Path]) -> dict[str, float]:
-    """Milliseconds from file to probabilities, one image at a time, without what the thread waits for a core.
+    """Measure the milliseconds from file to probabilities, one image at a time, without waits for a core.
 
     Args:
         score: Predicts one image; it is called once before the clock runs.
@@ -33,7 +33,7 @@ def measure_latency(score: Callable[[Path], object], files: Sequence[Path]) -> d
 
 
 def describe_latency(times: Sequence[float], images: int) -> dict[str, float]:
-    """Median with the interval that holds it, 95th percentile, and how many images were measured."""
+    """Return the median with its interval, the 95th percentile, and how many images were measured."""
     low, high = median_interval(times)
     return {
         "median": float(np.median(times)), "median_low": low, "median_high": high,

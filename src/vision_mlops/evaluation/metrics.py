@@ -24,7 +24,7 @@ class ReliabilityBin:
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Interval that holds the median of what values were drawn from with 99 percent: two of them, by their order alone."""
+    """Return the interval that holds the true median with 99 percent: two of the values, by their order alone."""
     ordered = sorted(values)
     reach = math.ceil(2.576 * math.sqrt(len(ordered)) / 2)  # the normal approximation of the binomial
     middle = len(ordered) // 2
@@ -32,7 +32,7 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
-    """95% interval of a proportion (Wilson, 1927); (0, 1) without images."""
+    """Return the 95% interval of a proportion (Wilson, 1927); (0, 1) without images."""
     if not total:
         return 0.0, 1.0
     from scipy.stats import binomtest
@@ -42,7 +42,7 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
 
 
 def reliability(labels: Labels, probabilities: Floats, bins: int = 15) -> tuple[list[ReliabilityBin], float]:
-    """Non-empty bins of equal width over the top probability, and the expected calibration error (Naeini, 2015)."""
+    """Return non-empty bins of equal width over the top probability, and the calibration error (Naeini, 2015)."""
     confidence = probabilities.max(1)
     correct = probabilities.argmax(1) == labels
     place = np.minimum((confidence * bins).astype(int), bins - 1)
@@ -56,7 +56,7 @@ def reliability(labels: Labels, probabilities: Floats, bins: int = 15) -> tuple[
 
 
 def summarise(labels: Labels, probabilities: Floats, classes: list[str]) -> dict[str, Any]:
-    """All scalar measures as plain JSON values.
+    """Return all scalar measures as plain JSON values.
 
     Args:
         labels: True class indices (N,).

@@ -1,4 +1,4 @@
-"""Measures in files: ``metrics.json`` of an evaluation, checked as it is read, and what a bundle says of itself."""
+"""Files of measures: ``metrics.json`` of an evaluation, checked when it is read, and ``evaluation.json`` of a bundle."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class _Metrics(_Section):
 
 
 def read_metrics(file: Path) -> dict[str, Any]:
-    """Content of a ``metrics.json``.
+    """Read a ``metrics.json``.
 
     Raises:
         DataError: a section is missing or damaged; the message names the file and the field.
@@ -112,7 +112,7 @@ def write_evaluation(folder: Path, labels: Labels, probabilities: Floats, classe
     Args:
         folder: The bundle.
         labels: True class indices of the test images (N,).
-        probabilities: Of the exported graph (N, C).
+        probabilities: Probabilities of the exported graph (N, C).
         classes: Names in the order of the columns.
     """
     bins = [asdict(item) for item in reliability(labels, probabilities)[0]]

@@ -1,4 +1,4 @@
-"""Measures of a project's own: functions from labels and probabilities to a number, named in ``evaluation.metrics``."""
+"""A project's own measures: functions from labels and probabilities to a number, named in ``evaluation.metrics``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OwnMetrics:
         self._code = source_hashes(references)
 
     def measure(self, labels: Labels, probabilities: Floats) -> dict[str, Any]:
-        """What they return, and the sha256 of their source by file; nothing where there are none.
+        """Return their values, and the sha256 of their source by file; nothing if there are none.
 
         Args:
             labels: True class indices (N,).
@@ -76,7 +76,7 @@ class OwnMetrics:
 
 
 def _made_up(classes: int) -> tuple[Labels, Floats]:
-    """Labels (N,) and probabilities (N, C) of a usable classifier: of each class, some images are right and some wrong."""
+    """Return labels (N,) and probabilities (N, C) of a usable classifier: each class has right and wrong images."""
     random, each = np.random.default_rng(0), max(4, math.ceil(_IMAGES / classes))
     labels, index = np.divmod(random.permutation(classes * each), each)
     predicted = np.where(index % 4 == 3, (labels + 1) % classes, labels)

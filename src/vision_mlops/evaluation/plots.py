@@ -29,7 +29,7 @@ def draw_robustness(folder: Path, accuracy: float, robustness: dict[str, Any]) -
     """Write the :data:`ROBUSTNESS_PLOT` into ``folder``: accuracy over strength, a line for each corruption.
 
     Args:
-        folder: Where it goes.
+        folder: Folder to write to.
         accuracy: On the images as they are, which is strength 0.
         robustness: The section of the metrics.
     """
@@ -64,7 +64,7 @@ def _confusion(matrix: list[list[int]], names: list[str]) -> Figure:
 
 
 def _curves(labels: Labels, probabilities: Floats, names: list[str]) -> tuple[Figure, Figure]:
-    """ROC and precision-recall, each class against the rest. Classes without images, or with all of them, have none."""
+    """Draw ROC and precision-recall, each class against the rest. Classes without images, or with all, have none."""
     from sklearn.metrics import precision_recall_curve, roc_curve
 
     beside = 0.6 + _INCHES * max(map(len, names)) if len(names) <= _IN_LEGEND else 0.0

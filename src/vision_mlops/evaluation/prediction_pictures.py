@@ -17,7 +17,7 @@ CONFUSION_MATRIX, RELIABILITY = "confusion_matrix", "reliability"
 
 
 def evaluation_picture(report: Path, name: str) -> Picture:
-    """One of the pictures that an evaluation has drawn.
+    """Return one of the pictures that an evaluation has drawn.
 
     Args:
         report: Folder that `mlops evaluate` wrote.
@@ -32,7 +32,7 @@ def evaluation_picture(report: Path, name: str) -> Picture:
 
 
 def draw_mistakes(report: Path, *, most: int = 6) -> Picture | str:
-    """The most confident mistakes, each beside its heat map for the class that was predicted.
+    """Draw the most confident mistakes, each beside its heat map for the class that was predicted.
 
     Args:
         report: Folder that `mlops evaluate` wrote.
@@ -57,7 +57,7 @@ def draw_mistakes(report: Path, *, most: int = 6) -> Picture | str:
 
 
 def draw_heat_maps(bundle: Path, data: Path, *, split: SplitName = "test", most_classes: int = 6) -> Picture:
-    """For the first image of each class: the image, and which parts of it led to the predicted class.
+    """Draw the first image of each class, and which parts of it led to the predicted class.
 
     Args:
         bundle: The bundle.

@@ -25,7 +25,7 @@ class PredictionTable:
     probabilities: Floats
 
     def right(self, classes: list[str]) -> dict[str, bool]:
-        """Whether each image is classified rightly, by its path."""
+        """Return whether each image is classified correctly, by its path."""
         predicted = self.probabilities.argmax(1)
         return {
             path: classes[index] == label for path, label, index in zip(self.paths, self.labels, predicted, strict=True)
@@ -68,7 +68,7 @@ def read_predictions(path: Path, classes: list[str]) -> PredictionTable:
 def checked_table(
     paths: list[str], labels: list[str], probabilities: list[list[str]] | list[list[float]], classes: list[str]
 ) -> PredictionTable:
-    """A table of what was read from a file. Raises ValueError as :func:`read_predictions` does."""
+    """Return a table of what was read from a file. Raises ValueError as :func:`read_predictions` does."""
     if not paths or len(set(paths)) != len(paths):
         raise ValueError("there are no images, or one of them appears twice")
     if unknown := set(labels) - set(classes):
@@ -80,7 +80,7 @@ def checked_table(
 
 
 def problem_of(probabilities: Floats, images: int, classes: int) -> str:
-    """What is wrong with an array as probabilities (images, classes); empty where nothing is."""
+    """Return what is wrong with an array as probabilities (images, classes); empty if nothing is."""
     if probabilities.shape != (images, classes):
         return f"the probabilities have the shape {probabilities.shape}, not {(images, classes)}"
     if not np.isfinite(probabilities).all() or (probabilities < 0).any():

@@ -23,7 +23,7 @@ def render_page(template: Path, **parts: str) -> str:
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table in HTML that scrolls where the window is too narrow; its cells are text, which is escaped."""
+    """Return a table in HTML that scrolls in a narrow window; its cells are text, which is escaped."""
     header = "".join(f"<th>{as_html(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{as_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<div class=wide><table><tr>{header}</tr>{body}</table></div>"

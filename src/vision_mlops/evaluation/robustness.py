@@ -1,4 +1,4 @@
-"""How accurate a bundle stays on images that are blurred, noisy, compressed or pale.
+"""The accuracy of a bundle on images that are blurred, noisy, compressed or pale.
 
 Each image is decoded whole, corrupted as :mod:`vision_mlops.images.corruptions` describes it, and given to the bundle as a
 file like any other: what happens to it from there, scaling first, is what happens to the image of a client.
@@ -72,7 +72,7 @@ def measure_robustness(
 
 
 def _correct(predictor: Predictor, data: Path, record: ImageRecord) -> npt.NDArray[np.bool_]:
-    """Whether one image is classified right, for each corruption and strength."""
+    """Return whether one image is classified correctly, for each corruption and strength."""
     largest = max(MAX_PIXELS, record.width * record.height)  # what was prepared is not refused
     image = limited(open_rgb(data / record.path, name=record.path, max_pixels=largest))
     files = (
@@ -90,7 +90,7 @@ def _as_file(image: Image.Image) -> bytes:
 
 
 def _summary(correct: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """The numbers, from (images, corruptions, strengths)."""
+    """Return the numbers, from (images, corruptions, strengths)."""
     images = len(correct)
     corruptions = {}
     for name, column in zip(CORRUPTIONS, correct.sum(0), strict=True):

@@ -44,10 +44,10 @@ class _App(Flask):
 
 
 def create_app(settings: AppSettings | None = None) -> Flask:
-    """The application.
+    """Create the application.
 
     Args:
-        settings: Those of the environment where not given.
+        settings: The settings; those of the environment if not given.
 
     Raises:
         ConfigError: a setting is wrong.

@@ -7,7 +7,7 @@ class AppError(Exception):
     """A request that cannot be fulfilled.
 
     Args:
-        status: Of HTTP.
+        status: HTTP status.
         code: Short and stable, such as ``endpoint_down``.
         message: A sentence for people.
         retry_after_s: Seconds after which another attempt makes sense, if known.
@@ -21,33 +21,23 @@ class AppError(Exception):
         self.retry_after_s = retry_after_s
 
     def to_dict(self) -> dict[str, str]:
-        """Code and message."""
+        """Return code and message."""
         return {"code": self.code, "message": self.message}
 
 
 class EndpointError(AppError):
     """The scoring endpoint did not fulfil a request.
 
-    ``retriable``: the same request may succeed at once. ``outage``: it counts for the circuit breaker.
+    Args:
+        status, code, message, retry_after_s: The same as of :class:`AppError`.
+        outage: Whether the endpoint itself has a problem, whatever was sent: it counts for the circuit breaker.
+        retriable: Whether the same request may succeed at once.
     """
 
-    retriable = False
-    outage = False
-
-
-class EndpointOutageError(EndpointError):
-    """The endpoint itself has a problem, whatever was sent."""
-
-    outage = True
-
-
-class LostConnectionError(EndpointOutageError):
-    """The connection was not made or broke: scoring changes nothing, so the request may be sent again."""
-
-    retriable = True
-
-
-class BusyEndpointError(EndpointError):
-    """The endpoint is overloaded."""
-
-    retriable = True
+    def __init__(
+        self, status: int, code: str, message: str, retry_after_s: float | None = None, *,
+        outage: bool = False, retriable: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(status, code, message, retry_after_s)
+        self.outage = outage
+        self.retriable = retriable

@@ -37,7 +37,7 @@ Megabytes = Annotated[float, Field(ge=0.001, le=1024)]
 
 
 def _scoring_url(text: str) -> str:
-    """The address of a scoring route; one without a path means ``/score``."""
+    """Return the address of a scoring route; one without a path means ``/score``."""
     if not text:
         return ""
     if not text.isprintable() or " " in text:  # urlsplit takes line breaks out of an address
@@ -45,7 +45,7 @@ def _scoring_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an address such as http://127.0.0.1:8000 or https://HOST/score")
-    _ = parts.port  # raises ValueError where it is none
+    _ = parts.port  # raises ValueError if it is not a number
     if parts.username or parts.password:
         raise ValueError(f"must not contain a key: set {PREFIX}ENDPOINT_KEY instead")
     if parts.fragment:
@@ -61,7 +61,7 @@ def _long_enough(secret: SecretStr) -> SecretStr:
 
 
 def _sendable(secret: SecretStr) -> SecretStr:
-    """A key travels in a header, which holds printable ASCII."""
+    """Refuse a key that cannot travel in a header, which holds printable ASCII."""
     text = secret.get_secret_value()
     if not (text.isascii() and text.isprintable()):
         raise ValueError("must have only printable ASCII characters, on one line: copy the key again")
@@ -179,10 +179,10 @@ class AppSettings(BaseModel):
         return "identity" if self.managed else "none"
 
     def image_bytes(self, body_bytes: int | None) -> int:
-        """Largest image in bytes that is sent to the endpoint.
+        """Return the size in bytes of the largest image that is sent to the endpoint.
 
         Args:
-            body_bytes: What the endpoint says that it takes, where it does.
+            body_bytes: Largest body that the endpoint accepts, if it reports that.
         """
         given = self.max_image_mb or (_MANAGED_IMAGE_MB if self.managed else None)
         known = [int(given * 2**20)] if given else []

@@ -50,8 +50,8 @@ class BrandFile(_Strict):
     """Content of ``brand.yml``; an empty text leaves the page as it is."""
 
     title: str = Field("", max_length=80, description="Heading of all pages.")
-    lead: str = Field("", max_length=400, description="What stands above the field for images.")
-    foot: str = Field("", max_length=200, description="What stands at the foot of all pages.")
+    lead: str = Field("", max_length=400, description="Text above the field for images.")
+    foot: str = Field("", max_length=200, description="Text at the foot of all pages.")
     accent: Accent = Accent()
 
 
@@ -77,7 +77,7 @@ def load_brand(folder: Path) -> Brand:
     """Read and check a brand.
 
     Args:
-        folder: Has ``brand.yml``, and may have ``logo.svg``.
+        folder: Folder with ``brand.yml`` and, optionally, ``logo.svg``.
 
     Raises:
         ConfigError: names the file, the key, and what is accepted there.
@@ -101,7 +101,7 @@ def load_brand(folder: Path) -> Brand:
 
 
 def contrast(one: str, other: str) -> float:
-    """Contrast of two colours, from 1 to 21: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio."""
+    """Return the contrast of two colours, from 1 to 21: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio."""
     darker, lighter = sorted((_luminance(one), _luminance(other)))
     return (lighter + 0.05) / (darker + 0.05)
 

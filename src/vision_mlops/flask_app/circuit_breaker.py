@@ -27,52 +27,43 @@ class CircuitBreaker:
         self._lock = threading.Lock()
         self._in_a_row = 0
         self._opened = 0.0
-        self._trying = False
+        self._probe = threading.Lock()  # held by the one request that is let through after the pause
         self._last: EndpointError | None = None
 
     @property
     def state(self) -> State:
         """As it is now; ``half_open`` from the end of the pause until the attempt has succeeded."""
         with self._lock:
-            return self._state()
-
-    def _state(self) -> State:
-        if self._in_a_row < self._failures:
-            return "closed"
-        return "open" if self._clock() - self._opened < self._pause_s else "half_open"
+            if self._in_a_row < self._failures:
+                return "closed"
+            return "open" if self._clock() - self._opened < self._pause_s else "half_open"
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
-        """Around one request.
+        """Wrap one request.
 
         Raises:
             EndpointError: the circuit is open; code and message are those of the last outage, the status is 503.
         """
-        with self._lock:
-            state = self._state()
-            if state == "open" or (state == "half_open" and self._trying):
-                raise self._refusal()
-            mine = self._trying = state == "half_open"
+        state = self.state
+        alone = state == "half_open" and self._probe.acquire(blocking=False)
+        if state != "closed" and not alone:
+            raise self._refusal()
         try:
             yield
+            self._note(None)
         except EndpointError as error:
-            self._ended(error if error.outage else None, mine)
+            self._note(error if error.outage else None)
             raise
-        except BaseException:  # not a fault of the endpoint, but the attempt is over
-            with self._lock:
-                self._trying = self._trying and not mine
-            raise
-        self._ended(None, mine)
+        finally:
+            if alone:
+                self._probe.release()
 
-    def _ended(self, outage: EndpointError | None, mine: bool) -> None:
+    def _note(self, outage: EndpointError | None) -> None:
         with self._lock:
-            self._trying = self._trying and not mine
-            if outage is None:
-                self._in_a_row = 0
-                return
-            self._in_a_row += 1
-            self._last = outage
-            if self._in_a_row >= self._failures:
+            self._in_a_row = self._in_a_row + 1 if outage else 0
+            self._last = outage or self._last
+            if outage and self._in_a_row >= self._failures:
                 self._opened = self._clock()
 
     def _refusal(self) -> EndpointError:

@@ -1,4 +1,4 @@
-"""From the form of a request to the answer of the endpoint: the same for the page without JavaScript and for /api."""
+"""From the form of a request to the response of the endpoint: the same for the page without JavaScript and for /api."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vision_mlops.flask_app.uploads import Upload, read_upload, scaled_to
 
 
 def uploaded() -> Upload:
-    """The image of the form, its field ``image``. Raises AppError."""
+    """Return the image of the form, its field ``image``. Raises AppError."""
     files = request.files.getlist("image")
     if len(files) != 1 or not files[0].filename:
         problem = "No image was sent: choose a file." if len(files) < 2 else "Send one image at a time."
@@ -23,7 +23,7 @@ def uploaded() -> Upload:
 
 
 def classify_upload(upload: Upload, *, explain: bool) -> dict[str, Any]:
-    """The endpoint's answer for an image, with ``roundtrip_ms`` and whether the image was ``scaled`` down for it.
+    """Return the endpoint's answer for an image, with ``roundtrip_ms`` and whether the image was ``scaled`` down for it.
 
     Raises:
         AppError: the image cannot be scaled, or the endpoint does not score it.

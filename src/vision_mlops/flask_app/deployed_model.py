@@ -1,4 +1,4 @@
-"""What is deployed behind the endpoint, asked for now and then: every figure on the pages comes from here."""
+"""The description of the deployed model, requested from time to time: every figure on the pages comes from it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DeployedModel:
     """Remembers the description for some seconds, for all threads.
 
     Args:
-        endpoint: Where it comes from.
+        endpoint: Endpoint that gives the description.
     """
 
     def __init__(self, endpoint: ScoringEndpoint) -> None:
@@ -38,7 +38,7 @@ class DeployedModel:
         self._asked = float("-inf")
 
     def get(self, max_age_s: float = _FRESH_S) -> Deployed:
-        """The description, not older than some seconds; a failure is remembered for a few. Does not raise.
+        """Return the description, at most some seconds old; a failure is remembered for a few. Never raises.
 
         While one thread asks, others take what is known already, where anything is.
         """
@@ -55,7 +55,7 @@ class DeployedModel:
             self._asking.release()
 
     def saw(self, model_id: str) -> None:
-        """An answer came from a model with this id: another one than is known makes the description stale."""
+        """Note the id of a model that responded: another one than is known makes the description stale."""
         known = self._known
         if known.model is None or known.model.id != model_id or known.problem is not None:
             self._known = Deployed(known.model, known.limits)

@@ -1,4 +1,4 @@
-"""What the views of one app share: its settings, the endpoint, the deployed model and the store of corrections."""
+"""The objects that the views of one app share: settings, endpoint, deployed model and store of corrections."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Frontend:
         app.extensions[_KEY] = self
 
     def samples(self) -> dict[str, Path]:
-        """The images of the gallery, by file name."""
+        """Return the images of the gallery, by file name."""
         folder = self.settings.samples
         if folder is None or not folder.is_dir():
             return {}
@@ -43,13 +43,13 @@ class Frontend:
         return {path.name: path for path in found[:_MOST_SAMPLES]}
 
     def signed_in_as(self) -> str:
-        """Who asks, as App Service says; empty where it is not trusted, or nobody has signed in."""
+        """Return who has signed in, as App Service says; empty if that is not trusted, or nobody has."""
         if not self.settings.trust_sign_in:
             return ""
         return " ".join(request.headers.get("X-MS-CLIENT-PRINCIPAL-NAME", "").split())[:200]
 
     def context(self) -> dict[str, Any]:
-        """What every page can show."""
+        """Return what every page can show."""
         known = self.deployed.get()
         model = known.model.model_dump() if known.model else None
         limit = self.settings.image_bytes(known.limits.body_bytes if known.limits else None)
@@ -77,12 +77,12 @@ class Frontend:
 
 
 def frontend() -> Frontend:
-    """The parts of the app that answers the current request."""
+    """Return the parts of the app that responds to the current request."""
     return cast(Frontend, current_app.extensions[_KEY])
 
 
 def session_id() -> str:
-    """Names this browser's session, for its history; kept in the signed cookie."""
+    """Return the name of this browser's session, for its history; it is kept in the signed cookie."""
     if "id" not in session:
         session["id"] = uuid.uuid4().hex
     return str(session["id"])

@@ -28,18 +28,18 @@ class Latencies:
         self._seen: deque[EndpointLatency] = deque(maxlen=_MOST)
 
     def add(self, ms: float, *, ok: bool) -> None:
-        """Take down a request that has just ended."""
+        """Record a request that has just ended."""
         with self._lock:
             self._seen.append(EndpointLatency(round(time.time(), 3), round(ms, 1), ok))
 
     def recent(self) -> list[EndpointLatency]:
-        """Those of the last :data:`MINUTES`, oldest first."""
+        """Return those of the last :data:`MINUTES`, oldest first."""
         since = time.time() - 60 * MINUTES
         with self._lock:
             return [item for item in self._seen if item.at >= since]
 
     def summary(self) -> dict[str, Any]:
-        """Count, failures, median and 95th percentile in milliseconds (None without an answered request)."""
+        """Return count, failures, and median and 95th percentile in milliseconds (None without a successful request)."""
         seen = self.recent()
         times = sorted(item.ms for item in seen if item.ok)
         return {

@@ -25,15 +25,17 @@ _SOON_S = 2.0
 _THUMBNAIL_EDGE = 144
 
 
-@pages.get("/")
-def classify() -> str:
-    """The page that images are dropped on."""
-    return render_template("classify.html")
+@pages.get("/", endpoint="classify", defaults={"page": "classify"})
+@pages.get("/history", endpoint="history", defaults={"page": "history"})
+@pages.get("/use", endpoint="use", defaults={"page": "use"})
+def plain_page(page: str) -> str:
+    """Show a page of what every page knows: to classify images, what this browser has classified, or use of the API."""
+    return render_template(f"{page}.html")
 
 
 @pages.post("/")
 def classify_form() -> tuple[str, int, dict[str, str]]:
-    """The same page with a result, for browsers without JavaScript."""
+    """Show the same page with a result, for browsers without JavaScript."""
     values: dict[str, Any] = {}
     status, headers = 200, {}
     try:
@@ -50,34 +52,22 @@ def classify_form() -> tuple[str, int, dict[str, str]]:
 
 @pages.get("/model")
 def model() -> str:
-    """What is deployed, as of now."""
+    """Show what is deployed now."""
     frontend().deployed.get(_SOON_S)
     return render_template("model.html")
 
 
 @pages.get("/status")
 def status() -> str:
-    """Whether the endpoint answers, and how fast it was."""
+    """Show whether the endpoint responds, and how fast it was."""
     known = endpoint_status()
     latencies = [item._asdict() for item in frontend().endpoint.latencies.recent()]
     return render_template("status.html", **known, latencies=latencies, now=time.time())
 
 
-@pages.get("/history")
-def history() -> str:
-    """What this browser has classified; it remembers that itself."""
-    return render_template("history.html")
-
-
-@pages.get("/use")
-def use() -> str:
-    """How to call the scoring API."""
-    return render_template("use.html")
-
-
 @pages.get("/samples/<name>")
 def sample(name: str) -> Response:
-    """An image of the gallery."""
+    """Send an image of the gallery."""
     path = frontend().samples().get(name)
     if path is None:
         abort(404)
@@ -86,7 +76,7 @@ def sample(name: str) -> Response:
 
 @pages.get("/samples/<name>/thumbnail")
 def sample_thumbnail(name: str) -> Response:
-    """The same as a small square: a page shows several, and is to load quickly."""
+    """Send an image of the gallery as a small square: a page shows several, and is to load quickly."""
     path = frontend().samples().get(name)
     if path is None:
         abort(404)
@@ -102,7 +92,7 @@ def _thumbnail_bytes(path: Path, changed: int) -> bytes:
 
 @pages.get(HEALTH)
 def health() -> dict[str, str]:
-    """The app itself is alive; the endpoint is not asked, whose outage must not remove every instance of the app.
+    """Report that the app is alive. The endpoint is not asked: its outage must not remove every instance of the app.
 
     ``release`` is what `mlops app deploy` has called this version, so that it sees which one answers.
     """
@@ -110,7 +100,7 @@ def health() -> dict[str, str]:
 
 
 def endpoint_status() -> dict[str, Any]:
-    """Whether the endpoint answers now, and how fast it was over the last minutes."""
+    """Return whether the endpoint responds now, and how fast it was over the last minutes."""
     parts = frontend()
     known = parts.deployed.get(_SOON_S)
     return {
@@ -123,5 +113,5 @@ def endpoint_status() -> dict[str, Any]:
 
 
 def retry_header(error: AppError) -> dict[str, str]:
-    """Retry-After, where it is known when another attempt makes sense."""
+    """Return the header Retry-After, if it is known when another attempt makes sense."""
     return {} if error.retry_after_s is None else {"Retry-After": f"{max(1, round(error.retry_after_s))}"}

@@ -27,22 +27,11 @@ class _Sessions(SecureCookieSessionInterface):
     def get_cookie_secure(self, app: Flask) -> bool:
         return request.is_secure
 
-    def get_cookie_domain(self, app: Flask) -> None:
-        return None
-
-    def get_cookie_path(self, app: Flask) -> str:
-        return "/"
-
-    def get_cookie_httponly(self, app: Flask) -> bool:
-        return True
-
-    def get_cookie_samesite(self, app: Flask) -> str:
-        return "Lax"
-
 
 def check_requests(app: Flask, settings: AppSettings) -> None:
-    """Have all requests checked; those that fail are answered with an AppError or an error of HTTP."""
+    """Check all requests; those that fail get an AppError or an HTTP error."""
     app.session_interface = _Sessions()
+    app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
     if settings.trust_proxy:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=settings.trust_proxy, x_proto=settings.trust_proxy, x_host=0, x_prefix=0
@@ -71,7 +60,7 @@ def check_requests(app: Flask, settings: AppSettings) -> None:
 
 
 def _client_address() -> str:
-    """Who asks, without the port that Azure's front ends write behind the address: each connection has another one."""
+    """Return the client's address without the port that Azure's front ends add: each connection has another one."""
     address = request.remote_addr or ""
     if address.startswith("["):
         return address[1:].partition("]")[0]
@@ -86,6 +75,6 @@ def _too_many(limit: RequestLimit) -> None:
 
 
 def _host_name(host: str) -> str:
-    """The name of a Host header, without its port and the brackets of IPv6."""
+    """Return the name of a Host header, without its port and the brackets of IPv6."""
     name, colon, port = host.lower().rpartition(":")
     return (name if colon and port.isdigit() else host.lower()).strip("[]")

@@ -1,4 +1,4 @@
-"""Headers of all responses that keep a browser from doing what no page of ours wants."""
+"""Headers of all responses that keep a browser from doing what no page of the app needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STRICT_TRANSPORT = "max-age=31536000"
 
 
 def add_headers(app: Flask) -> None:
-    """Have them added, also to errors."""
+    """Add the headers to all responses, including errors."""
 
     @app.after_request
     def add(response: Response) -> Response:

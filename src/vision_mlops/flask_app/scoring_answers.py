@@ -33,7 +33,7 @@ class ModelName(_Answer):
 
 
 class ScoringAnswer(_Answer):
-    """The answer for one image; ``heat_map`` is the base64 of a PNG."""
+    """The response for one image; ``heat_map`` is the base64 of a PNG."""
 
     predictions: Annotated[list[Prediction], Field(min_length=1)]
     heat_map: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")] | None = None
@@ -106,7 +106,7 @@ class Limits(_Answer):
 
 
 class DescribeAnswer(_Answer):
-    """The answer to ``{"describe": true}``."""
+    """The response to ``{"describe": true}``."""
 
     model: ModelDescription
     limits: Limits

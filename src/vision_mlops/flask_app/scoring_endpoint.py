@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,13 +22,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from vision_mlops.azure.trusted_authorities import trusting_context
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.listening import LOOPBACK
-from vision_mlops.flask_app.app_errors import (
-    AppError,
-    BusyEndpointError,
-    EndpointError,
-    EndpointOutageError,
-    LostConnectionError,
-)
+from vision_mlops.flask_app.app_errors import AppError, EndpointError
 from vision_mlops.flask_app.app_settings import AppSettings
 from vision_mlops.flask_app.circuit_breaker import CircuitBreaker
 from vision_mlops.flask_app.latencies import Latencies
@@ -48,26 +42,25 @@ _IMAGE_STATUSES = {400: "bad_request", 413: "image_too_large", 415: "not_an_imag
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
 
+@dataclass(eq=False)
 class ScoringEndpoint:
     """A client with one pool of connections, for any number of threads.
 
     Args:
         settings: Address, sign-in and timeout.
-        token: Gives a token where the endpoint is signed in to with an identity.
+        token: Gives a token if the sign-in is with an identity.
         sleep: Waits some seconds between attempts.
+        breaker: Keeps requests from a failing endpoint.
     """
 
-    def __init__(
-        self,
-        settings: AppSettings,
-        token: Callable[[], str] | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-        breaker: CircuitBreaker | None = None,
-    ) -> None:
-        self.url = settings.endpoint
-        self.latencies = Latencies()
-        self.breaker = breaker or CircuitBreaker()
-        self._settings, self._token, self._sleep = settings, token, sleep
+    settings: AppSettings
+    token: Callable[[], str] | None = None
+    sleep: Callable[[float], None] = time.sleep
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    latencies: Latencies = field(default_factory=Latencies, init=False)
+
+    def __post_init__(self) -> None:
+        self.url = self.settings.endpoint
         self._client = httpx.Client(
             verify=trusting_context(self.url),
             limits=httpx.Limits(
@@ -87,31 +80,31 @@ class ScoringEndpoint:
         request_id: str = "",
         since: float | None = None,
     ) -> dict[str, Any]:
-        """Have one image scored.
+        """Score one image.
 
         Args:
             image: Encoded.
             media_type: Such as ``image/jpeg``.
             explain: Whether a heat map is wanted.
-            request_id: Of the request, so that the endpoint's log and corrections name the same; may be empty.
-            since: Moment of ``time.monotonic()`` at which the wait for the answer has begun; now where not given.
+            request_id: Id of the request, for the log of the endpoint and for corrections; may be empty.
+            since: Start of the wait for the response, by ``time.monotonic()``; now if not given.
 
         Returns:
-            The answer of the endpoint.
+            The response of the endpoint.
 
         Raises:
             EndpointError: in words for people, why not.
         """
         params = {"explain": "true"} if explain else {}
         headers = {"Content-Type": media_type} | ({"X-Request-Id": request_id} if request_id else {})
-        answer = self._ask(ScoringAnswer, image, headers, params, self._settings.timeout_s, since)
+        answer = self._ask(ScoringAnswer, image, headers, params, self.settings.timeout_s, since)
         return answer.model_dump(exclude_none=True)
 
     def describe(self, seconds: float) -> DescribeAnswer:
-        """What the deployed model says about itself, asked for so many seconds at most. Raises EndpointError."""
+        """Ask the deployed model about itself, for at most some seconds. Raises EndpointError."""
         headers = {"Content-Type": "application/json"}
         try:
-            return self._ask(DescribeAnswer, b'{"describe": true}', headers, {}, min(seconds, self._settings.timeout_s))
+            return self._ask(DescribeAnswer, b'{"describe": true}', headers, {}, min(seconds, self.settings.timeout_s))
         except EndpointError as error:
             if error.status not in _IMAGE_STATUSES:
                 raise
@@ -140,20 +133,21 @@ class ScoringEndpoint:
             stop=stop_after_attempt(ATTEMPTS),
             retry=retry_if_exception(lambda error: _may_retry(error, deadline)),
             wait=_pause,
-            sleep=self._sleep,
+            sleep=self.sleep,
             reraise=True,
         )
         with self.breaker.attempt():
-            exchange = partial(self._exchange, kind, body, headers | self._signed_in(), params, deadline, seconds)
-            answer: AnswerT = retrying(self._timed, exchange)
+            sent = {"content": body, "headers": headers | self._signed_in(), "params": params or None}
+            answer: AnswerT = retrying(self._exchange, kind, sent, deadline, seconds)
             return answer
 
-    def _timed(self, exchange: Callable[[], AnswerT]) -> AnswerT:
-        """What an exchange gives; its latency is kept."""
+    def _exchange(self, kind: type[AnswerT], sent: dict[str, Any], deadline: float, seconds: float) -> AnswerT:
+        """Send a request once, and keep its latency."""
         started = time.perf_counter()
         good = False
         try:
-            answer = exchange()
+            response, content = self._response(sent, deadline, seconds)
+            answer = _understood(kind, response, content, seconds)
             good = True
         except EndpointError as error:
             good = error.status in _IMAGE_STATUSES
@@ -162,45 +156,30 @@ class ScoringEndpoint:
             self.latencies.add((time.perf_counter() - started) * 1000, ok=good)
         return answer
 
-    def _exchange(
-        self,
-        kind: type[AnswerT],
-        body: bytes,
-        headers: dict[str, str],
-        params: dict[str, str],
-        deadline: float,
-        seconds: float,
-    ) -> AnswerT:
+    def _response(self, sent: dict[str, Any], deadline: float, seconds: float) -> tuple[httpx.Response, bytes]:
         left = max(0.05, deadline - time.monotonic())
         timeout = httpx.Timeout(left, connect=min(left, _CONNECT_S))
         try:
-            with self._client.stream(
-                "POST", self.url, content=body, headers=headers, params=params or None, timeout=timeout
-            ) as response:
-                content = _read(response, deadline, seconds)
+            with self._client.stream("POST", self.url, timeout=timeout, **sent) as response:
+                return response, _read(response, deadline, seconds)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise LostConnectionError(
-                503, "endpoint_down", "The scoring endpoint cannot be reached: it is down, or its address is wrong."
-            ) from error
+            raise _down("The scoring endpoint cannot be reached: it is down, or its address is wrong.") from error
         except httpx.TimeoutException as error:
             raise _slow(seconds) from error
         except httpx.TransportError as error:
-            raise LostConnectionError(
-                503, "endpoint_down", "The scoring endpoint closed the connection before it responded."
-            ) from error
+            raise _down("The scoring endpoint closed the connection before it responded.") from error
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise _nonsense("cannot be understood") from error
-        return _understood(kind, response, content, seconds)
 
     def _signed_in(self) -> dict[str, str]:
-        """Headers that open the endpoint."""
-        if self._settings.auth == "none":
+        """Return the headers that sign in to the endpoint."""
+        if self.settings.auth == "none":
             return {}
-        secret = self._settings.endpoint_key.get_secret_value()
-        if self._settings.auth == "identity":
+        secret = self.settings.endpoint_key.get_secret_value()
+        if self.settings.auth == "identity":
             try:
-                assert self._token is not None
-                secret = self._token()
+                assert self.token is not None
+                secret = self.token()
             except MlopsError as error:
                 raise EndpointError(
                     502, "endpoint_unauthorised", "This app cannot sign in to the scoring endpoint with its identity."
@@ -209,7 +188,7 @@ class ScoringEndpoint:
 
 
 def _read(response: httpx.Response, deadline: float, seconds: float) -> bytes:
-    """The body, within bounds of size and time: an endpoint may send a byte a second."""
+    """Read the body within bounds of size and time: an endpoint may send a byte a second."""
     content = bytearray()
     for chunk in response.iter_raw():
         content += chunk
@@ -241,7 +220,8 @@ def _refused(status: int, response: httpx.Response, content: bytes, seconds: flo
     if status == 429:
         wait = _retry_after(response)
         patience = f" Try again in {wait:.0f} s." if wait else " Try again in a moment."
-        return BusyEndpointError(429, "endpoint_throttled", f"The scoring endpoint is busy.{patience}", wait)
+        message = f"The scoring endpoint is busy.{patience}"
+        return EndpointError(429, "endpoint_throttled", message, wait, retriable=True)
     if status in _IMAGE_STATUSES and code:
         return EndpointError(status, code, f"The scoring endpoint refuses the image: {_sentence(message)}.")
     if status == 413:
@@ -249,24 +229,18 @@ def _refused(status: int, response: httpx.Response, content: bytes, seconds: flo
     if status in (408, 504) or code == "timeout":
         return _slow(seconds)
     if status == 503 and code in ("not_ready", "draining"):
-        return EndpointOutageError(
-            503,
-            "endpoint_not_ready",
-            f"The scoring endpoint is not ready: {_sentence(message)}.",
-            _retry_after(response),
-        )
+        told = f"The scoring endpoint is not ready: {_sentence(message)}."
+        return EndpointError(503, "endpoint_not_ready", told, _retry_after(response), outage=True)
     if status in (502, 503):
-        return LostConnectionError(
-            503, "endpoint_down", f"Nothing responds at the address of the scoring endpoint (HTTP {status}).",
-            _retry_after(response),
-        )  # fmt: skip
+        told = f"Nothing responds at the address of the scoring endpoint (HTTP {status})."
+        return _down(told, _retry_after(response))
     if status >= 500:
-        return EndpointOutageError(502, "endpoint_failed", f"The scoring endpoint failed (HTTP {status}).")
+        return EndpointError(502, "endpoint_failed", f"The scoring endpoint failed (HTTP {status}).", outage=True)
     return _nonsense(f"is HTTP {status}, which no scoring endpoint sends")
 
 
 def _error_of(content: bytes) -> tuple[str, str]:
-    """Code and message of an error of the scoring API; empty where it is something else."""
+    """Return code and message of an error of the scoring API; empty if it is something else."""
     try:
         error = json.loads(content)["error"]
         code, message = error["code"], error["message"]
@@ -276,24 +250,27 @@ def _error_of(content: bytes) -> tuple[str, str]:
 
 
 def _sentence(message: str) -> str:
-    """A message of the scoring API without what the pages say themselves."""
+    """Return a message of the scoring API without what the pages say themselves."""
     return message.removeprefix("image: ").rstrip(". ")
 
 
+def _down(message: str, retry_after_s: float | None = None) -> EndpointError:
+    """Return the error of a connection that was not made or broke: scoring changes nothing, so it may be tried again."""
+    return EndpointError(503, "endpoint_down", message, retry_after_s, outage=True, retriable=True)
+
+
 def _slow(seconds: float) -> EndpointError:
-    return EndpointOutageError(
-        504, "endpoint_slow", f"The scoring endpoint is too slow: it did not respond within {seconds:g} s."
-    )
+    message = f"The scoring endpoint is too slow: it did not respond within {seconds:g} s."
+    return EndpointError(504, "endpoint_slow", message, outage=True)
 
 
 def _nonsense(what: str) -> EndpointError:
-    return EndpointOutageError(
-        502, "endpoint_nonsense", f"The response {what}: check the address of the scoring endpoint."
-    )
+    message = f"The response {what}: check the address of the scoring endpoint."
+    return EndpointError(502, "endpoint_nonsense", message, outage=True)
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds that the endpoint asks to wait for, at most an hour; None where it does not say."""
+    """Return how many seconds the endpoint asks to wait, at most an hour; None if it does not say."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return min(3600.0, float(text[:6]))

@@ -31,7 +31,7 @@ def serve_static_files(app: Flask, folder: Path = _FOLDER, more: Mapping[str, by
 
     Args:
         app: The application.
-        folder: With the files.
+        folder: Folder with the files.
         more: Contents of others, by name.
     """
     contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}

@@ -11,8 +11,20 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vision_mlops.flask_app.app_errors import AppError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")
-"""Pillow's names of the formats that a scoring server reads; Pillow ignores those that it lacks."""
+_TYPES = {
+    "JPEG": ("image/jpeg", ".jpg"),
+    "MPO": ("image/jpeg", ".jpg"),
+    "PNG": ("image/png", ".png"),
+    "WEBP": ("image/webp", ".webp"),
+    "GIF": ("image/gif", ".gif"),
+    "BMP": ("image/bmp", ".bmp"),
+    "TIFF": ("image/tiff", ".tif"),
+    "AVIF": ("image/avif", ".avif"),
+    "JPEG2000": ("image/jp2", ".jp2"),
+}
+"""Media type and usual suffix by Pillow's name of a format, for those that a scoring server reads."""
+FORMATS = tuple(name for name in _TYPES if name != "MPO")
+"""Formats that are opened; Pillow ignores those that it lacks, and reads MPO as JPEG."""
 _EDGES = (2048, 1536, 1024, 768, 512, 384, 256)
 _PREVIEW_EDGE = 640
 _ORIENTATION = 0x0112
@@ -66,7 +78,7 @@ def scaled_to(upload: Upload, limit: int) -> Upload:
 
 
 def preview(upload: Upload) -> dict[str, str | int]:
-    """A small version as the data URL of a JPEG and its size, for a page without JavaScript.
+    """Return a small version as the data URL of a JPEG, and its size, for a page without JavaScript.
 
     Raises:
         AppError: it cannot be decoded.
@@ -77,24 +89,11 @@ def preview(upload: Upload) -> dict[str, str | int]:
 
 
 def thumbnail(data: bytes, edge: int) -> bytes:
-    """The centred square of an image as a small WebP. Raises AppError: it cannot be decoded."""
+    """Return the centred square of an image as a small WebP. Raises AppError if it cannot be decoded."""
     stream = io.BytesIO()
     square = ImageOps.fit(_small(data, 4 * edge), (edge, edge), Image.Resampling.LANCZOS)
     square.save(stream, "WEBP", quality=35, method=6)
     return stream.getvalue()
-
-
-_TYPES = {
-    "JPEG": ("image/jpeg", ".jpg"),
-    "MPO": ("image/jpeg", ".jpg"),
-    "PNG": ("image/png", ".png"),
-    "WEBP": ("image/webp", ".webp"),
-    "GIF": ("image/gif", ".gif"),
-    "BMP": ("image/bmp", ".bmp"),
-    "TIFF": ("image/tiff", ".tif"),
-    "AVIF": ("image/avif", ".avif"),
-    "JPEG2000": ("image/jp2", ".jp2"),
-}
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -113,7 +112,7 @@ def _opened(data: bytes) -> Image.Image:
 
 
 def _small(data: bytes, edge: int) -> Image.Image:
-    """An image in RGB with the longer side of at most ``edge`` pixels, turned as it is meant to be seen."""
+    """Return an upright image in RGB with the longer side of at most ``edge`` pixels."""
     try:
         with _DECODING, _opened(data) as image:
             image.draft("RGB", (edge, edge))  # JPEGs are decoded at reduced scale

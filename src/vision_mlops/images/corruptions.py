@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from vision_mlops.images.jpeg import Pixels
+from vision_mlops.images.resizing import Pixels
 
 CorruptionName = Literal["blur", "noise", "jpeg", "contrast"]
 CORRUPTIONS: Final[tuple[CorruptionName, ...]] = get_args(CorruptionName)
@@ -37,12 +37,12 @@ _LEVELS: Final[dict[CorruptionName, tuple[float, ...]]] = {
 
 
 def level(name: CorruptionName, strength: float) -> float:
-    """The parameter of a corruption at a strength from 0 (none) to 5, between two strengths interpolated."""
+    """Return the parameter of a corruption at a strength from 0 (none) to 5, interpolated between two strengths."""
     return float(np.interp(strength, range(len(_LEVELS[name])), _LEVELS[name]))
 
 
 def limited(image: Image.Image) -> Image.Image:
-    """The image, reduced where its shorter edge is longer than :data:`LARGEST_EDGE`."""
+    """Return the image, reduced if its shorter edge is longer than :data:`LARGEST_EDGE`."""
     shorter = min(image.size)
     if shorter <= LARGEST_EDGE:
         return image
@@ -57,7 +57,7 @@ def corrupt(image: Image.Image, name: CorruptionName, strength: float, content: 
         image: RGB, as :func:`~vision_mlops.images.decoding.open_rgb` and :func:`limited` give it.
         name: What is done to it.
         strength: 0 (nothing) to 5, as of :data:`STRENGTHS`.
-        content: What the image is known by, such as its sha256: noise is drawn from it. At another strength, the noise of an
+        content: Identifies the image, such as its sha256: noise is drawn from it. At another strength, the noise of an
             image is the same but stronger.
 
     Returns:
@@ -85,14 +85,14 @@ def corrupt(image: Image.Image, name: CorruptionName, strength: float, content: 
 
 
 def as_jpeg(image: Image.Image, strength: float) -> bytes:
-    """The image as a JPEG file of the quality that a strength stands for; at 0, a good one."""
+    """Return the image as a JPEG file of the quality that a strength stands for; at 0, a good one."""
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=round(level("jpeg", strength)))
     return stream.getvalue()
 
 
 def random_of(content: str, purpose: str) -> np.random.Generator:
-    """A source of random numbers that are the same for the same content and purpose."""
+    """Return a generator whose random numbers are the same for the same content and purpose."""
     digest = hashlib.sha256(f"{content}\0{purpose}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 

@@ -21,25 +21,11 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from vision_mlops.core.errors import ImageError
 from vision_mlops.images.formats import ImageFormat, find_format, unsupported
-from vision_mlops.images.jpeg import Pixels, decode_jpeg
+from vision_mlops.images.jpeg import decode_jpeg
 from vision_mlops.images.metadata import without_metadata
 from vision_mlops.images.orientation import ORIENTATION, FileBytes, first_directory, is_quarter_turn, upright
 from vision_mlops.images.pillow_warnings import QUIET, silence_libtiff
-from vision_mlops.images.resizing import ResizeMode, resize, resize_by_pillow
-
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
-    "PIXELS_VERSION",
-    "Pixels",
-    "PixelsVersion",
-    "ResizeMode",
-    "load_pixels",
-    "open_reduced",
-    "open_rgb",
-    "read_size",
-    "read_suffix",
-]
+from vision_mlops.images.resizing import Pixels, ResizeMode, resize, resize_by_pillow
 
 PixelsVersion = Literal[0, 1, 2, 3]
 PIXELS_VERSION: Final = 3
@@ -76,7 +62,7 @@ def open_rgb(source: bytes | Path, *, name: str = "", max_pixels: int = MAX_PIXE
 
 
 def _read(source: bytes | Path, name: str) -> tuple[bytes, str]:
-    """The bytes, and what an error calls them."""
+    """Return the bytes, and what an error calls them."""
     label = name or (str(source) if isinstance(source, Path) else "image")
     try:
         return source.read_bytes() if isinstance(source, Path) else source, label
@@ -87,9 +73,9 @@ def _read(source: bytes | Path, name: str) -> tuple[bytes, str]:
 def open_reduced(
     data: bytes, edge: int, *, name: str = "image", max_pixels: int = MAX_PIXELS
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Like :func:`open_rgb`, but a JPEG may be decoded at 1/2, 1/4 or 1/8 of its scale, no edge shorter than ``edge``.
+    """Decode like :func:`open_rgb`; a JPEG may be decoded at 1/2, 1/4 or 1/8 scale, no edge shorter than ``edge``.
 
-    The decoder reads the whole file all the same, so that a truncated one is found. For looking at many images, not for
+    The decoder still reads the whole file, so that a truncated one is found. For looking at many images, not for
     what the network is trained on or asked about.
 
     Returns:
@@ -116,12 +102,12 @@ class _Decoded(NamedTuple):
         return (height, width) if is_quarter_turn(self.orientation) else (width, height)
 
     def image(self) -> Image.Image:
-        """The upright image."""
+        """Return the upright image."""
         image = self.picture if isinstance(self.picture, Image.Image) else Image.fromarray(self.picture)
         return upright(image, self.orientation)
 
     def scaled(self, size: int, mode: ResizeMode) -> Pixels:
-        """The upright square. Few pixels are turned faster than many, and the filter looks the same from all sides."""
+        """Return the upright square. Few pixels are turned faster than many, and the filter is the same from all sides."""
         pixels = resize(np.asarray(self.picture), size, mode)
         if self.orientation == 1:
             return pixels
@@ -129,7 +115,7 @@ class _Decoded(NamedTuple):
 
 
 def _decode(data: bytes, label: str, max_pixels: int, edge: int | None) -> _Decoded:
-    """Decode; with an ``edge``, at reduced scale where the format can."""
+    """Decode; with an ``edge``, at reduced scale if the format allows it."""
     if not data:
         raise ImageError(f"{label}: the file is empty (0 bytes)", _HINT, "empty")
     if (fast := decode_jpeg(data, edge, max_pixels)) is not None:
@@ -153,7 +139,7 @@ def _decode(data: bytes, label: str, max_pixels: int, edge: int | None) -> _Deco
 
 
 def _open(bare: bytes, found: ImageFormat, label: str, data: FileBytes) -> Image.Image:
-    """Pillow's image of the file ``data`` without its metadata, not decoded yet."""
+    """Return Pillow's image of the file ``data`` without its metadata, not decoded yet."""
     if found.pillow == "TIFF":
         silence_libtiff()
         if _begins_with_preview(data):
@@ -167,7 +153,7 @@ def _open(bare: bytes, found: ImageFormat, label: str, data: FileBytes) -> Image
 
 
 def _begins_with_preview(data: FileBytes) -> bool:
-    """Whether a TIFF is the raw file of a camera, DNG, NEF or the like: Pillow would read the small preview for it."""
+    """Return whether a TIFF is a camera raw file (DNG, NEF or the like), of which Pillow would read the small preview."""
     directory = first_directory(data)
     for tag in directory.tags if directory else ():
         if tag.number == _DNG_VERSION:
@@ -179,7 +165,7 @@ def _begins_with_preview(data: FileBytes) -> bool:
 
 
 def _unknown_tiff(bare: bytes, data: FileBytes) -> str:
-    """Which of the many kinds of TIFF, if Pillow does not know it; empty where the file is broken."""
+    """Return which kind of TIFF it is, if Pillow does not know it; empty if the file is broken."""
     directory = first_directory(data)
     if directory is None or not directory.is_whole(data):
         return ""
@@ -193,7 +179,7 @@ def _unknown_tiff(bare: bytes, data: FileBytes) -> str:
 
 
 def _own_orientation(image: Image.Image) -> int:
-    """The orientation of formats for which Pillow alone knows where it stands."""
+    """Return the orientation for formats in which only Pillow can find it."""
     try:
         value = image.getexif().get(ORIENTATION)
     except Exception:
@@ -218,7 +204,7 @@ class _OpenFile:
 
 
 def read_size(source: bytes | Path) -> tuple[int, int]:
-    """Width and height in pixels, as displayed, from an image's header alone: what follows it may still be broken.
+    """Return width and height in pixels, as displayed, from the header alone: what follows it may still be broken.
 
     Raises:
         ImageError: with reason ``empty``, ``unreadable``, ``too_large``, ``not_an_image``, ``unsupported_format`` or
@@ -228,7 +214,7 @@ def read_size(source: bytes | Path) -> tuple[int, int]:
 
 
 def read_suffix(path: Path) -> str:
-    """The usual suffix of an image by its content, such as ``.jpg``, whatever the file is called.
+    """Return the usual suffix of an image by its content, such as ``.jpg``, whatever its file name is.
 
     Raises:
         ImageError: as :func:`read_size`.
@@ -289,7 +275,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _white(mode: str, brightest: float) -> float:
-    """Which value is white. I;16 is 16-bit greyscale: 65535, however dark the image. I and F do not say it.
+    """Return the value of white. I;16 is 16-bit greyscale: 65535, however dark the image. I and F do not say it.
 
     Those are taken to fill 8 or 16 bits, or 0 to 1, and else to end with their brightest pixel. A float may lie beyond
     white: resampling overshoots.
@@ -309,13 +295,13 @@ def load_pixels(
     name: str = "",
     max_pixels: int = MAX_PIXELS,
 ) -> Pixels:
-    """Decode and resize in one go.
+    """Decode and resize an image.
 
     Args:
         source: Encoded bytes, or the path of a file.
         size: Edge of the result in pixels.
-        mode: As of :func:`.resizing.resize`.
-        version: Of the way from the image to the square. A model must be asked as it was trained: its bundle says how.
+        mode: The same as of :func:`.resizing.resize`.
+        version: Version of the way from image to square. A model must be used as it was trained: its bundle says how.
         name: Name of the image in errors; by default its path.
         max_pixels: Upper bound of width x height, checked on the header.
 

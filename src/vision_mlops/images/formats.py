@@ -14,7 +14,7 @@ from vision_mlops.images.pillow_warnings import QUIET
 
 
 class ImageFormat(NamedTuple):
-    """A format. ``pillow`` is Pillow's name of it, empty where Pillow has none; ``suffix`` that of a file."""
+    """A format. ``pillow`` is Pillow's name of it, empty if Pillow has none; ``suffix`` that of a file."""
 
     name: str
     pillow: str
@@ -64,12 +64,12 @@ _NEVER_READ = frozenset({
 })  # fmt: skip
 _WHAT_HELPS = {
     "AVIF": ", or install pillow>=11.3",
-    "HEIC": ", or install the package pillow-heif wherever such images are to be read",
+    "HEIC": ", or install the package pillow-heif wherever such images are read",
 }
 
 
 def find_format(data: bytes, label: str) -> ImageFormat:
-    """The format of a file that can be read here.
+    """Return the format of a file that can be read here.
 
     Args:
         data: The file, or its beginning.
@@ -90,7 +90,7 @@ def find_format(data: bytes, label: str) -> ImageFormat:
 
 
 def unsupported(label: str, problem: str, alternative: str = "") -> ImageError:
-    """The error for an image that may be good, but not here. Its message names the fix, for those who see only that."""
+    """Return the error for an image that cannot be read here. Its message names the fix, for those who see only that."""
     return ImageError(
         f"{label}: {problem}: convert it to JPEG or PNG{alternative}",
         "an image editor, or ImageMagick's `magick` command, converts images",
@@ -115,7 +115,7 @@ def _by_content(data: bytes) -> ImageFormat | None:
 
 @functools.cache
 def _is_readable(pillow: str) -> bool:
-    """Whether Pillow has the decoder, for HEIC from a plugin that somebody may have installed."""
+    """Return whether Pillow has the decoder, for HEIC from a plugin that may be installed."""
     if pillow == "HEIF":
         try:
             importlib.import_module("pillow_heif").register_heif_opener()

@@ -1,4 +1,4 @@
-"""JPEG to pixels by libjpeg-turbo without Pillow's way around: the same pixels, or None where Pillow has to decide.
+"""JPEG to pixels by libjpeg-turbo without Pillow's way around: the same pixels, or None if Pillow has to decide.
 
 Both use the same library, so that the pixels are equal at every scale; simplejpeg just does not go through an image object
 and a packing of each row. Whatever is unusual or broken is left to Pillow, whose word counts.
@@ -6,13 +6,10 @@ and a packing of each row. Whatever is unusual or broken is left to Pillow, whos
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import simplejpeg
 
 from vision_mlops.images.metadata import is_one_scan, jpeg_orientation
-
-Pixels = npt.NDArray[np.uint8]
+from vision_mlops.images.resizing import Pixels
 
 _MAGIC = b"\xff\xd8\xff"
 _END = b"\xff\xd9"
@@ -24,7 +21,7 @@ def decode_jpeg(data: bytes, edge: int | None, max_pixels: int) -> tuple[Pixels,
 
     Args:
         data: The file.
-        edge: With one, it may be decoded at 1/2, 1/4 or 1/8 of its size, no edge shorter than this.
+        edge: If given, it may be decoded at 1/2, 1/4 or 1/8 of its size, with no edge shorter than this.
         max_pixels: A file that claims more is left to Pillow's refusal.
 
     Returns:
@@ -58,6 +55,6 @@ def decode_jpeg(data: bytes, edge: int | None, max_pixels: int) -> tuple[Pixels,
 
 
 def reduction(width: int, height: int, edge: int | None) -> int:
-    """By how much a JPEG is scaled down while it is decoded: 1, 2, 4 or 8; as Pillow's ``draft`` chooses it."""
+    """Return by how much a JPEG is scaled down while it is decoded: 1, 2, 4 or 8, chosen as Pillow's ``draft`` does."""
     room = min(width, height) // edge if edge else 1
     return 8 if room >= 8 else 4 if room >= 4 else 2 if room >= 2 else 1

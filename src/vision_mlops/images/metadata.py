@@ -31,7 +31,7 @@ _EXIF_ITEM = re.compile(rb"(infe\x02.{3}.{4}|infe\x03.{3}.{6})Exif", re.DOTALL)
 
 
 def without_metadata(data: FileBytes, *, header: bool = False) -> tuple[bytes, int | None]:
-    """What the pixels of an image file need, and its orientation.
+    """Return the part of an image file that its pixels need, and its orientation.
 
     Args:
         data: The file.
@@ -53,7 +53,7 @@ def without_metadata(data: FileBytes, *, header: bool = False) -> tuple[bytes, i
 
 
 def jpeg_orientation(data: FileBytes) -> int:
-    """The orientation of a JPEG, 1 to 8."""
+    """Return the orientation of a JPEG, 1 to 8."""
     exif, xmp = b"", b""
     for marker, start, end in _segments(data):
         if marker == _APP1:
@@ -62,7 +62,7 @@ def jpeg_orientation(data: FileBytes) -> int:
 
 
 def is_one_scan(data: FileBytes) -> bool:
-    """Whether the first scan of a JPEG holds all of its pixels: it is not progressive, and the scan has all components."""
+    """Return whether the first scan of a JPEG holds all of its pixels: it is not progressive and has all components."""
     components = -1
     for marker, start, end in _segments(data):
         segment = data[start:end]
@@ -75,14 +75,14 @@ def is_one_scan(data: FileBytes) -> bool:
 
 def _from_app1(body: bytes, exif: bytes, xmp: bytes) -> tuple[bytes, bytes]:
     if body.startswith(b"Exif\0\0"):
-        return exif + (body[6:] if exif else body), xmp  # large data goes on in the next segment
+        return exif + (body[6:] if exif else body), xmp  # large data continues in the next segment
     if body.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
         return exif, xmp + body
     return exif, xmp
 
 
 def _segments(data: FileBytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of each segment of a JPEG, the head of the first scan being the last one."""
+    """Yield marker, start and end of each segment of a JPEG; the head of the first scan is the last one."""
     position = 2
     while len(head := data[position : position + 4]) == 4:
         if head[0] != 0xFF:  # the length before it was wrong
@@ -114,7 +114,7 @@ def _jpeg(data: FileBytes, header: bool) -> tuple[bytes, int]:
         segment = data[start:end]
         if marker == _APP1:
             exif, xmp = _from_app1(segment[4:], exif, xmp)
-        # These two say which colours a file has. The decoder ignores shorter ones, Pillow takes offence.
+        # These two say which colours a file has. The decoder ignores shorter ones, Pillow refuses them.
         elif marker == _JFIF:
             kept += [segment] if segment[4:8] == b"JFIF" and len(segment) >= 18 else []
         elif marker == _ADOBE:
@@ -153,13 +153,13 @@ def _png(data: FileBytes, header: bool) -> tuple[bytes, int]:
 
 
 def _is_sound(chunk: bytes) -> bool:
-    """Whether a chunk is whole and has its checksum. Else it is as if it were not there, as with other decoders."""
+    """Return whether a chunk is complete and its checksum is right. Otherwise it is ignored, as other decoders do."""
     whole = len(chunk) == 12 + int.from_bytes(chunk[:4], "big")
     return whole and zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
 
 
 def _png_text(name: bytes, rest: bytes) -> bytes:
-    """The text of a chunk, from what follows the keyword; as much of it as is wanted in search of an orientation."""
+    """Return the text of a chunk from what follows the keyword, as far as the search for an orientation needs it."""
     if name == b"tEXt":
         return rest
     packed = rest[:1] == b"\1" if name == b"iTXt" else True
@@ -171,7 +171,7 @@ def _png_text(name: bytes, rest: bytes) -> bytes:
 
 
 def _raw_profile(text: bytes) -> bytes:
-    """Exif data as ImageMagick writes it into text: name, length and hexadecimal digits, a line each."""
+    """Return Exif data that ImageMagick wrote as text: name, length and hexadecimal digits, one line each."""
     try:
         return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
     except ValueError:
@@ -214,7 +214,7 @@ def _tiff(data: FileBytes, header: bool) -> tuple[bytes, int | None]:
 
 
 def _without_exif_item(data: bytes) -> bytes:
-    """HEIC and AVIF: the Exif item gets another name. They are turned by properties of the image, not by it."""
+    """Rename the Exif item of HEIC and AVIF, which are turned by properties of the image and not by it."""
     position = 0
     while position + 8 <= len(data):
         size, name = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]

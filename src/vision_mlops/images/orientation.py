@@ -62,12 +62,12 @@ class Directory(NamedTuple):
     tags: list[Tag]
 
     def is_whole(self, data: FileBytes) -> bool:
-        """Whether all tags and their values are there."""
+        """Return whether all tags and their values are there."""
         return len(self.tags) == self.number and all(tag.start + tag.size <= len(data) for tag in self.tags)
 
 
 def first_directory(data: FileBytes) -> Directory | None:
-    """The first directory of TIFF data, such as Exif, as far as it is there; None where there is none."""
+    """Return the first directory of TIFF data, such as Exif, as far as it is there; None if there is none."""
     head = data[:16]
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or not (b"\x2a" in head[2:4] or b"\x2b" in head[2:4]):
@@ -97,7 +97,7 @@ def _tag(order: str, entry: str, raw: bytes, place: int) -> Tag:
 
 
 def directory_orientation(data: FileBytes, directory: Directory) -> int | None:
-    """The orientation that TIFF data gives, 1 to 8; 1 where it makes no sense, None where there is none."""
+    """Return the orientation that TIFF data gives, 1 to 8; 1 if it makes no sense, None if there is none."""
     found = [tag for tag in directory.tags if tag.number == ORIENTATION]
     for tag in found:
         if (code := _INTEGERS.get(tag.type)) and tag.size:
@@ -110,7 +110,7 @@ def directory_orientation(data: FileBytes, directory: Directory) -> int | None:
 
 
 def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
-    """The orientation that an image asks for, 1 to 8: by its Exif data, else by its XMP packet; 1 where neither says so.
+    """Return the orientation of an image, 1 to 8: by its Exif data, else by its XMP packet; 1 if neither gives one.
 
     Args:
         exif: TIFF data, with or without the head ``Exif``; may be empty or broken.
@@ -130,7 +130,7 @@ def _in_packets(packets: list[bytes]) -> Iterator[int]:
 
 
 def is_quarter_turn(orientation: int) -> bool:
-    """Whether width and height change places."""
+    """Return whether an orientation swaps width and height."""
     return orientation >= 5
 
 

@@ -26,7 +26,7 @@ _HASHED = 32  # edge of the picture that is transformed; of the result, the lowe
 
 @functools.cache
 def _cosines() -> npt.NDArray[np.float32]:
-    """The first 8 rows of the orthogonal cosine transform, (8, 32)."""
+    """Return the first 8 rows of the orthogonal cosine transform, (8, 32)."""
     frequency, place = np.arange(8)[:, None], np.arange(_HASHED)[None]
     rows = np.cos(np.pi * (2 * place + 1) * frequency / (2 * _HASHED))
     rows[0] /= np.sqrt(2)
@@ -34,7 +34,7 @@ def _cosines() -> npt.NDArray[np.float32]:
 
 
 def perceptual_hash(grey: Image.Image) -> int:
-    """64-bit pHash of a greyscale image: which low frequencies are stronger than their median.
+    """Return the 64-bit pHash of a greyscale image: which low frequencies are stronger than their median.
 
     Zauner, Implementation and benchmarking of perceptual image hash functions, 2010.
     """
@@ -46,20 +46,20 @@ def perceptual_hash(grey: Image.Image) -> int:
 
 
 def signature(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """The image averaged to 16 x 16 RGB, as a flat array (768,)."""
+    """Return the image averaged to 16 x 16 RGB, as a flat array (768,)."""
     small = image.resize((SIGNATURE_EDGE, SIGNATURE_EDGE), Image.Resampling.BOX)
     return np.asarray(small, np.uint8).reshape(-1)
 
 
 def centred(signatures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Signatures (N, 768) without their mean brightness, float32."""
+    """Return signatures (N, 768) without their mean brightness, float32."""
     values: npt.NDArray[np.float32] = signatures.astype(np.float32)
     values -= values.mean(1, keepdims=True)
     return values
 
 
 def same_picture(one: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Whether each of the centred signatures ``others`` (N, 768) is a copy of the picture ``one`` (768,).
+    """Return whether each centred signature in ``others`` (N, 768) is a copy of the picture ``one`` (768,).
 
     The contrast of ``one`` is fitted to each of the others first, so that a brighter or flatter copy counts.
     """

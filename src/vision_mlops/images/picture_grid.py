@@ -1,7 +1,7 @@
 """Images side by side with a line of text below each, as one SVG picture.
 
 The images are JPEGs inside it, which keeps it small. The text stays text, so that names in any script are drawn with the
-fonts of whoever looks at it.
+fonts of the viewer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def picture_grid(images: Sequence[GridImage], *, columns: int, edge: int = 112) 
         ValueError: there is no image.
     """
     if not images:
-        raise ValueError("a grid needs an image at least")
+        raise ValueError("a grid needs at least one image")
     sizes = [_scaled(each.image, edge) for each in images]
     high = max(height for _, height in sizes) + _LINE * max(len(each.lines) for each in images) + _GAP
     width = min(columns, len(images)) * (edge + _GAP)
@@ -56,13 +56,13 @@ def picture_grid(images: Sequence[GridImage], *, columns: int, edge: int = 112) 
 
 
 def _scaled(image: Image.Image, edge: int) -> tuple[int, int]:
-    """Width and height whose longer one is ``edge``; a strip keeps one pixel."""
+    """Return width and height of which the longer one is ``edge``; a strip keeps one pixel."""
     share = edge / max(image.size)
     return max(1, round(image.width * share)), max(1, round(image.height * share))
 
 
 def _data_url(image: Image.Image, size: tuple[int, int]) -> str:
-    """The image, made smaller where it is larger; smaller ones are magnified by whoever shows them."""
+    """Return the image, made smaller if it is larger; whoever shows a smaller one magnifies it."""
     shown = image.convert("RGB")
     if max(image.size) > max(size):
         shown = shown.resize(size, Image.Resampling.LANCZOS)

@@ -48,7 +48,7 @@ def resize(pixels: Pixels, size: int, mode: ResizeMode = "squash") -> Pixels:
 
 
 def _resizer(mode: ResizeMode) -> tuple[Any, Any]:
-    """This thread's resizer, and the options for a mode."""
+    """Return this thread's resizer, and the options for a mode."""
     if not hasattr(_OF_THREAD, "resizer"):
         _OF_THREAD.resizer = simd.Resizer()
         triangle = simd.ResizeAlg.convolution(simd.FilterType.bilinear)
@@ -60,7 +60,7 @@ def _resizer(mode: ResizeMode) -> tuple[Any, Any]:
 
 
 def resize_by_pillow(image: Image.Image, size: int, mode: ResizeMode = "squash") -> Pixels:
-    """The same by Pillow, of an RGB image: what networks were trained on before there was :func:`resize`."""
+    """Scale an RGB image with Pillow, as networks were trained before :func:`resize` existed."""
     if mode == "crop":
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     elif image.size != (size, size):

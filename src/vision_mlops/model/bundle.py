@@ -40,7 +40,9 @@ class Preprocessing(_Record):
     jpeg_scaling: bool = Field(
         False, description="In a bundle without a version: large JPEGs are decoded at reduced scale."
     )
-    version: Literal[2, 3] | None = Field(None, description="Of the way to the pixels; older bundles do not say it.")
+    version: Literal[2, 3] | None = Field(
+        None, description="Version of the way to the pixels; older bundles have none."
+    )
 
     @property
     def pixels_version(self) -> Literal[0, 1, 2, 3]:
@@ -55,7 +57,7 @@ class Quantization(_Record):
     source_id: str = Field(description="Id of the bundle that it was made from.")
     calibration_images: int
     source_accuracy: float = Field(description="Share of the test images that the source gets right.")
-    accuracy: float = Field(description="The same of this bundle.")
+    accuracy: float = Field(description="Share of the test images that this bundle gets right.")
 
 
 class GoldenExample(_Record):
@@ -136,7 +138,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def read_evaluation(folder: Path, bundle: Bundle) -> dict[str, Any] | None:
-    """What the bundle's graph reached on the test images; None in a bundle of an older release. Raises BundleError."""
+    """Read the test results of the bundle's graph; None in a bundle of an older release. Raises BundleError."""
     if EVALUATION not in bundle.files:
         return None
     try:
@@ -164,12 +166,17 @@ def _check_file(folder: Path, name: str, expected: str) -> None:
 
 
 def graph_weights(bundle: Bundle) -> tuple[str, ...]:
-    """Files beside the graph that hold its numbers: none for ONNX."""
+    """Return the files beside the graph that hold its numbers: none for ONNX."""
     return (f"{bundle.graph.removesuffix('.xml')}.bin",) if bundle.graph.endswith(".xml") else ()
 
 
+def graph_bytes(folder: Path, bundle: Bundle) -> int:
+    """Return the size of the graph with its numbers: all that a server runs."""
+    return sum((folder / name).stat().st_size for name in (bundle.graph, *graph_weights(bundle)))
+
+
 def bundle_id(bundle: Bundle) -> str:
-    """Short content hash that tells two bundles apart: the graph, classes and preprocessing."""
+    """Return a short hash of the content that tells two bundles apart: the graph, classes and preprocessing."""
     known = bundle.preprocessing
     # As it was before these keys, where they say nothing.
     spec = known.model_dump_json(exclude={name for name in ("jpeg_scaling", "version") if not getattr(known, name)})

@@ -13,7 +13,7 @@ AZURE_VARIABLE = "AZUREML_MODEL_DIR"
 
 
 def bundle_root() -> Path:
-    """The folder that the environment names: MLOPS_BUNDLE, or AZUREML_MODEL_DIR where that is unset or not there.
+    """Return the folder that the environment names: MLOPS_BUNDLE, or AZUREML_MODEL_DIR if that is unset or missing.
 
     Raises:
         BundleError: neither is set.
@@ -27,7 +27,7 @@ def bundle_root() -> Path:
 
 
 def mounted_model() -> tuple[Path, str, str]:
-    """The bundle that Azure ML mounted, and the name and version of its registration; these are empty where unknown.
+    """Return the bundle that Azure ML mounted, and name and version of its registration, empty if unknown.
 
     Raises:
         BundleError: the variable is not set, or its folder does not hold one bundle.
@@ -39,7 +39,7 @@ def mounted_model() -> tuple[Path, str, str]:
 
 
 def find_bundle(root: Path) -> Path:
-    """The bundle in a folder, at its top or, as a registered model is mounted, up to two folders below.
+    """Return the bundle in a folder, at its top or, as a registered model is mounted, up to two folders below.
 
     Raises:
         BundleError: there is none, or more than one.

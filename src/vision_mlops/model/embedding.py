@@ -20,7 +20,7 @@ from vision_mlops.config.workload import Model
 from vision_mlops.core import paths
 from vision_mlops.core.errors import BundleError, require
 from vision_mlops.core.files import atomic_folder
-from vision_mlops.images.decoding import Pixels, ResizeMode
+from vision_mlops.images.resizing import Pixels, ResizeMode
 from vision_mlops.model.bundle import read_bundle
 from vision_mlops.model.openvino_runtime import load_openvino, shared_core
 
@@ -53,13 +53,13 @@ class Embedding:
         self(np.zeros((1, size, size, 3), np.uint8))
 
     def __call__(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """uint8 pixels (N, size, size, 3) to features (N, width)."""
-        # A request of one's own: the compiled model's shared one is not safe across threads.
+        """Compute features (N, width) from uint8 pixels (N, size, size, 3)."""
+        # A new request for each call: the compiled model's shared one is not safe across threads.
         return np.array(self._model.create_infer_request().infer([pixels])[_OUTPUT], np.float32)
 
 
 def from_bundle(folder: Path) -> Embedding:
-    """The features of a trained bundle: what its head sees.
+    """Return the features of a trained bundle: what its head sees.
 
     Raises:
         BundleError: the bundle is broken, or its graph has no feature map.
@@ -84,7 +84,7 @@ def from_bundle(folder: Path) -> Embedding:
 
 
 def from_backbone(model: Model) -> Embedding:
-    """The features of a pretrained backbone: means of each stage's activations, where it has stages, and of the last ones.
+    """Return the features of a pretrained backbone: the means of each stage's activations, if any, and of the last ones.
 
     Raises:
         TrainingError: unknown backbone, or weights that cannot be loaded.
@@ -110,7 +110,7 @@ def convert(model: Model, path: Path) -> None:
     backbone = network.backbone
 
     def features(pixels: Tensor) -> Tensor:
-        """Channel means of all stages, (N, F): early ones know texture, late ones objects."""
+        """Return the channel means of all stages, (N, F): early ones know texture, late ones objects."""
         if not network.splits:
             return network.features(pixels).mean((2, 3))
         hidden = backbone.bn1(backbone.conv_stem(network.normalise(pixels)))
@@ -128,7 +128,7 @@ def convert(model: Model, path: Path) -> None:
 
 
 def graph_path(model: Model) -> Path:
-    """Where the converted graph is kept; named after the backbone, its size and weights, and the code they are from."""
+    """Return where the converted graph is kept: named after the backbone, its size and weights, and their code."""
     try:
         version = metadata.version("timm")
     except metadata.PackageNotFoundError:

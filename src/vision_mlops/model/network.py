@@ -72,32 +72,32 @@ class Classifier(nn.Module):
         return self
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """(N, S, S, 3) uint8 to the backbone's input (N, 3, S, S), channels last in memory."""
+        """Convert (N, S, S, 3) uint8 to the backbone's input (N, 3, S, S), channels last in memory."""
         images = pixels.permute(0, 3, 1, 2).to(self.mean.dtype)
         if self.transform is not None:
             images = self.transform(images / 255) * 255
         return (images - self.mean) / self.std
 
     def prefix(self, pixels: Tensor) -> Tensor:
-        """The frozen part alone. Only where :attr:`splits` is true."""
+        """Compute the frozen part alone. Only if :attr:`splits` is true."""
         hidden = self.backbone.bn1(self.backbone.conv_stem(self.normalise(pixels)))
         return self.backbone.blocks[: self.config.frozen_stages](hidden)  # type: ignore[no-any-return]
 
     def tail(self, hidden: Tensor) -> Tensor:
-        """What follows :meth:`prefix`: hidden activations to logits (N, C)."""
+        """Compute what follows :meth:`prefix`: logits (N, C) from hidden activations."""
         hidden = self.backbone.blocks[self.config.frozen_stages :](hidden)
         return self.classify(self.backbone.bn2(self.backbone.conv_head(hidden)))
 
     def features(self, pixels: Tensor) -> Tensor:
-        """uint8 pixels (N, S, S, 3) to the last feature map (N, F, h, w)."""
+        """Compute the last feature map (N, F, h, w) from uint8 pixels (N, S, S, 3)."""
         return _as_map(self.backbone, self.backbone.forward_features(self.normalise(pixels)))
 
     def classify(self, features: Tensor) -> Tensor:
-        """Feature map (N, F, h, w) to logits (N, C)."""
+        """Compute logits (N, C) from a feature map (N, F, h, w)."""
         return self.head(self.dropout(features.mean((2, 3))))  # type: ignore[no-any-return]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 pixels (N, S, S, 3) to logits (N, C)."""
+        """Compute logits (N, C) from uint8 pixels (N, S, S, 3)."""
         return self.classify(self.features(pixels))
 
 
@@ -110,7 +110,7 @@ class ExportedClassifier(nn.Module):
         self.temperature = temperature
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 pixels (N, S, S, 3) to probabilities and map."""
+        """Compute probabilities and map from uint8 pixels (N, S, S, 3)."""
         features = self.classifier.features(pixels)
         logits = self.classifier.classify(features) / self.temperature
         head = self.classifier.head
@@ -166,7 +166,7 @@ def _load_lite0(backbone: Any) -> None:
 
 
 def _frozen_parameters(backbone: Any, config: ModelConfig) -> frozenset[str]:
-    """Names of the parameters of the stem and the first ``frozen_stages`` stages, by timm's own grouping.
+    """Return names of the parameters of the stem and the first ``frozen_stages`` stages, by timm's own grouping.
 
     Of a project's own backbone, those that its function has frozen.
     """
@@ -187,7 +187,7 @@ def _frozen_parameters(backbone: Any, config: ModelConfig) -> frozenset[str]:
 
 
 def _as_map(backbone: Any, features: Tensor) -> Tensor:
-    """Any backbone's last activations as (N, F, h, w): tokens are put on their grid, channels-last is turned."""
+    """Return any backbone's last activations as (N, F, h, w), from tokens or channels-last, too."""
     if features.ndim == 3:
         tokens = features[:, int(getattr(backbone, "num_prefix_tokens", 0)) :]
         side = int(tokens.shape[1] ** 0.5)

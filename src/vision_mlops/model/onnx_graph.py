@@ -16,7 +16,7 @@ class NetworkPart(nn.Module):
     """A method of a network as a module of its own, to be exported alone.
 
     Args:
-        network: Whose parameters it uses.
+        network: The network whose parameters it uses.
         compute: The method, from uint8 images (N, S, S, 3) to a tensor.
     """
 
@@ -26,7 +26,7 @@ class NetworkPart(nn.Module):
         self.compute = compute
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """What the method makes of the images."""
+        """Compute what the method makes of the images."""
         return self.compute(pixels)
 
 

@@ -13,7 +13,7 @@ _core: Any = None
 
 
 def load_openvino() -> Any:
-    """The module ``openvino``, which reports nothing about its use. Raises MissingExtraError where it is not installed."""
+    """Import ``openvino`` without reports about its use. Raises MissingExtraError if it is not installed."""
     library_settings.apply()
     require("openvino")
     import openvino

@@ -24,7 +24,7 @@ Transform = Callable[[Tensor], Tensor]
 
 
 def own_transform(text: str, key: str) -> Transform | None:
-    """The function ``module:function`` of a key, computed in full precision; None where it is empty.
+    """Return the function ``module:function`` of a key, computed in full precision; None if the text is empty.
 
     Raises:
         ConfigError: it cannot be loaded.
@@ -65,7 +65,7 @@ class OwnBackbone(nn.Module):
         self.num_features = self._count_features(config.image_size)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, S, S) to the feature map (N, F, h, w). Raises ConfigError where the network raises."""
+        """Compute the feature map (N, F, h, w) of normalised images (N, 3, S, S). Raises ConfigError if it fails."""
         try:
             return self.module(images)  # type: ignore[no-any-return]
         except MlopsError:
@@ -124,7 +124,7 @@ def _built(reference: CodeReference, offered: dict[str, Any]) -> nn.Module:
 def _of_channels(
     reference: CodeReference, module: nn.Module, name: str, default: tuple[float, ...]
 ) -> tuple[float, ...]:
-    """Mean or deviation of the colour channels, from 0 to 1, that a network says it wants."""
+    """Return mean or deviation of the colour channels, from 0 to 1, that a network asks for."""
     given = getattr(module, name, default)
     try:
         values = tuple(float(value) for value in given)

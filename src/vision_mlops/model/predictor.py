@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_mlops.core.errors import BundleError
-from vision_mlops.images.decoding import MAX_PIXELS, Pixels, load_pixels
+from vision_mlops.images.decoding import MAX_PIXELS, load_pixels
+from vision_mlops.images.resizing import Pixels
 from vision_mlops.model.bundle import GOLDEN_TOLERANCE, Bundle, bundle_id, read_bundle
 from vision_mlops.model.openvino_runtime import shared_core
 
@@ -84,7 +85,7 @@ class Predictor:
         Args:
             source: Encoded bytes, or the path of a file.
             name: Name of the image in errors; by default its path.
-            max_pixels: Largest width x height; 0 is :data:`MAX_PIXELS`, or more where the model was trained on more.
+            max_pixels: Largest width x height; 0 is :data:`MAX_PIXELS`, or more if the model was trained on more.
         """
         spec, limit = self.bundle.preprocessing, max_pixels or self._max_pixels
         return load_pixels(
@@ -106,22 +107,20 @@ class Predictor:
         return Scores(np.array(result[self._probabilities]), maps)
 
     def _request(self) -> Any:
-        """This thread's inference request: it keeps its buffers, and the model's shared one is not safe across threads."""
+        """Return this thread's inference request: it keeps its buffers, and the model's shared one is not thread-safe."""
         try:
             return self._local.request
         except AttributeError:
             self._local.request = self._model.create_infer_request()
             return self._local.request
 
-    def score_files(self, files: Sequence[Path], *, batch_size: int = 32) -> Iterator[tuple[Path, Floats]]:
-        """Yield (file, probabilities (C,)) in the given order, decoding one batch at a time. Raises ImageError."""
-        for start in range(0, len(files), batch_size):
-            chunk = files[start : start + batch_size]
-            scores = self.score([self.pixels(file) for file in chunk])
-            yield from zip(chunk, scores.probabilities, strict=True)
+    def score_files(self, files: Sequence[Path], *, batch_size: int = 32) -> Floats:
+        """Return probabilities (N, C) of files, of which one batch at a time is decoded. Raises ImageError."""
+        batches = (files[start : start + batch_size] for start in range(0, len(files), batch_size))
+        return np.concatenate([self.score([self.pixels(file) for file in batch]).probabilities for batch in batches])
 
     def top(self, probabilities: Floats, k: int) -> list[tuple[str, float]]:
-        """The k most probable (label, probability) pairs, best first."""
+        """Return the k most probable (label, probability) pairs, best first."""
         order = np.argsort(-probabilities, kind="stable")[:k]
         return [(self.classes[i], float(probabilities[i])) for i in order]
 
@@ -141,7 +140,7 @@ class Predictor:
 
 
 def _trained_limit(bundle: Bundle) -> int:
-    """Largest width x height of an image: what training accepted is not refused afterwards."""
+    """Return the largest width x height of an image: what training accepted is not refused afterwards."""
     data = bundle.workload.get("data")
     limit = data.get("max_pixels") if isinstance(data, dict) else None
     return max(MAX_PIXELS, limit) if isinstance(limit, int) else MAX_PIXELS
@@ -152,8 +151,8 @@ def load_predictor(folder: Path, *, threads: int = 0, precision: Precision) -> P
 
     Args:
         folder: The bundle.
-        threads: As of :class:`Predictor`.
-        precision: As of :class:`Predictor`.
+        threads: The same as of :class:`Predictor`.
+        precision: The same as of :class:`Predictor`.
 
     Raises:
         BundleError: the bundle is broken, was changed, or does not reproduce its golden examples.

@@ -1,4 +1,4 @@
-"""The keys that open a scoring server: of its environment, and of a file that may change while it serves.
+"""The keys of a scoring server: from its environment, and from a file that may change while it serves.
 
 A file holds one key a line, such as a primary and a secondary one; each is valid. To change a key without a gap, replace
 one while clients use the other. Whoever writes the file replaces it whole, as Kubernetes does with a mounted secret.
@@ -22,7 +22,7 @@ KEY_VARIABLE = "MLOPS_SCORING_KEY"
 FILE_VARIABLE = "MLOPS_SCORING_KEY_FILE"
 _LOG = logging.getLogger(__name__)
 _PAUSE_SECONDS = 0.9
-"""The file is read again at most so often. Time stamps are not looked at: two writes of a moment have the same one."""
+"""Shortest pause before the file is read again. Time stamps do not help: two writes in quick succession share one."""
 _MOST_BYTES = 65_536
 
 
@@ -31,7 +31,7 @@ class AccessKeys:
 
     Args:
         fixed: Keys that stay.
-        file: Has further ones.
+        file: File with further keys.
 
     Raises:
         ServingError: the file cannot be read, or has no key.

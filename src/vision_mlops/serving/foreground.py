@@ -33,7 +33,7 @@ class ForegroundServer:
         port: Port, 0 for a free one; None for that of ``limits``.
         size: Number of workers; None for that of ``limits``, else one a core.
         precision: Number format of the computation.
-        keys: Keys of clients; None where none is needed.
+        keys: Keys of clients; None if none is needed.
         admin_key: Key that opens the reload.
         parent: Socket to the process that started this one and wants to hear of it.
     """

@@ -13,7 +13,7 @@ import numpy as np
 from vision_mlops.config.workload import Serving
 from vision_mlops.core.errors import ImageError
 from vision_mlops.core.work_timer import WorkTimer
-from vision_mlops.images.decoding import Pixels
+from vision_mlops.images.resizing import Pixels
 from vision_mlops.model.explanations import overlay
 from vision_mlops.model.predictor import Floats, Predictor
 from vision_mlops.serving.http.http_messages import RequestError
@@ -40,19 +40,19 @@ def score(
 ) -> tuple[dict[str, Any], list[str], list[Floats]]:
     """Decode, infer and describe.
 
-    Of the times that the answer gives, in milliseconds, ``decode_ms`` and ``inference_ms`` are parts of ``total_ms``, which
-    counts from ``started``. ``work_ms`` is what the images cost by themselves, without waiting for a turn or for a core: it
-    is about the model, however busy the machine is.
+    The times in the response are in milliseconds. ``decode_ms`` and ``inference_ms`` are parts of ``total_ms``, which counts
+    from ``started``. ``work_ms`` is what the images cost by themselves, without waiting for a turn or for a core: it is
+    about the model, however busy the machine is.
 
     Args:
         model: Gives the probabilities.
         wanted: Images and options.
-        request_id: Of the request; stands in the answer.
-        started: When the request began, by the performance counter.
+        request_id: Id of the request, which the response repeats.
+        started: Time at which the request began, by the performance counter.
         check: Called before each image; what it raises ends the work.
 
     Returns:
-        The answer, the label of each image, and its probabilities (C,).
+        The response, the label of each image, and its probabilities (C,).
 
     Raises:
         RequestError: an image cannot be decoded.
@@ -72,9 +72,11 @@ def score(
         inferring += time.perf_counter() - decoded
         decoding += decoded - begun
         for i, row in enumerate(scores.probabilities):
-            maps = scores.activation_maps
-            heat = None if maps is None else _heat_map(pixels[i], maps[i, int(row.argmax())])
-            results.append(_result(predictor, row, wanted.top_k, heat))
+            best = predictor.top(row, wanted.top_k)
+            result: dict[str, Any] = {"predictions": [{"label": name, "probability": round(p, 6)} for name, p in best]}
+            if scores.activation_maps is not None:
+                result["heat_map"] = _heat_map(pixels[i], scores.activation_maps[i, int(row.argmax())])
+            results.append(result)
             rows.append(row)
     timing = {"decode_ms": round(decoding * 1000, 3), "inference_ms": round(inferring * 1000, 3)}
     labels = [result["predictions"][0]["label"] for result in results]
@@ -96,14 +98,6 @@ def _decode(predictor: Predictor, data: bytes, name: str) -> Pixels:
     except ImageError as error:
         status, code = _IMAGE_ERRORS.get(error.reason, (422, error.reason))
         raise RequestError(status, code, error.message) from error
-
-
-def _result(predictor: Predictor, row: Floats, top_k: int, heat_map: str | None) -> dict[str, Any]:
-    best = predictor.top(row, top_k)
-    result: dict[str, Any] = {"predictions": [{"label": name, "probability": round(p, 6)} for name, p in best]}
-    if heat_map is not None:
-        result["heat_map"] = heat_map
-    return result
 
 
 def _heat_map(pixels: Pixels, activation_map: np.ndarray) -> str:

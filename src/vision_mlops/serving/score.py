@@ -1,4 +1,4 @@
-"""Entry script for Azure ML's own inference server: the same requests and answers as those of ``mlops serve``.
+"""Entry script for Azure ML's own inference server: the same requests and responses as with ``mlops serve``.
 
 Azure ML runs it where a deployment names a scoring script instead of a container of its own. Here:
 

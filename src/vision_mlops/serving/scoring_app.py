@@ -28,7 +28,7 @@ from vision_mlops.serving.http.openapi import LOADING, describe
 from vision_mlops.serving.http.scoring_requests import read_scoring_request
 from vision_mlops.serving.prediction_log.predictions import PredictionLog, PredictionSample
 from vision_mlops.serving.responses import description, score
-from vision_mlops.serving.scoring_queue import AbandonedError, Job, QueueFullError, Scorer
+from vision_mlops.serving.scoring_queue import AbandonedError, Job, Scorer
 from vision_mlops.serving.served_model import (
     OTHER_CLASSES,
     ModelSource,
@@ -96,19 +96,19 @@ class ScoringApp:
         self._admin_keys = AccessKeys([admin_key]) if admin_key else None
         self._routes: dict[str, dict[str, Callable[[Request], Response | None]]] = {
             "/score": {"POST": self._score},
-            "/health/live": {"GET": self._live},
+            "/health/live": {"GET": lambda _: Response.json(200, {"status": "live"})},
             READINESS: {"GET": self._ready},
             "/metrics": {"GET": self._metrics},
             "/openapi.json": {"GET": self._openapi},
             "/admin/reload": {"POST": self._reload},
-            "/": {"GET": self._page},
+            "/": {"GET": lambda _: Response(200, _PAGE, b"text/html; charset=utf-8")},
             "*": {},  # the server as a whole, which only OPTIONS asks for
         }
 
     # The model
 
     async def load(self, source: ModelSource) -> ServedModel:
-        """Load a bundle beside the current one, which stays in use. Raises BundleError and its kin."""
+        """Load a bundle beside the current one, which stays in use. Raises BundleError and its subclasses."""
         return await asyncio.to_thread(load_model, source)
 
     def swap(self, source: ModelSource, model: ServedModel) -> None:
@@ -124,7 +124,7 @@ class ScoringApp:
             self.problem = error.on_one_line()
             log_event("not_ready", "error", reason=self.problem, pid=os.getpid())
         else:
-            if self.model is None:  # else another one was swapped in meanwhile
+            if self.model is None:  # else another one has been swapped in since
                 self.swap(self.source, model)
 
     def close(self) -> None:
@@ -189,7 +189,7 @@ class ScoringApp:
             self._authorise(request, self.keys, "a key of this server")
             if self.model is None:
                 raise RequestError(503, "not_ready", self.problem)
-            self._check_room()
+            self.scorer.check_room()
         elif request.path.startswith("/admin/"):
             if self._admin_keys is None:
                 message = "administration needs a key of its own: start the server with MLOPS_ADMIN_KEY"
@@ -210,13 +210,6 @@ class ScoringApp:
                 message = f"the header Authorization holds no key: {message}"
             raise RequestError(401, "unauthorised", message, ((b"www-authenticate", b"Bearer"),))
 
-    def _check_room(self) -> None:
-        try:
-            self.scorer.check_room()
-        except QueueFullError as error:
-            retry = ((b"retry-after", str(error.retry_after_s).encode()),)
-            raise RequestError(429, "too_many_requests", str(error), retry) from error
-
     def _failed(self, request: Request) -> Response:
         _LOG.exception("request %s failed", request.request_id)
         return Response.error(500, "internal", f"see request {request.request_id} in the server's log")
@@ -224,7 +217,7 @@ class ScoringApp:
     # Scoring
 
     def _score(self, request: Request) -> None:
-        """POST /score."""
+        """Handle POST /score."""
         assert self.model is not None
         work = partial(self._work, request, self.model, request.body)
         self.request_metrics.in_flight += 1
@@ -253,8 +246,8 @@ class ScoringApp:
         if log is not None and log.wants(trace.trace_id if trace and trace.parent_id else request.request_id):
             log.put(
                 PredictionSample(
-                    request.request_id, trace.trace_id if trace else "", model.name, model.version, predictor.id,
-                    predictor.classes, wanted.images, rows, result["timing"]["total_ms"],
+                    request.request_id, trace.trace_id if trace else "", result["model"], predictor.classes, wanted.images,
+                    rows, result["timing"]["total_ms"],
                 )
             )  # fmt: skip
         return Response.json(200, result)
@@ -279,9 +272,6 @@ class ScoringApp:
         allowed = ", ".join([*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"])
         return Response(204, b"", headers=((b"allow", allowed.encode()),))
 
-    def _live(self, request: Request) -> Response:
-        return Response.json(200, {"status": "live"})
-
     def _ready(self, request: Request) -> Response:
         if self.draining:
             return Response.error(503, "draining", "the server is shutting down")
@@ -297,13 +287,10 @@ class ScoringApp:
         title = f"Scoring API of {self.model.name if self.model else 'a model'}"
         return Response.json(200, describe(title, self.model.predictor.classes if self.model else []))
 
-    def _page(self, request: Request) -> Response:
-        return Response(200, _PAGE, b"text/html; charset=utf-8")
-
     # Another model
 
     def _reload(self, request: Request) -> Response | None:
-        """POST /admin/reload: another bundle, or the same folder anew."""
+        """Handle POST /admin/reload: load another bundle, or the same folder again."""
         body = decode_body(request.body, request.text(b"content-encoding"), self.max_body)
         wanted = read_reload(body, self.source)
         if self._reloading is not None and not self._reloading.done():

@@ -6,31 +6,23 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
-
-class QueueFullError(Exception):
-    """The queue is full. ``retry_after_s`` says in how many whole seconds there should be room."""
-
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"the queue is full; try again in {retry_after_s} s")
-        self.retry_after_s = retry_after_s
-
+from vision_mlops.serving.http.http_messages import RequestError
 
 Done = Callable[[Any, Exception | None], None]
 
 
+@dataclass(slots=True, eq=False)
 class Job:
-    """One request in the queue; ``abandoned`` tells the scorer that nobody waits for the answer any more."""
+    """One request in the queue; ``abandoned`` tells the scorer that nobody waits for the response any more."""
 
-    __slots__ = ("abandoned", "done", "submitted", "work")
-
-    def __init__(self, work: Callable[[Job], Any], done: Done) -> None:
-        self.work = work
-        self.done = done
-        self.submitted = time.perf_counter()
-        self.abandoned = False
+    work: Callable[[Job], Any]
+    done: Done
+    submitted: float = field(default_factory=time.perf_counter)
+    abandoned: bool = False
 
     def abandon(self) -> None:
         """Let the scorer pass over it."""
@@ -47,7 +39,7 @@ class Scorer:
     Not on the loop itself, which would have been the fastest by one percent: a health check must not wait for an inference.
 
     Args:
-        limit: Most jobs that may be waiting or running.
+        limit: Maximum number of jobs that may be waiting or running.
     """
 
     def __init__(self, limit: int) -> None:
@@ -63,9 +55,11 @@ class Scorer:
         self._thread.start()
 
     def check_room(self) -> None:
-        """Raise :class:`QueueFullError` where no further job would be accepted."""
+        """Raise RequestError with 429 if no further job would be accepted; it says when there should be room."""
         if self.pending >= self.limit:
-            raise QueueFullError(max(1, round(self.pending * self._seconds)))
+            seconds = max(1, round(self.pending * self._seconds))
+            retry = ((b"retry-after", str(seconds).encode()),)
+            raise RequestError(429, "too_many_requests", f"the queue is full; try again in {seconds} s", retry)
 
     def submit(self, work: Callable[[Job], Any], done: Done) -> Job:
         """Queue ``work``.
@@ -75,7 +69,7 @@ class Scorer:
             done: Called on the event loop with the result, or with what ``work`` raised.
 
         Raises:
-            QueueFullError: the limit is reached.
+            RequestError: the limit is reached.
         """
         self.check_room()
         job = Job(work, done)

@@ -14,7 +14,7 @@ from vision_mlops.serving.http.http_messages import RequestError
 from vision_mlops.serving.http.scoring_requests import check_keys, read_json
 
 OTHER_CLASSES = "other_classes"
-"""Code of the answer where a reload would change the classes and does not say that it may."""
+"""Code of the response where a reload would change the classes and does not say that it may."""
 _REFERENCE = re.compile(r"[\w.-]{1,100}[@:][\w.-]{1,100}")
 """Of a registered version, which the registry knows and the server does not."""
 
@@ -133,7 +133,7 @@ def other_classes(old: ServedModel | None, new: ServedModel) -> str:
         return ""
     return (
         f"the bundle has other classes than the model that is served: {' and '.join(changes)};"
-        ' POST /admin/reload takes it with "other_classes": true'
+        ' POST /admin/reload accepts it with "other_classes": true'
     )
 
 

@@ -17,7 +17,7 @@ _SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a server says of itself.
+    """What a server reports about itself.
 
     Attributes:
         problem: Why it is not ready; empty if it is ready.
@@ -38,7 +38,7 @@ class Health:
 
     @property
     def bundle_id(self) -> str:
-        """Id of the bundle that it has loaded; empty where it does not say."""
+        """Id of the bundle that it has loaded; empty if it does not say."""
         return str(self.model.get("id", ""))
 
 

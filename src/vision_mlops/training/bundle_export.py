@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vision_mlops.core.errors import TrainingError
 from vision_mlops.core.text import in_markdown
@@ -26,19 +26,17 @@ MAX_DIFFERENCE = 0.02
 GOLDEN_PER_CLASS = 2
 
 
-def logits(network: Classifier, split: ImageSplit, batch_size: int) -> torch.Tensor:
-    """Logits (N, C), float32, of every image without augmentation: the network in evaluation mode and full precision."""
+def logits(network: nn.Module, split: ImageSplit, batch_size: int) -> Tensor:
+    """Compute the logits (N, C), float32, of every image without augmentation, in evaluation mode and full precision."""
     network.eval()
-    parts: list[torch.Tensor] = []
+    device = next(network.parameters()).device
     with torch.inference_mode():
-        for start in range(0, len(split), batch_size):
-            images = [split.image(i) for i in range(start, min(start + batch_size, len(split)))]
-            parts.append(network(torch.stack(images).to(network.mean.device)).float().cpu())
+        parts = [network(images.to(device)).float().cpu() for images in split.batches(batch_size)]
     return torch.cat(parts)
 
 
 def probabilities(network: Classifier, temperature: float, split: ImageSplit, batch_size: int) -> np.ndarray:
-    """Calibrated probabilities (N, C), float32."""
+    """Compute calibrated probabilities (N, C), float32."""
     return (logits(network, split, batch_size) / temperature).softmax(1).numpy()
 
 
@@ -60,7 +58,8 @@ def export(
     expected = probabilities(network, bundle.temperature, split, batch_size)
     golden = _golden(folder, split, manifest.classes, expected)
     draft = write_bundle(folder, bundle.model_copy(update={"golden": golden}))
-    exported = _exported_probabilities(Predictor(folder, verify=False), split, batch_size)
+    predictor = Predictor(folder, verify=False)
+    exported = np.concatenate([predictor.score(list(part.numpy())).probabilities for part in split.batches(batch_size)])
     parity = _parity(exported, expected)
     write_evaluation(folder, np.array(split.labels), exported, manifest.classes)
     metrics = {**bundle.metrics, "test_accuracy": float((expected.argmax(1) == np.array(split.labels)).mean())}
@@ -96,14 +95,6 @@ def _golden(folder: Path, split: ImageSplit, classes: list[str], expected: np.nd
     return examples
 
 
-def _exported_probabilities(predictor: Predictor, split: ImageSplit, batch_size: int) -> np.ndarray:
-    parts = []
-    for start in range(0, len(split), batch_size):
-        images = [split.image(i).numpy() for i in range(start, min(start + batch_size, len(split)))]
-        parts.append(predictor.score(images).probabilities)
-    return np.concatenate(parts)
-
-
 def _parity(got: np.ndarray, expected: np.ndarray) -> dict[str, float]:
     return {
         "agreement": float((got.argmax(1) == expected.argmax(1)).mean()),
@@ -113,7 +104,7 @@ def _parity(got: np.ndarray, expected: np.ndarray) -> dict[str, float]:
 
 
 def model_card(bundle: Bundle, manifest: Manifest) -> str:
-    """The model card in Markdown: what the model is, what it was trained on and how well it does."""
+    """Return the model card in Markdown: what the model is, what it was trained on, and how good it is."""
     counts = manifest.counts()
     rows = [f"| {in_markdown(label)} | {counts['train'][label]} | {counts['val'][label]} | {counts['test'][label]} |"
             for label in bundle.classes]  # fmt: skip
@@ -142,7 +133,7 @@ def model_card(bundle: Bundle, manifest: Manifest) -> str:
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Temperature that minimises the negative log-likelihood of (N, C) logits and (N,) labels, within 0.05 to 20.
+    """Return the temperature that minimises the negative log-likelihood of (N, C) logits and (N,) labels, 0.05 to 20.
 
     The likelihood is unimodal in the temperature's logarithm, so a bounded search over it finds the minimum.
     """

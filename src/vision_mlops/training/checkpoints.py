@@ -26,9 +26,9 @@ class TrainingFolder:
 
     Args:
         out: Folder of the bundle.
-        workload: What is trained.
-        manifest: Of the data that it is trained on.
-        kept_in: That folder; None for the place beside the bundle.
+        workload: The workload that is trained.
+        manifest: Manifest of the data that it is trained on.
+        kept_in: A folder that outlives the machine; None for the place beside the bundle.
     """
 
     def __init__(self, out: Path, workload: Workload, manifest: Manifest, kept_in: Path | None = None) -> None:
@@ -48,7 +48,7 @@ class TrainingFolder:
     def interrupted(self) -> bool:
         """Whether a training stopped here after at least one epoch, whatever its settings.
 
-        A checkpoint that was cut off while it was written, as can happen on a mounted folder, is none.
+        A checkpoint that was cut off while it was written, as can happen on a mounted folder, does not count.
         """
         return self.last.is_file() and zipfile.is_zipfile(self.last)
 
@@ -63,7 +63,7 @@ class TrainingFolder:
         atomic_write(self.folder / _SETTINGS, json.dumps(self._settings, indent=2) + "\n")
 
     def check_resumable(self) -> None:
-        """Raises TrainingError where there is nothing to resume, or where it was started with other settings."""
+        """Raise TrainingError if there is nothing to resume, or it was started with other settings."""
         if not self.interrupted:
             raise TrainingError(f"{self.folder} holds no checkpoint to resume", "run without --resume")
         if differences := self._differences():
@@ -78,7 +78,7 @@ class TrainingFolder:
 
     @property
     def run_id(self) -> str:
-        """MLflow run of the training; empty where none was opened."""
+        """MLflow run of the training; empty if none was opened."""
         try:
             return str(json.loads((self.folder / _RUN).read_text(encoding="utf-8"))["run_id"])
         except (OSError, ValueError, KeyError):
@@ -89,7 +89,7 @@ class TrainingFolder:
         atomic_write(self.folder / _RUN, json.dumps({"run_id": value}) + "\n")
 
     def _differences(self) -> list[str]:
-        """Dotted keys whose values are not those that the training was started with."""
+        """Return the dotted keys whose values differ from those that the training was started with."""
         try:
             begun = json.loads((self.folder / _SETTINGS).read_text(encoding="utf-8"))
         except (OSError, ValueError):

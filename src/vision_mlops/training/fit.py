@@ -24,7 +24,7 @@ from vision_mlops.config.workload import Workload
 from vision_mlops.core.errors import MlopsError, TrainingError
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.revision import git_commit
-from vision_mlops.data.manifest import Manifest, read_manifest
+from vision_mlops.data.manifest import Manifest, SplitName, read_manifest
 from vision_mlops.images.decoding import PIXELS_VERSION
 from vision_mlops.model.bundle import Bundle, Preprocessing, read_bundle
 from vision_mlops.model.network import Classifier
@@ -79,8 +79,8 @@ def fit(
         resume: Continue at the last finished epoch of an interrupted run.
         overwrite: Replace an existing bundle.
         progress: Show Lightning's progress bar.
-        callbacks: Lightning callbacks beside our own.
-        kept_in: Where checkpoints lie until the bundle is whole; beside it where not given.
+        callbacks: Lightning callbacks besides our own.
+        kept_in: Folder of the checkpoints until the bundle is complete; beside it if not given.
 
     Returns:
         The result; None on the processes of a distributed run other than the first.
@@ -92,153 +92,140 @@ def fit(
     started = time.perf_counter()
     out = out.absolute()
     manifest = read_manifest(data)
-    work = TrainingFolder(out, workload, manifest, kept_in)
-    _check_target(out, work, resume=resume, overwrite=overwrite)
+    training = _FineTuningRun(workload, data, manifest, out, TrainingFolder(out, workload, manifest, kept_in))
+    training.check_target(resume=resume, overwrite=overwrite)
     training_runtime.keep_freed_memory()
     pl.seed_everything(workload.training.seed, workers=True, verbose=False)
     network = Classifier(workload.model, len(manifest.classes))
     check_own_code(network, workload.training.augment)
     if resume:
         # The prefix cache below must come from the weights that the interrupted run used.
-        saved = torch.load(work.last, weights_only=False, map_location="cpu")["state_dict"]
+        saved = torch.load(training.work.last, weights_only=False, map_location="cpu")["state_dict"]
         network.load_state_dict({key.removeprefix("network."): value for key, value in saved.items()})
     elif training_runtime.rank() == 0:
-        work.begin()
+        training.work.begin()
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with _quiet():
-        journal = MlflowCallback(workload, manifest, work, started)
-        trainer = _trainer(workload, work, [journal, *callbacks], progress)
-        val = ImageSplit(data, manifest, "val", workload)
-        module = _train(workload, manifest, data, val, network, work, trainer, resume=resume)
+        journal = MlflowCallback(workload, manifest, training.work, started)
+        trainer = training.trainer([journal, *callbacks], progress)
+        val = training.images("val")
+        module = training.learn(network, val, trainer, resume=resume)
         if not trainer.is_global_zero:
             return None
-        return _finish(workload, manifest, data, val, out, work, trainer, module, journal, overwrite=overwrite)
+        return training.finish(module, val, journal, trainer.current_epoch, overwrite=overwrite)
 
 
-def _check_target(out: Path, work: TrainingFolder, *, resume: bool, overwrite: bool) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
-        raise MlopsError(f"{out} exists already", "choose another --out, or give --overwrite")
-    if resume:
-        work.check_resumable()
-    elif work.interrupted and not overwrite:
-        raise TrainingError(
-            f"an interrupted training of {out} is in {work.folder}",
-            "--resume continues it, --overwrite starts over",
+@dataclass(frozen=True, slots=True)
+class _FineTuningRun:
+    workload: Workload
+    data: Path
+    manifest: Manifest
+    out: Path
+    work: TrainingFolder
+
+    def check_target(self, *, resume: bool, overwrite: bool) -> None:
+        out = self.out
+        if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
+            raise MlopsError(f"{out} exists already", "choose another --out, or give --overwrite")
+        if resume:
+            self.work.check_resumable()
+        elif self.work.interrupted and not overwrite:
+            raise TrainingError(
+                f"an interrupted training of {out} is in {self.work.folder}",
+                "--resume continues it, --overwrite starts over",
+            )
+
+    def images(self, split: SplitName, *, augment: bool = False) -> ImageSplit:
+        return ImageSplit(self.data, self.manifest, split, self.workload, augment=augment)
+
+    def trainer(self, callbacks: Sequence[pl.Callback], progress: bool) -> pl.Trainer:
+        config = self.workload.training
+        processes, local = training_runtime.world_size(), training_runtime.local_world_size()
+        checkpoints = pl.callbacks.ModelCheckpoint(
+            dirpath=self.work.checkpoints, filename="best", monitor="val_loss", save_last=True,
+            enable_version_counter=False,
+        )  # fmt: skip
+        stopping = pl.callbacks.EarlyStopping("val_loss", patience=config.early_stopping_patience)
+        return pl.Trainer(
+            max_epochs=config.epochs,
+            accelerator=config.accelerator,
+            devices=local,
+            num_nodes=processes // local,
+            strategy="ddp" if processes > 1 else "auto",
+            precision=training_runtime.precision(config),
+            callbacks=[checkpoints, stopping, RandomState(), *callbacks],
+            logger=False,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            default_root_dir=self.work.folder,
         )
 
+    def learn(self, network: Classifier, val: ImageSplit, trainer: pl.Trainer, *, resume: bool) -> FineTuning:
+        config, classes = self.workload.training, len(self.manifest.classes)
+        train = self.images("train", augment=True)
+        batch_size = min(config.batch_size, len(train))
+        cached = training_runtime.world_size() == 1 and prefix_cache_fits(network, self.workload, len(train) + len(val))
+        weights = balanced_weights(train.labels, classes) if config.class_weights == "balanced" else None
+        module = FineTuning(network, config, weights, from_prefix=cached)
+        splits: tuple[Dataset[Sample], Dataset[Sample]] = (train, val)
+        if cached:
+            run = prefix_runner(network, trainer.strategy.root_device)
+            splits = PrefixSplit(train, run, batch_size), PrefixSplit(val, run, batch_size)
+        options: dict[str, Any] = {"batch_size": batch_size, "collate_fn": collate}
+        if config.workers and train.pixels is None and not cached:
+            options |= {"num_workers": config.workers, "persistent_workers": True}
+        loaders = (
+            # A last batch of one image has no batch statistics: leave it out.
+            DataLoader(splits[0], shuffle=True, drop_last=len(train) % batch_size == 1 and len(train) > 1, **options),
+            DataLoader(splits[1], **options),
+        )
+        # Lightning keeps the mode that it finds, and the prefix runner left evaluation mode.
+        module.train()
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, *loaders, ckpt_path=str(self.work.last) if resume else None, weights_only=False)
+        except SystemExit:
+            if not trainer.interrupted:
+                raise
+            # Lightning turns Ctrl-C into an exit code of its own and ignores the signal from then on.
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from None
+        return module
 
-def _train(
-    workload: Workload,
-    manifest: Manifest,
-    data: Path,
-    val: ImageSplit,
-    network: Classifier,
-    work: TrainingFolder,
-    trainer: pl.Trainer,
-    *,
-    resume: bool,
-) -> FineTuning:
-    config = workload.training
-    train = ImageSplit(data, manifest, "train", workload, augment=True)
-    batch_size = min(config.batch_size, len(train))
-    cached = training_runtime.world_size() == 1 and prefix_cache_fits(network, workload, len(train) + len(val))
-    weights = balanced_weights(train.labels, len(manifest.classes)) if config.class_weights == "balanced" else None
-    module = FineTuning(network, config, weights, from_prefix=cached)
-    splits: tuple[Dataset[Sample], Dataset[Sample]] = (train, val)
-    if cached:
-        run = prefix_runner(network, trainer.strategy.root_device)
-        splits = PrefixSplit(train, run, batch_size), PrefixSplit(val, run, batch_size)
-    options: dict[str, Any] = {"batch_size": batch_size, "collate_fn": collate}
-    if config.workers and train.pixels is None and not cached:
-        options |= {"num_workers": config.workers, "persistent_workers": True}
-    loaders = (
-        # A last batch of one image has no batch statistics: leave it out.
-        DataLoader(splits[0], shuffle=True, drop_last=len(train) % batch_size == 1 and len(train) > 1, **options),
-        DataLoader(splits[1], **options),
-    )
-    # Lightning keeps the mode that it finds, and the prefix runner left evaluation mode.
-    module.train()
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module, *loaders, ckpt_path=str(work.last) if resume else None, weights_only=False)
-    except SystemExit:
-        if not trainer.interrupted:
-            raise
-        # Lightning turns Ctrl-C into an exit code of its own and ignores the signal from then on.
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from None
-    return module
-
-
-def _trainer(workload: Workload, work: TrainingFolder, callbacks: Sequence[pl.Callback], progress: bool) -> pl.Trainer:
-    config = workload.training
-    processes, local = training_runtime.world_size(), training_runtime.local_world_size()
-    checkpoints = pl.callbacks.ModelCheckpoint(
-        dirpath=work.checkpoints, filename="best", monitor="val_loss", save_last=True, enable_version_counter=False
-    )
-    stopping = pl.callbacks.EarlyStopping("val_loss", patience=config.early_stopping_patience)
-    return pl.Trainer(
-        max_epochs=config.epochs,
-        accelerator=config.accelerator,
-        devices=local,
-        num_nodes=processes // local,
-        strategy="ddp" if processes > 1 else "auto",
-        precision=training_runtime.precision(config),
-        callbacks=[checkpoints, stopping, RandomState(), *callbacks],
-        logger=False,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        default_root_dir=work.folder,
-    )
-
-
-def _finish(
-    workload: Workload,
-    manifest: Manifest,
-    data: Path,
-    val: ImageSplit,
-    out: Path,
-    work: TrainingFolder,
-    trainer: pl.Trainer,
-    module: FineTuning,
-    journal: MlflowCallback,
-    *,
-    overwrite: bool,
-) -> Fitted:
-    network = module.network
-    best = torch.load(work.best, weights_only=False, map_location="cpu")
-    module.load_state_dict(best["state_dict"])
-    batch_size = workload.training.batch_size
-    scores = logits(network.to("cpu"), val, batch_size)
-    labels = torch.tensor(val.labels)
-    bundle = Bundle(
-        name=workload.name,
-        classes=manifest.classes,
-        preprocessing=Preprocessing(
-            image_size=workload.model.image_size, resize=workload.model.resize, version=PIXELS_VERSION
-        ),
-        backbone=workload.model.backbone,
-        frozen_stages=workload.model.frozen_stages,
-        temperature=fit_temperature(scores, labels),
-        data_fingerprint=manifest.fingerprint,
-        git_commit=git_commit(),
-        run_id=journal.run_id,
-        workload=workload.model_dump(include=TRAINED_FROM),
-        own_code=source_hashes(references(workload, TRAINED_FROM)),
-        metrics={"val_accuracy": float((scores.argmax(1) == labels).float().mean())},
-        libraries=training_runtime.library_versions(),
-    )
-    test = ImageSplit(data, manifest, "test", workload)
-    with atomic_folder(out, overwrite=overwrite) as folder:
-        bundle = export(folder, bundle, network, test, manifest, batch_size=batch_size)
-    journal.finish(bundle, module.history)
-    work.drop()
-    epochs = trainer.current_epoch
-    seconds = journal.train_seconds
-    trained = journal.epochs_run * sum(record.split == "train" for record in manifest.images)
-    return Fitted(read_bundle(out), out, epochs, seconds, trained / seconds if seconds else 0.0)
+    def finish(
+        self, module: FineTuning, val: ImageSplit, journal: MlflowCallback, epochs: int, *, overwrite: bool
+    ) -> Fitted:
+        workload, manifest, network = self.workload, self.manifest, module.network
+        module.load_state_dict(torch.load(self.work.best, weights_only=False, map_location="cpu")["state_dict"])
+        batch_size = workload.training.batch_size
+        scores = logits(network.to("cpu"), val, batch_size)
+        labels = torch.tensor(val.labels)
+        bundle = Bundle(
+            name=workload.name,
+            classes=manifest.classes,
+            preprocessing=Preprocessing(
+                image_size=workload.model.image_size, resize=workload.model.resize, version=PIXELS_VERSION
+            ),
+            backbone=workload.model.backbone,
+            frozen_stages=workload.model.frozen_stages,
+            temperature=fit_temperature(scores, labels),
+            data_fingerprint=manifest.fingerprint,
+            git_commit=git_commit(),
+            run_id=journal.run_id,
+            workload=workload.model_dump(include=TRAINED_FROM),
+            own_code=source_hashes(references(workload, TRAINED_FROM)),
+            metrics={"val_accuracy": float((scores.argmax(1) == labels).float().mean())},
+            libraries=training_runtime.library_versions(),
+        )
+        with atomic_folder(self.out, overwrite=overwrite) as folder:
+            bundle = export(folder, bundle, network, self.images("test"), manifest, batch_size=batch_size)
+        journal.finish(bundle)
+        self.work.drop()
+        seconds = journal.train_seconds
+        trained = journal.epochs_run * sum(record.split == "train" for record in manifest.images)
+        return Fitted(read_bundle(self.out), self.out, epochs, seconds, trained / seconds if seconds else 0.0)
 
 
 @contextlib.contextmanager

@@ -33,16 +33,15 @@ class FineTuning(pl.LightningModule):
         self.from_prefix = from_prefix
         self.augment = own_transform(training.augment.transform, "training.augment.transform")
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.history: list[dict[str, float]] = []
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Pixels (N, S, S, 3), or prefix activations, to logits (N, C)."""
+        """Compute logits (N, C) from pixels (N, S, S, 3), or from prefix activations."""
         if self.from_prefix:
             return self.network.tail(inputs.to(self.network.head.weight.dtype))
         return self.network(inputs)  # type: ignore[no-any-return]
 
     def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
-        """One step: weighted cross-entropy with label smoothing."""
+        """Do one step: weighted cross-entropy with label smoothing."""
         inputs, labels = batch
         if self.augment is not None:
             with torch.no_grad():
@@ -57,7 +56,7 @@ class FineTuning(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
-        """Loss without weights or smoothing, and accuracy, averaged over the validation split."""
+        """Log the loss without weights or smoothing, and the accuracy, averaged over the validation split."""
         inputs, labels = batch
         logits = self(inputs).float()
         loss = torch.nn.functional.cross_entropy(logits, labels)
@@ -65,15 +64,8 @@ class FineTuning(pl.LightningModule):
         values = {"val_loss": loss, "val_accuracy": accuracy}
         self.log_dict(values, prog_bar=True, batch_size=len(labels), sync_dist=True)
 
-    def on_validation_epoch_end(self) -> None:
-        """Keep the numbers of the epoch: curves are drawn from them."""
-        if self.trainer.sanity_checking:
-            return
-        values = {key: float(value) for key, value in self.trainer.callback_metrics.items()}
-        self.history.append({"epoch": float(self.current_epoch), **values})
-
     def configure_optimizers(self) -> Any:
-        """AdamW over what is not frozen, with a one-cycle rate; normalisation and biases are not decayed."""
+        """Set up AdamW over what is not frozen, with a one-cycle rate; normalisation and biases are not decayed."""
         config = self.training_config
         decayed: list[torch.nn.Parameter] = []
         plain: list[torch.nn.Parameter] = []
@@ -90,16 +82,8 @@ class FineTuning(pl.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the curves in the checkpoint, so that a resumed run draws them whole."""
-        checkpoint["history"] = self.history
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the curves of the interrupted run."""
-        self.history = list(checkpoint.get("history", []))
-
 
 def balanced_weights(labels: list[int], classes: int) -> Tensor:
-    """Weights (C,) inversely proportional to class frequency, 1 on average over the images."""
+    """Return weights (C,) inversely proportional to class frequency, 1 on average over the images."""
     counts = torch.bincount(torch.tensor(labels), minlength=classes).clamp(min=1).float()
     return len(labels) / (classes * counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import pytorch_lightning as pl
 
@@ -19,7 +20,7 @@ class EpochLines(pl.Callback):
     """Reports each epoch in one line, for logs, where a progress bar is of no use.
 
     Args:
-        say: Gets the line.
+        say: Called with the line.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -41,24 +42,24 @@ class EpochLines(pl.Callback):
         self._say(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: {values} ({seconds:.0f} s)")
 
 
+@dataclass(eq=False)
 class MlflowCallback(pl.Callback):
-    """Lightning callback that records one run; a resumed run goes on in the MLflow run that it began.
+    """Lightning callback that records one run; a resumed training continues the MLflow run that it began.
 
     Args:
-        workload: Whose values become the run's parameters.
-        manifest: Whose fingerprint becomes a tag.
-        work: Where the run's id is kept for a resumed training.
-        started: When the training began, by ``time.perf_counter``.
+        workload: Its values become the parameters of the run.
+        manifest: Its fingerprint becomes a tag.
+        work: Keeps the id of the run for a resumed training.
+        started: Time at which the training began, by ``time.perf_counter``.
     """
 
-    def __init__(self, workload: Workload, manifest: Manifest, work: TrainingFolder, started: float) -> None:
-        self.workload = workload
-        self.manifest = manifest
-        self.work = work
-        self.run_id = ""
-        self.train_seconds = 0.0
-        self.epochs_run = 0
-        self._started = started
+    workload: Workload
+    manifest: Manifest
+    work: TrainingFolder
+    started: float
+    run_id: str = field(default="", init=False)
+    train_seconds: float = field(default=0.0, init=False)
+    epochs_run: int = field(default=0, init=False)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the run, or the one that the interrupted training had."""
@@ -82,19 +83,20 @@ class MlflowCallback(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""
-        self.train_seconds = time.perf_counter() - self._started
+        self.train_seconds = time.perf_counter() - self.started
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Mark the run as failed; a resumed training reopens it."""
         if self.run_id:
             mlflow_runs.end_run(self.run_id, failed=True)
 
-    def finish(self, bundle: Bundle, history: list[dict[str, float]]) -> None:
+    def finish(self, bundle: Bundle) -> None:
         """Attach the curves, the final metrics and the bundle's description, and close the run."""
         client = mlflow_runs.client()
 
         def points(key: str) -> list[tuple[float, float]]:
-            return [(row["epoch"] + 1, row[key]) for row in history if key in row]
+            # By epoch, as an epoch that was interrupted after it was logged is logged again.
+            return sorted({row.step + 1: row.value for row in client.get_metric_history(self.run_id, key)}.items())
 
         client.log_figure(self.run_id, curves_figure({"": points}), "curves.png")
         client.log_dict(self.run_id, bundle.model_dump(), "bundle.json")

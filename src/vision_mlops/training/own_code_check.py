@@ -1,4 +1,4 @@
-"""Own code is tried before it trains: what a bundle could not carry is refused in seconds, with the reason.
+"""Tries own code before training: what a bundle could not carry is refused in seconds, with the reason.
 
 A bundle holds a graph and no Python. So what becomes a part of the network must be the same function of each image whenever
 it is called, must not look at pixels to decide what to do, and must survive the way to ONNX and OpenVINO. All of that is
@@ -36,8 +36,8 @@ def check_own_code(network: Classifier, augment: Augment) -> None:
     """Try the own code of a network and of its augmentation, if there is any; the network stays as it is.
 
     Args:
-        network: As it is before training, on the CPU.
-        augment: Of the training images.
+        network: The network before training, on the CPU.
+        augment: Augmentation of the training images.
 
     Raises:
         TrainingError: a bundle could not carry it, or it does not return what it should.
@@ -64,7 +64,7 @@ def check_own_code(network: Classifier, augment: Augment) -> None:
 
 
 def _images(size: int) -> Tensor:
-    """Made-up images (5, 3, S, S) from 0 to 1, in steps of a uint8: noise, dark, bright, one colour, a gradient."""
+    """Return made-up images (5, 3, S, S) from 0 to 1, in uint8 steps: noise, dark, bright, one colour, a gradient."""
     noise = torch.rand(3, 3, size, size) * torch.tensor([1.0, 0.2, 0.3]).view(3, 1, 1, 1)
     noise[2] += 0.7
     plain = torch.tensor([0.8, 0.1, 0.4]).view(1, 3, 1, 1).expand(1, 3, size, size)
@@ -73,7 +73,7 @@ def _images(size: int) -> Tensor:
 
 
 def _check_images(reference: CodeReference, function: Transform, images: Tensor) -> None:
-    """Images must become images of the same kind."""
+    """Check that images become images of the same kind."""
     found: Any = function(images.clone())
     if not isinstance(found, Tensor):
         raise TrainingError(f"{reference} returns a {type(found).__name__}", "return the changed images as a tensor")
@@ -82,14 +82,21 @@ def _check_images(reference: CodeReference, function: Transform, images: Tensor)
             f"{reference} makes {_described(found)} of {_described(images)}",
             "return images of the same shape and type: the workload's image_size says how large they are",
         )
-    _check_finite(reference, found)
+    if not bool(found.isfinite().all()):
+        raise TrainingError(
+            f"{reference} returns numbers that are not finite, for an image that is dark, bright or of one colour",
+            "keep divisors above 0, as .clamp(min=1e-6) does",
+        )
 
 
 def _check_function(reference: CodeReference, function: Transform, images: Tensor) -> None:
-    """The same image must become the same, alone and among others, twice in a row, and whatever its pixels are."""
+    """Check that an image always becomes the same: alone and among others, twice in a row, whatever its pixels are."""
     given = images.clone()
     found = function(given)
-    _check_unchanged(reference, given, images)
+    if not torch.equal(given, images):
+        raise TrainingError(
+            f"{reference} changes the images that it is given", "work on a copy: images = images.clone()"
+        )
     _check_decisions(reference, function, images)
     if _differ(found, function(images.clone())):
         raise TrainingError(
@@ -105,7 +112,7 @@ def _check_function(reference: CodeReference, function: Transform, images: Tenso
 
 
 def _check_decisions(reference: CodeReference, function: Transform, images: Tensor) -> None:
-    """No decision in Python may depend on pixels: the graph would hold one way for ever. Fake tensors have no pixels."""
+    """Refuse decisions in Python that depend on pixels, which a graph cannot hold. Fake tensors have no pixels."""
     from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
     try:
@@ -122,7 +129,7 @@ def _check_decisions(reference: CodeReference, function: Transform, images: Tens
 
 
 def _check_graph(reference: CodeReference, module: nn.Module, images: Tensor) -> None:
-    """The graph must exist, run on OpenVINO, and compute what torch computes."""
+    """Check that the graph can be made, runs on OpenVINO, and computes what torch computes."""
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "trial.onnx")
@@ -145,35 +152,17 @@ def _check_graph(reference: CodeReference, module: nn.Module, images: Tensor) ->
 
 
 def _check_computed(reference: CodeReference, model: Any, pixels: Tensor, expected: Tensor) -> None:
+    found, cause = None, None
     try:
         found = torch.from_numpy(np.array(model(pixels.numpy())[0]))
     except RuntimeError as error:  # a shape that was recorded does not fit another number of images
-        raise _not_reproduced(reference) from error
-    if _differ(found, expected, _SAME_IN_A_GRAPH):
-        raise _not_reproduced(reference)
-
-
-def _not_reproduced(reference: CodeReference) -> TrainingError:
-    return TrainingError(
-        f"{reference} does not compute in ONNX what it computes in torch",
-        f"{_GRAPH_ONLY}, for all images at once: what NumPy, Pillow or a loop over images computes is recorded once, and"
-        " never changes",
-    )
-
-
-def _check_unchanged(reference: CodeReference, given: Tensor, before: Tensor) -> None:
-    if not torch.equal(given, before):
+        cause = error
+    if found is None or _differ(found, expected, _SAME_IN_A_GRAPH):
         raise TrainingError(
-            f"{reference} changes the images that it is given", "work on a copy: images = images.clone()"
-        )
-
-
-def _check_finite(reference: CodeReference, found: Tensor) -> None:
-    if not bool(found.isfinite().all()):
-        raise TrainingError(
-            f"{reference} returns numbers that are not finite, for an image that is dark, bright or of one colour",
-            "keep divisors above 0, as .clamp(min=1e-6) does",
-        )
+            f"{reference} does not compute in ONNX what it computes in torch",
+            f"{_GRAPH_ONLY}, for all images at once: what NumPy, Pillow or a loop over images computes is recorded once,"
+            " and never changes",
+        ) from cause
 
 
 def _differ(found: Tensor, wanted: Tensor, tolerance: float = _SAME) -> bool:

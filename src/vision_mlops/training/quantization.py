@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from vision_mlops.core.errors import BundleError, DataError, TrainingError
 from vision_mlops.core.files import atomic_folder
@@ -30,9 +28,9 @@ from vision_mlops.model.openvino_runtime import load_openvino, shared_core
 from vision_mlops.model.predictor import Predictor
 
 INT8_GRAPH = "model.xml"
+_HEADLINE = ("accuracy", "expected_calibration_error")
 _BATCH = 16
 _ROUNDS = 15
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +58,8 @@ def quantize(
         data: Prepared data of its classes: calibrated on ``train``, judged on ``test``.
         out: Folder of the new bundle; must not exist.
         max_drop: How much of the accuracy may be lost, 0 to 1.
-        images: Most training images to calibrate on.
-        seed: Of the choice of those images.
+        images: Maximum number of training images to calibrate on.
+        seed: Seed for the choice of those images.
 
     Raises:
         BundleError: the source is broken, or int8 already.
@@ -92,7 +90,7 @@ def quantize(
         draft = bundle.model_copy(update={"graph": INT8_GRAPH, "files": {}})
         write_bundle(folder, draft)
         candidate = Predictor(folder, verify=False)
-        before, after = _probabilities(predictor, test), _probabilities(candidate, test)
+        before, after = (side.score_files(test, batch_size=_BATCH) for side in (predictor, candidate))
         measured = [summarise(labels, scores, bundle.classes) for scores in (before, after)]
         lost = measured[0]["accuracy"] - measured[1]["accuracy"]
         if lost > max_drop + 1e-9:
@@ -104,7 +102,7 @@ def quantize(
         complete = draft.model_copy(
             update={
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "metrics": bundle.metrics | _headline(measured[1]),
+                "metrics": bundle.metrics | {f"test_{name}": float(measured[1][name]) for name in _HEADLINE},
                 "golden": _golden(candidate, folder, bundle),
                 "quantization": Quantization(
                     precision="int8", source_id=predictor.id, calibration_images=len(chosen),
@@ -163,17 +161,6 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _probabilities(predictor: Predictor, files: list[Path]) -> Floats:
-    return np.stack([row for _file, row in predictor.score_files(files, batch_size=_BATCH)])
-
-
-def _headline(measured: dict[str, Any]) -> dict[str, float]:
-    return {
-        "test_accuracy": float(measured["accuracy"]),
-        "test_expected_calibration_error": float(measured["expected_calibration_error"]),
-    }
-
-
 def _golden(predictor: Predictor, folder: Path, source: Bundle) -> list[GoldenExample]:
     rows = predictor.score([predictor.pixels(folder / example.file) for example in source.golden]).probabilities
     return [
@@ -190,14 +177,14 @@ def _card(source: Path, bundle: Bundle) -> str:
     told = [
         "## int8",
         f"The graph was rounded to 8-bit integers, calibrated on {counted(known.calibration_images, 'training image')}.",
-        f"It was that of bundle {known.source_id}, whose weights lie beside it.",
+        f"It was made from bundle {known.source_id}, whose weights are included.",
         f"Accuracy on the test images: {known.accuracy:.4f}, before {known.source_accuracy:.4f}.",
     ]
     return f"{text}\n" + "\n".join(told) + "\n"
 
 
 def _speedup(source: Path, folder: Path, files: list[Path]) -> float:
-    """Time of the source over that of the new one, as a server runs them: one thread, the processor's own precision."""
+    """Return the source's time over the new one's, as a server runs them: one thread, the processor's own precision."""
     predictors = [Predictor(root, threads=1, precision="auto", verify=False) for root in (source, folder)]
     pixels = [predictors[0].pixels(file) for file in files]
     seconds: list[list[float]] = [[], []]

@@ -13,7 +13,7 @@ from vision_mlops.training.training_runtime import rank
 
 
 class RandomState(pl.Callback):
-    """Keeps the state of the random numbers in each checkpoint, and sets it when the training goes on from one.
+    """Keeps the state of the random numbers in each checkpoint, and sets it when the training continues from one.
 
     A checkpoint is that of the first process; the others draw from a state of their own, so with several processes a resumed
     training augments with other numbers.
@@ -23,7 +23,7 @@ class RandomState(pl.Callback):
         self._resumed: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as it is when the checkpoint is written."""
+        """Return the state at the time when the checkpoint is written."""
         return {
             "python": random.getstate(),
             "numpy": np.random.get_state(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -64,8 +64,13 @@ class ImageSplit(Dataset[Sample]):
         return len(self.files)
 
     def image(self, i: int) -> Tensor:
-        """Pixels of image ``i`` without augmentation, (S, S, 3) uint8."""
+        """Return the pixels of image ``i`` without augmentation, (S, S, 3) uint8."""
         return self.pixels[i] if self.pixels is not None else torch.from_numpy(self._load(i))
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """Yield all images without augmentation, in their order, as (N, S, S, 3) uint8 of at most ``size`` images."""
+        for start in range(0, len(self), size):
+            yield torch.stack([self.image(i) for i in range(start, min(start + size, len(self)))])
 
     def __getitem__(self, i: int) -> Sample:
         pixels = self.image(i)
@@ -88,11 +93,10 @@ class PrefixSplit(Dataset[Sample]):
         with torch.inference_mode():
             for code in range(augment.views if augment is not None else 1):
                 parts: list[Tensor] = []
-                for start in range(0, len(source), batch_size):
-                    images = [source.image(i) for i in range(start, min(start + batch_size, len(source)))]
+                for images in source.batches(batch_size):
                     if augment is not None:
-                        images = [view(image, augment, code) for image in images]
-                    parts.append(run(torch.stack(images)).half())
+                        images = torch.stack([view(image, augment, code) for image in images])
+                    parts.append(run(images).half())
                 self.views.append(torch.cat(parts).to(memory_format=torch.channels_last))
 
     def __len__(self) -> int:
@@ -104,7 +108,7 @@ class PrefixSplit(Dataset[Sample]):
 
 
 def prefix_cache_fits(network: Classifier, workload: Workload, images: int) -> bool:
-    """Whether the prefix can be computed once: it can be split off, few views, fewer than epochs, and room for them."""
+    """Return whether the prefix can be computed once: it can be split off, has fewer views than epochs, and fits."""
     training = workload.training
     if not (network.splits and training.cache_prefix and training.augment.finite):
         return False
@@ -125,7 +129,7 @@ def collate(samples: list[Sample]) -> tuple[Tensor, Tensor]:
 
 
 def view(pixels: Tensor, augment: Augment, code: int) -> Tensor:
-    """The ``code``-th flip-and-turn variant of one image (S, S, 3); 0 is the image itself."""
+    """Return the ``code``-th flip-and-turn variant of one image (S, S, 3); 0 is the image itself."""
     steps: list[tuple[bool, int, Callable[[Tensor, int], Tensor]]] = [
         (augment.horizontal_flip, 2, lambda image, n: image.flip(1) if n else image),
         (augment.vertical_flip, 2, lambda image, n: image.flip(0) if n else image),
@@ -139,7 +143,7 @@ def view(pixels: Tensor, augment: Augment, code: int) -> Tensor:
 
 
 def augmented(pixels: Tensor, augment: Augment) -> Tensor:
-    """A random variant of one image, (S, S, 3) uint8, drawn with torch's generator."""
+    """Return a random variant of one image, (S, S, 3) uint8, drawn with torch's generator."""
     pixels = view(pixels, augment, int(torch.randint(augment.views, ())))
     if augment.crop_scale < 1.0:
         pixels = _random_crop(pixels, augment.crop_scale)
@@ -163,7 +167,7 @@ def _random_crop(pixels: Tensor, smallest: float) -> Tensor:
 
 
 def prefix_runner(network: Classifier, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """A function from uint8 images (N, S, S, 3) to the activations of the frozen prefix, on the CPU.
+    """Return a function from uint8 images (N, S, S, 3) to the activations of the frozen prefix, on the CPU.
 
     The network is moved to the device and left in evaluation mode. On a CPU the prefix runs on OpenVINO in full precision,
     which is 2.5 times as fast as eager PyTorch and agrees to 1e-4; on any other device it runs there.

@@ -31,7 +31,7 @@ def keep_freed_memory() -> bool:
 
 
 def precision(training: Training) -> Literal["32-true", "bf16-mixed"]:
-    """Lightning's precision: bf16 where asked for, or where the processor computes it faster than fp32."""
+    """Return Lightning's precision: bf16 if asked for, or if the processor computes it faster than fp32."""
     if training.precision != "auto":
         return "bf16-mixed" if training.precision == "bf16" else "32-true"
     if training.accelerator != "cpu" and torch.cuda.is_available():
@@ -40,27 +40,27 @@ def precision(training: Training) -> Literal["32-true", "bf16-mixed"]:
 
 
 def _has_matrix_units() -> bool:
-    """Whether there is AMX. With AVX-512 alone, bf16 trains at less than half the speed of fp32 (17 against 41 images/s)."""
+    """Return whether there is AMX. With AVX-512 alone, bf16 trains at half the speed of fp32 (17 against 41 images/s)."""
     cpuinfo = Path("/proc/cpuinfo")
     return cpuinfo.is_file() and "amx_bf16" in cpuinfo.read_text()
 
 
 def rank() -> int:
-    """Number of this process among those that torchrun started; 0 without it."""
+    """Return the number of this process among those that torchrun started; 0 without it."""
     return int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
-    """Number of processes that torchrun started; 1 without it."""
+    """Return the number of processes that torchrun started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def local_world_size() -> int:
-    """Number of those processes on this machine, each with a device of its own."""
+    """Return the number of those processes on this machine, each with a device of its own."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what determines a trained model."""
+    """Return the versions of what determines a trained model."""
     names = ("torch", "timm", "pytorch-lightning", "onnx", "openvino", "numpy", "pillow")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}

@@ -218,7 +218,7 @@ def test_images_wait_for_the_server_of_the_page_itself(visit: Visit, picture: Pi
     page = visit()
     page.route("**/api/**", lambda route: route.abort())
     choose(page, picture("red"))
-    expect(page.get_by_role("alert")).to_contain_text("The server of this page does not answer")
+    expect(page.get_by_role("alert")).to_contain_text("The server of this page does not respond")
     page.unroute("**/api/**")
     expect(page.locator(".winner .label")).to_have_text("red")
     expect(page.get_by_role("alert")).to_be_hidden()

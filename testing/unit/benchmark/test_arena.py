@@ -216,7 +216,7 @@ def test_a_damaged_result_is_named_and_measured_again(data: Path, name: str, old
 
 def test_settings_that_are_not_plain_are_refused(arena: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MeanColour, "settings", lambda self: {"path": Path()})
-    assert "settings() are not plain JSON values" in arena().run(HERE).failed["mean-colour"]
+    assert "settings() returned values that are not plain JSON" in arena().run(HERE).failed["mean-colour"]
 
 
 def test_an_answer_of_another_kind_is_named(arena: Open, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_an_answer_of_another_kind_is_named(arena: Open, tmp_path: Path) -> None
             with pytest.raises(MlopsError) as raised:
                 answers_of(contestant)
         assert message in raised.value.on_one_line()
-    assert answers_of(contestant).size_bytes is None
+    assert answers_of(contestant)["size_bytes"] is None
 
 
 def test_one_that_ends_the_program_or_prints_is_like_any_other(

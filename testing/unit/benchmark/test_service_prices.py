@@ -55,7 +55,7 @@ def test_a_team_replaces_what_differs(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("price: {}", "unknown key 'price'\n  -> did you mean 'prices'?"),
-        ("prices: []", "prices: must be keys with a price each"),
+        ("prices: []", "prices: must be a mapping of keys to prices"),
         ("prices: {gold: {amount: -1, date: 2026-12-01}}", "prices.gold.amount: Input should be greater than"),
         ("prices: {gold: {amount: true, date: 2026-12-01}}", "prices.gold.amount: Input should be a valid number"),
         ("prices: {gold: {amount: 1}}", "prices.gold.date: Field required"),

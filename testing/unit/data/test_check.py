@@ -28,8 +28,9 @@ from vision_mlops.data.check.dataset_check import CheckResult, CheckSettings, ch
 from vision_mlops.data.check.dataset_findings import KINDS, by_kind
 from vision_mlops.data.check.feature_rows import RowFile
 from vision_mlops.data.check.file_listing import list_images
-from vision_mlops.images.decoding import Pixels, ResizeMode, open_reduced
+from vision_mlops.images.decoding import open_reduced
 from vision_mlops.images.perceptual_hash import HASH_DISTANCE, same_picture
+from vision_mlops.images.resizing import Pixels, ResizeMode
 
 Row = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 RUNNER = CliRunner()

@@ -292,7 +292,7 @@ def _swap_golden(folder: Path) -> None:
 def test_predictor_is_thread_safe(bundle: Path, data: Path) -> None:
     predictor = Predictor(bundle)
     files = sorted((data / "test").rglob("*.png"))
-    expected = dict(predictor.score_files(files, batch_size=4))
+    expected = dict(zip(files, predictor.score_files(files, batch_size=4), strict=True))
 
     def check(_round: int) -> bool:
         pairs = ((file, predictor.score([predictor.pixels(file)]).probabilities[0]) for file in files)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from vision_mlops.flask_app.app_errors import EndpointError, EndpointOutageError
+from vision_mlops.flask_app.app_errors import EndpointError
 from vision_mlops.flask_app.circuit_breaker import CircuitBreaker
 
-OUTAGE = EndpointOutageError(504, "endpoint_slow", "It is slow.")
+OUTAGE = EndpointError(504, "endpoint_slow", "It is slow.", outage=True)
 REFUSAL = EndpointError(502, "endpoint_unauthorised", "It knows no such key.")
 
 

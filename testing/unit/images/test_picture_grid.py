@@ -37,7 +37,7 @@ def test_an_image_inside_is_the_one_that_was_given() -> None:
 
 
 def test_no_image_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs an image at least"):
+    with pytest.raises(ValueError, match="needs at least one image"):
         picture_grid([], columns=2)
 
 

@@ -35,6 +35,7 @@ from vision_mlops.serving.prediction_log.predictions import (
 from vision_mlops.serving.prediction_log.record_files import RecordFiles, count_lines, finished
 
 CLASSES = ["blackbird", "r\u00f6bin"]
+MODEL = {"name": "birds", "version": "3", "id": "abc"}
 
 
 def image(width: int = 30, height: int = 20) -> bytes:
@@ -48,7 +49,7 @@ PNG = image()
 
 def sample(images: int = 1, identity: str = "r-1", data: bytes = PNG) -> PredictionSample:
     rows = np.tile(np.asarray([0.25, 0.75], np.float32), (images, 1))
-    return PredictionSample(identity, "1" * 32, "birds", "3", "abc", CLASSES, [data] * images, rows, 4.25, 1767225599.5)
+    return PredictionSample(identity, "1" * 32, MODEL, CLASSES, [data] * images, rows, 4.25, 1767225599.5)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

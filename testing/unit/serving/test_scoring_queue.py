@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from vision_mlops.serving.scoring_queue import Job, QueueFullError, Scorer
+from vision_mlops.serving.http.http_messages import RequestError
+from vision_mlops.serving.scoring_queue import Job, Scorer
 
 
 class Request:
@@ -78,7 +79,7 @@ def test_jobs_run_in_order_and_more_than_the_limit_are_refused() -> None:
 
         for number in range(3):
             scorer.submit(partial(_number, number), done)
-        with pytest.raises(QueueFullError, match="try again in 1 s"):
+        with pytest.raises(RequestError, match="try again in 1 s"):
             scorer.submit(lambda job: 0, done)
         await everything.wait()
         assert scorer.pending == 0

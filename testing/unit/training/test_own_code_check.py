@@ -271,7 +271,7 @@ def test_own_code_trains_is_served_without_its_files_and_resumed_only_unchanged(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vision_mlops.training.fit._finish", stop)
+    monkeypatch.setattr("vision_mlops.training.fit._FineTuningRun.finish", stop)
     with pytest.raises(KeyboardInterrupt):
         fit(chosen, data, project / "second", progress=False)
     (project / "own_nets.py").write_text(f"{NETS}\n# changed\n")

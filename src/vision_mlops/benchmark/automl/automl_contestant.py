@@ -10,13 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import Field
+
 from vision_mlops import storage
 from vision_mlops.azure.clients import check_workspace, ml_client
 from vision_mlops.benchmark.automl import automl_job
-from vision_mlops.benchmark.automl.kept_training import KeptTraining
 from vision_mlops.benchmark.automl.onnx_classifier import CROP, MODEL, RESIZE, OnnxClassifier
 from vision_mlops.benchmark.automl.training_tables import TrainingTables, upload_tables, uploads_of
 from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task, Usage
+from vision_mlops.benchmark.service_record import ServiceRecord
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError, ConfigError, DataError, MlopsError
 from vision_mlops.core.text import counted
@@ -26,6 +28,28 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 _LEAST_IMAGES = 10  # that AutoML for images trains with, by its documentation
+
+
+class KeptTraining(ServiceRecord):
+    """The record of what was made in the workspace.
+
+    Attributes:
+        workspace: Resource id of the workspace that it is in.
+        uploads: Folder in a datastore that images and tables were uploaded to; empty if nothing was uploaded.
+        job: The job that trains, or will; empty if none was submitted, or the last one failed.
+        jobs: All jobs that were submitted.
+        machine: Size of the machines that train.
+        seconds: Duration of the training; None before its end, and if the service does not report it.
+    """
+
+    file_name: ClassVar[str] = "automl.json"
+    damage_hint: ClassVar[str] = "look for its jobs in Azure ML studio, and remove the file"
+    workspace: str
+    uploads: str = ""
+    job: str = ""
+    jobs: list[str] = Field(default_factory=list)
+    machine: str = ""
+    seconds: float | None = None
 
 
 class AutomlImages(Contestant):
@@ -50,7 +74,7 @@ class AutomlImages(Contestant):
         self._classifier: OnnxClassifier | None = None
 
     def settings(self) -> Mapping[str, Any]:
-        """The network, how long it may be trained, and what it sees of an image."""
+        """Return the network, the time limit of its training, and what it sees of an image."""
         chosen = self._settings
         return {
             "model": chosen.automl_model,
@@ -61,7 +85,7 @@ class AutomlImages(Contestant):
         }
 
     def fit(self) -> None:
-        """Upload, train and download, each where that is not done yet.
+        """Upload, train and download, as far as that is not done yet.
 
         Raises:
             ConfigError: no cluster with graphics processors is set.
@@ -79,7 +103,7 @@ class AutomlImages(Contestant):
         self._classifier = OnnxClassifier(self._model, self.task.manifest.classes)
 
     def predict(self, files: Sequence[Path]) -> Probabilities:
-        """Probabilities by the trained network, on this machine: the test images are not sent anywhere.
+        """Compute probabilities with the trained network on this machine: the test images are not sent anywhere.
 
         Raises:
             ImageError: a file cannot be decoded.
@@ -89,24 +113,24 @@ class AutomlImages(Contestant):
         return self._classifier.predict(files)
 
     def size_bytes(self) -> int | None:
-        """Bytes of the ONNX graph."""
+        """Return the size of the ONNX graph."""
         file = self._model / MODEL
         return file.stat().st_size if file.is_file() else None
 
     def usage(self) -> Usage | None:
-        """Hours of a machine of the cluster; the minutes before and after the training, in which it is up, come on top."""
+        """Return the machine hours of the training, without the minutes before and after it in which the machine is up."""
         kept = self._kept()
         if kept is None or kept.seconds is None:
             return Usage()
         return Usage(training={f"vm_hour.{kept.machine}": kept.seconds / 3600})
 
     def training_seconds(self) -> float | None:
-        """What the trial took on the cluster; None where the service does not say."""
+        """Return how long the trial took on the cluster; None if the service does not say."""
         kept = self._kept()
         return kept.seconds if kept else None
 
     def remark(self) -> str:
-        """Which network, and where it was trained."""
+        """Name the network, and where it was trained."""
         kept = self._kept()
         where = f" on {kept.machine}" if kept and kept.machine else ""
         return f"{self._settings.automl_model}, trained{where}; predicts on this machine"
@@ -144,7 +168,7 @@ class AutomlImages(Contestant):
         return f"{chosen.subscription_id}/{chosen.resource_group}/{chosen.workspace_name}"
 
     def _kept(self) -> KeptTraining | None:
-        """What was begun. Raises ConfigError where that was in another workspace."""
+        """Return what was begun. Raises ConfigError if that was in another workspace."""
         kept = KeptTraining.read(self.task.folder)
         if kept is not None and kept.workspace != self._workspace:
             subscription, group, name = kept.workspace.split("/")
@@ -166,7 +190,7 @@ class AutomlImages(Contestant):
             )
 
     def _train(self, kept: KeptTraining) -> None:
-        """Have the job run to its end, which may have been begun before, and bring its network here."""
+        """Run the job to its end, which may have been begun before, and download its network."""
         task, client, settings = self.task, self._client, self._settings
         tables: TrainingTables | None = None
         if not kept.job:

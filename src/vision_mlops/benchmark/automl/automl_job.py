@@ -34,10 +34,10 @@ _ARTIFACTS = "azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dc
 
 
 def machine_of(client: MLClient, settings: AzureSettings, task: Task) -> str:
-    """Size of the machines of the cluster with graphics processors, which is there afterwards.
+    """Return the machine size of the GPU cluster, and create the cluster if it does not exist.
 
     Raises:
-        ConfigError: no setting speaks of such a cluster, and there is none.
+        ConfigError: no such cluster is set, and there is none.
         AzureError: it cannot be made; there is no quota, say.
     """
     cluster = settings.gpu
@@ -86,7 +86,7 @@ def write_definition(settings: AzureSettings, task: Task, tables: TrainingTables
 
 
 def submit(client: MLClient, settings: AzureSettings, task: Task, name: str, tables: TrainingTables) -> None:
-    """Submit the job under a name, unless it was before.
+    """Submit the job under a name, unless it was submitted before.
 
     Raises:
         AzureError: the service refuses.
@@ -102,7 +102,7 @@ def submit(client: MLClient, settings: AzureSettings, task: Task, name: str, tab
 
 
 def failure(client: MLClient, job: JobRecord) -> AzureError:
-    """What to say of a job that has not ended well."""
+    """Return the error of a job that did not succeed."""
     why = RunHistory(client).reason(job.name) if job.status == "Failed" else ""
     return AzureError(
         f"the AutoML job {job.name} is {job.status}" + (f": {why}" if why else ""),
@@ -111,7 +111,7 @@ def failure(client: MLClient, job: JobRecord) -> AzureError:
 
 
 def best_trial(client: MLClient, settings: AzureSettings, job: str) -> str:
-    """The run of a job that trained the best network. Raises AzureError where the job names none."""
+    """Return the run of a job that trained the best network. Raises AzureError if the job names none."""
     best = azure_jobs.tracked(client, settings, job).tags.get(_BEST, "")
     if not best:
         raise AzureError(
@@ -121,7 +121,7 @@ def best_trial(client: MLClient, settings: AzureSettings, job: str) -> str:
 
 
 def fetch_model(client: MLClient, settings: AzureSettings, run: str, out: Path) -> None:
-    """Bring the network of a trial to a folder, which must not exist.
+    """Download the network of a trial to a folder, which must not exist.
 
     Raises:
         AzureError: the trial left none, or the service refuses.

@@ -53,7 +53,7 @@ class OnnxClassifier:
             ) from error
 
     def predict(self, files: Sequence[Path]) -> Probabilities:
-        """Probabilities (N, C) of image files. A class that the network does not know has none. Raises ImageError."""
+        """Compute probabilities (N, C) of image files; 0 for a class that the network does not know. Raises ImageError."""
         found = np.zeros((len(files), self._number))
         for start in range(0, len(files), _BATCH):
             batch = np.stack([pixels_of(file) for file in files[start : start + _BATCH]])
@@ -64,7 +64,7 @@ class OnnxClassifier:
 
 
 def pixels_of(file: Path) -> npt.NDArray[np.float32]:
-    """What the network takes of one image: (3, S, S). Raises ImageError."""
+    """Return the input of the network for one image: (3, S, S). Raises ImageError."""
     edge = (RESIZE - CROP) // 2
     square = open_rgb(file).resize((RESIZE, RESIZE)).crop((edge, edge, edge + CROP, edge + CROP))
     scaled: npt.NDArray[np.float32] = (np.asarray(square, np.float32) / np.float32(255) - _MEAN) / _STD
@@ -72,13 +72,15 @@ def pixels_of(file: Path) -> npt.NDArray[np.float32]:
 
 
 def _columns(file: Path, classes: Sequence[str]) -> list[int]:
-    """For each label, the column of its class."""
+    """Return the column of the class of each label."""
     try:
         labels = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}", "remove the folder, and run again") from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise DataError(f"{file} is no list of labels", "look at the artifacts of the run in Azure ML studio")
+        raise DataError(f"{file} is not a list of labels", "look at the artifacts of the run in Azure ML studio")
     if unknown := [label for label in labels if label not in classes]:
-        raise DataError(f"{file} has labels that are no classes: {few(unknown)}", "was the job given other data?")
+        raise DataError(
+            f"{file} has labels that are not classes: {few(unknown)}", "check whether the job was given other data"
+        )
     return [classes.index(label) for label in labels]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +51,7 @@ class TrainingTables:
 
 
 def uploads_of(task: Task, settings: AzureSettings) -> str:
-    """The folder in the datastore that belongs to the data of a task."""
+    """Return the folder in the datastore that belongs to the data of a task."""
     place = f"{_FOLDER}/{task.workload.name}/{task.manifest.fingerprint[:16]}"
     return f"azureml://datastores/{settings.datastore}/paths/{place}"
 
@@ -78,10 +78,10 @@ def upload_tables(client: MLClient, settings: AzureSettings, task: Task) -> Trai
         scope = f"subscriptions/{settings.subscription_id}/resourcegroups/{settings.resource_group}"
         root = address.replace("azureml://", f"azureml://{scope}/workspaces/{settings.workspace_name}/")
         locate: Callable[[ImageRecord], str] = _stored_name
-        task.say(f"images go to {address}")
+        task.say(f"the images are uploaded to {address}")
     else:
         root, locate = registered.path.rstrip("/"), lambda record: record.path
-        task.say(f"images are those of azureml:{registered.name}:{registered.version}")
+        task.say(f"the images are those of azureml:{registered.name}:{registered.version}")
     for split, name in _TABLES.items():
         folder = task.folder / "tables" / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,8 +97,10 @@ def upload_tables(client: MLClient, settings: AzureSettings, task: Task) -> Trai
     if summary.failures:
         file, reason = next(iter(sorted(summary.failures.items())))
         failed = f"{len(summary.failures)} of {counted(len(files), 'file')} could not be uploaded"
-        raise AzureError(f"{failed} to {place.url}: {file}: {reason}", "run again: what is there is not sent again")
-    task.say(f"{counted(summary.transferred.files, 'file')} uploaded, {summary.unchanged.files} were there")
+        raise AzureError(
+            f"{failed} to {place.url}: {file}: {reason}", "run the command again: uploaded files are not sent again"
+        )
+    task.say(f"{counted(summary.transferred.files, 'file')} uploaded, {summary.unchanged.files} were already there")
     return TrainingTables(*(f"{address}/{name}/" for name in _TABLES.values()))
 
 
@@ -107,13 +109,11 @@ def _stored_name(record: ImageRecord) -> str:
 
 
 def _registered(client: MLClient, task: Task, records: Sequence[ImageRecord]) -> DataVersion | None:
-    """The version of a data asset that holds exactly these data, under the name of the workload or of the data."""
+    """Return the registered data asset that holds exactly these data, named after the workload or the data; or None."""
     if not all(_PLAIN.fullmatch(record.path) for record in records):
         return None
-    same = (item for item in _versions(client, task) if item.fingerprint == task.manifest.fingerprint)
-    return next((item for item in same if item.path.startswith("azureml://")), None)
-
-
-def _versions(client: MLClient, task: Task) -> Iterator[DataVersion]:
     for name in dict.fromkeys((task.workload.name, task.manifest.name)):
-        yield from data_assets.versions(client, name, say=task.say)
+        for item in data_assets.versions(client, name, say=task.say):
+            if item.fingerprint == task.manifest.fingerprint and item.path.startswith("azureml://"):
+                return item
+    return None

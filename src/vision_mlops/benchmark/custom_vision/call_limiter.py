@@ -6,12 +6,14 @@ import queue
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 
 _SECOND = 1.05
 """A little longer, because two clocks never run at the same speed."""
 
 
+@dataclass
 class CallLimiter:
     """Limits the number of calls within any second, for any number of threads.
 
@@ -23,31 +25,29 @@ class CallLimiter:
         sleep: Waits some seconds.
     """
 
-    def __init__(
-        self,
-        per_second: int,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._clock, self._sleep = clock, sleep
+    per_second: int
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
         self._free_from: queue.Queue[float] = queue.Queue()
         """For each call within a second, when the next one may begin; without calls in progress."""
-        for _ in range(per_second):
+        for _ in range(self.per_second):
             self._free_from.put(0.0)
 
     @contextmanager
     def call(self) -> Iterator[None]:
         """Wait until the next call may begin, which is made in the block."""
-        wait = self._free_from.get() - self._clock()
+        wait = self._free_from.get() - self.clock()
         try:
             if wait > 0:
-                self._sleep(wait)
+                self.sleep(wait)
             yield
         finally:
-            self._free_from.put(self._clock() + _SECOND)
+            self._free_from.put(self.clock() + _SECOND)
 
 
 @cache
 def limiter_of(endpoint: str, per_second: int) -> CallLimiter:
-    """The limiter of an account, which all its callers in this process share."""
+    """Return the limiter of an account, which all its callers in this process share."""
     return CallLimiter(per_second)

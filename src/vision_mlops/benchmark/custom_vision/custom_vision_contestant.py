@@ -15,13 +15,12 @@ from vision_mlops.benchmark.custom_vision.image_payloads import PREDICTION_BYTES
 from vision_mlops.benchmark.custom_vision.image_predictions import ImagePredictions, PredictionRow, check_access
 from vision_mlops.benchmark.custom_vision.image_upload import ImageUpload, TrainingImage, UploadRow
 from vision_mlops.benchmark.custom_vision.json_line_log import JsonLineLog, Row
-from vision_mlops.benchmark.custom_vision.kept_work import KeptWork
 from vision_mlops.benchmark.custom_vision.model_training import ModelTraining
 from vision_mlops.benchmark.custom_vision.service_account import ServiceAccount, accounts_of
 from vision_mlops.benchmark.custom_vision.service_errors import VisionError
 from vision_mlops.benchmark.custom_vision.sku_limits import LIMITS, check_sizes, prediction_warning
 from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
-from vision_mlops.benchmark.custom_vision.vision_project import VisionProject, project_name, tag_names
+from vision_mlops.benchmark.custom_vision.vision_project import KeptWork, VisionProject, project_name, tag_names
 from vision_mlops.config.custom_vision_settings import PREFIX, TRAINING_ENDPOINT, CustomVisionSettings
 from vision_mlops.core.errors import ConfigError, DataError, MlopsError
 from vision_mlops.core.text import counted, few
@@ -54,7 +53,7 @@ class CustomVision(Contestant):
         self._predictions: ImagePredictions | None = None
 
     def settings(self) -> Mapping[str, Any]:
-        """The domain, and the kind and length of the training."""
+        """Return the domain, and the kind and length of the training."""
         chosen = self._settings
         hours = {"hours": chosen.hours} if chosen.training == "advanced" else {}
         return {"domain": chosen.domain, "training": chosen.training, **hours}
@@ -73,8 +72,9 @@ class CustomVision(Contestant):
         images = Counter(record.label for record in self._images)
         check_sizes(self._settings.sku, {label: images[label] for label in manifest.classes})
         self._tell_of_predictions()
+        about = f"vision-mlops benchmark of {task.workload.name}, data {manifest.fingerprint}"
         project, is_new = VisionProject.find_or_make(
-            self._training_client, self._project_name, self._description, self._settings.domain
+            self._training_client, self._project_name, about, self._settings.domain
         )
         task.say(f"Custom Vision: the project {project.name} {'is new' if is_new else 'exists'}")
         kept = self._keep(project, known)
@@ -95,7 +95,7 @@ class CustomVision(Contestant):
         )
 
     def predict(self, files: Sequence[Path]) -> Probabilities:
-        """Probabilities of the published model, with one request per image, within the calls per second of the SKU.
+        """Predict with the published model, one image per request, within the calls per second of the SKU.
 
         Raises:
             VisionError: the service refuses, or cannot be reached; the next run continues with what is missing.
@@ -106,7 +106,7 @@ class CustomVision(Contestant):
         return self._predictions.run(files)
 
     def usage(self) -> Usage:
-        """Hours of training, a month of storage per image, and single predictions. Some of them are free with F0."""
+        """Return hours of training, a month of storage per image, and single predictions. Some are free with F0."""
         return Usage(
             training={
                 "custom_vision_training_hour": float(self._iteration.get("trainingTimeInMinutes") or 0) / 60,
@@ -116,12 +116,12 @@ class CustomVision(Contestant):
         )
 
     def training_seconds(self) -> float | None:
-        """The training time that the service reports, in whole minutes; None if it does not report any."""
+        """Return the training time that the service reports, in whole minutes; None if it does not report any."""
         minutes = self._iteration.get("trainingTimeInMinutes")
         return 60.0 * float(minutes) if minutes else None
 
     def round_trips_ms(self) -> Sequence[float]:
-        """The round trip of each prediction, without waits for the calls per second of the SKU."""
+        """Return the round trip of each prediction, without waits for the calls per second of the SKU."""
         return self._predictions.round_trips_ms if self._predictions else ()
 
     def remark(self) -> str:
@@ -160,10 +160,6 @@ class CustomVision(Contestant):
     def _project_name(self) -> str:
         return project_name(self.task.workload.name, self.task.manifest.fingerprint, self._settings.domain)
 
-    @property
-    def _description(self) -> str:
-        return f"vision-mlops benchmark of {self.task.workload.name}, data {self.task.manifest.fingerprint}"
-
     @cached_property
     def _accounts(self) -> tuple[ServiceAccount, ServiceAccount]:
         return accounts_of(self._settings, self.task.workload.name)
@@ -181,7 +177,7 @@ class CustomVision(Contestant):
         return VisionClient(account, limiter, self.task.say)
 
     def _log(self, name: str, kind: type[Row]) -> JsonLineLog[Row]:
-        """The log of earlier runs, as far as it can be read."""
+        """Return the log of earlier runs, as far as it can be read."""
         path = self.task.folder / name
         log = JsonLineLog(path, kind)
         if log.damaged:
@@ -192,7 +188,7 @@ class CustomVision(Contestant):
         return log
 
     def _different_images(self) -> list[ImageRecord]:
-        """Training images without duplicates, which the service would not store."""
+        """Return training images without duplicates, which the service would not store."""
         kept: dict[str, ImageRecord] = {}
         conflicts = []
         for record in self.task.manifest.of_split("train"):
@@ -214,7 +210,7 @@ class CustomVision(Contestant):
             )
 
     def _kept_here(self) -> KeptWork | None:
-        """The record of an earlier run.
+        """Return the record of an earlier run.
 
         Raises:
             ConfigError: its project, which may cost money, is in another account than that of the settings.
@@ -292,7 +288,7 @@ def _other_images(project: VisionProject, tag_of: Mapping[str, str], wanted: Map
 
 
 def _counts_become(project: VisionProject, wanted: Mapping[str, int]) -> bool:
-    """Whether the tags of a project have the wanted numbers of images, now or a little later."""
+    """Return whether the tags of a project have the wanted numbers of images, now or a little later."""
     for pause in _COUNT_PAUSES_S:
         if project.counts() == wanted:
             return True

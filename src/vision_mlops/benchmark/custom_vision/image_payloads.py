@@ -30,7 +30,7 @@ class ImagePayloads:
         """Files that were reduced in size, and others that were encoded, so far."""
 
     def read(self, file: Path, *, anew: bool = False) -> bytes:
-        """The bytes to send, which are those of the file if the service accepts it.
+        """Return the bytes to send, which are those of the file if the service accepts it.
 
         Args:
             file: An image.
@@ -47,7 +47,7 @@ class ImagePayloads:
         return _jpeg(open_rgb(data, name=str(file)), self.limit)
 
     def told(self) -> str:
-        """A sentence about changed images; empty if all were sent unchanged."""
+        """Return a sentence about changed images; empty if all were sent unchanged."""
         parts = []
         if self._shrunk:
             parts.append(f"{len(self._shrunk):,} above {self.limit / 1e6:g} MB reduced in size for the service")
@@ -57,7 +57,7 @@ class ImagePayloads:
 
 
 def _jpeg(image: Image.Image, limit: int) -> bytes:
-    """A JPEG within a size in bytes, scaled down if necessary."""
+    """Return a JPEG within a size in bytes, scaled down if necessary."""
     scale = 1.0
     while True:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,7 +23,7 @@ _SAY_SECONDS = 10.0
 
 
 def check_access(client: VisionClient) -> None:
-    """Request a prediction of a model that does not exist: whoever may predict gets that error, and pays nothing.
+    """Request a prediction of a model that does not exist: those who may predict get that error, and pay nothing.
 
     Args:
         client: Client of the account that predicts.
@@ -54,6 +55,7 @@ class PredictionRow(LogRow):
     ms: float
 
 
+@dataclass
 class ImagePredictions:
     """Predicts images with one model.
 
@@ -66,31 +68,30 @@ class ImagePredictions:
         payloads: Reads the files.
         total: Number of images in all calls of :meth:`run`.
         say: Gets progress messages.
+
+    Attributes:
+        round_trips_ms: Round trips of all predictions so far, including those of an interrupted run, without waits.
     """
 
-    def __init__(
-        self,
-        client: VisionClient,
-        project: str,
-        published: str,
-        tags: Sequence[str],
-        log: JsonLineLog[PredictionRow],
-        payloads: ImagePayloads,
-        total: int,
-        say: Callable[[str], None],
-    ) -> None:
-        self._client, self._log, self._payloads, self._say = client, log, payloads, say
-        self._path = f"{project}/classify/iterations/{published}/image/nostore"
-        self._columns = {tag: column for column, tag in enumerate(tags)}
-        self._earlier = {
-            row.sha256: row for row in log.rows if row.path == self._path and len(row.row) == len(self._columns)
-        }
-        self._total, self._said = total, time.monotonic()
-        self.round_trips_ms: list[float] = []
-        """Round trips of all predictions so far, including those of an interrupted run, without waits."""
+    client: VisionClient
+    project: str
+    published: str
+    tags: Sequence[str]
+    log: JsonLineLog[PredictionRow]
+    payloads: ImagePayloads
+    total: int
+    say: Callable[[str], None]
+    round_trips_ms: list[float] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self._path = f"{self.project}/classify/iterations/{self.published}/image/nostore"
+        self._columns = {tag: column for column, tag in enumerate(self.tags)}
+        of_model = [row for row in self.log.rows if row.path == self._path and len(row.row) == len(self.tags)]
+        self._earlier = {row.sha256: row for row in of_model}
+        self._said = time.monotonic()
 
     def run(self, files: Sequence[Path]) -> Probabilities:
-        """Probabilities (N, C) of images.
+        """Predict images: probabilities (N, C).
 
         Raises:
             VisionError: the service refuses, or cannot be reached; predictions so far are kept.
@@ -105,23 +106,23 @@ class ImagePredictions:
     def _tell(self, done: int) -> None:
         now = time.monotonic()
         # Repeated predictions go beyond the total.
-        if done == self._total or (done < self._total and now - self._said > _SAY_SECONDS):
+        if done == self.total or (done < self.total and now - self._said > _SAY_SECONDS):
             self._said = now
-            self._say(f"predicted {done:,} of {counted(self._total, 'image')}")
+            self.say(f"predicted {done:,} of {counted(self.total, 'image')}")
 
     def _predict(self, file: Path) -> list[float]:
         digest = file_hash(file)
         # Only once, because a second prediction is made to measure its duration.
         row = self._earlier.pop(digest, None)
         if row is None:
-            answer, milliseconds = self._client.timed_call("POST", self._path, self._payloads.read(file))
+            answer, milliseconds = self.client.timed_call("POST", self._path, self.payloads.read(file))
             row = PredictionRow(path=self._path, sha256=digest, row=self._normalised(answer, file), ms=milliseconds)
-            self._log.add(row)
+            self.log.add(row)
         self.round_trips_ms.append(row.ms)
         return row.row
 
     def _normalised(self, answer: Any, file: Path) -> list[float]:
-        """The probabilities of the classes, normalised to a sum of 1, without tags that are not a class."""
+        """Return the probabilities of the classes, normalised to a sum of 1, without tags that are not a class."""
         values = [0.0] * len(self._columns)
         for prediction in answer["predictions"]:
             if (column := self._columns.get(prediction["tagId"])) is not None:

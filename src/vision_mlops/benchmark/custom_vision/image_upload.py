@@ -6,7 +6,7 @@ import base64
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vision_mlops.benchmark.custom_vision.image_payloads import ImagePayloads
@@ -64,6 +64,7 @@ class TrainingImage:
     status: str = ""
 
 
+@dataclass
 class ImageUpload:
     """Uploads to one project.
 
@@ -75,17 +76,14 @@ class ImageUpload:
         say: Gets progress messages.
     """
 
-    def __init__(
-        self,
-        client: VisionClient,
-        project: str,
-        log: JsonLineLog[UploadRow],
-        payloads: ImagePayloads,
-        say: Callable[[str], None],
-    ) -> None:
-        self._client, self._project, self._log, self._payloads, self._say = client, project, log, payloads, say
-        self._said = 0.0
-        self._done = self._total = 0
+    client: VisionClient
+    project: str
+    log: JsonLineLog[UploadRow]
+    payloads: ImagePayloads
+    say: Callable[[str], None]
+    _said: float = field(default=0.0, init=False)
+    _done: int = field(default=0, init=False)
+    _total: int = field(default=0, init=False)
 
     def run(self, images: Sequence[TrainingImage]) -> int:
         """Upload missing images, and return how many were sent.
@@ -104,7 +102,7 @@ class ImageUpload:
         sent = len(left)
         self._done, self._total = len(images) - sent, len(images)
         if self._done and left:
-            self._say(f"{counted(self._done, 'image')} of {self._total:,} were uploaded earlier")
+            self.say(f"{counted(self._done, 'image')} of {self._total:,} were uploaded earlier")
         refused: list[TrainingImage] = []
         size, pause = BATCH_IMAGES, _FIRST_PAUSE_S
         while left:
@@ -121,17 +119,17 @@ class ImageUpload:
         return sent
 
     def counts(self, images: Sequence[TrainingImage]) -> dict[str, int]:
-        """Expected number of images in the project by tag; images that it considers equal count once."""
+        """Return expected number of images in the project by tag; images that it considers equal count once."""
         found = Counter(self._kept_tags(images).values())
         return {tag: found[tag] for tag in {image.tag for image in images}}
 
     def under_other_tags(self, images: Sequence[TrainingImage]) -> list[TrainingImage]:
-        """Images with another tag in the project, because their uploaded content equals that of an earlier image."""
+        """Return images with another tag in the project, because their uploaded content equals that of an earlier image."""
         tags, there = self._kept_tags(images), self._there()
         return [image for image in images if (row := there.get(image.sha256)) and tags[row.image] != image.tag]
 
     def _kept_tags(self, images: Sequence[TrainingImage]) -> dict[str, str]:
-        """The expected tag of each image in the project, by its id there, or by its hash if it is missing."""
+        """Return the expected tag of each image in the project, by its id there, or by its hash if it is missing."""
         there = self._there()
         tags: dict[str, str] = {}
         for image in images:
@@ -142,8 +140,8 @@ class ImageUpload:
         return tags
 
     def _there(self) -> dict[str, UploadRow]:
-        """Uploaded images, by the hash of the file."""
-        return {row.sha256: row for row in self._log.rows if row.project == self._project}
+        """Return uploaded images, by the hash of the file."""
+        return {row.sha256: row for row in self.log.rows if row.project == self.project}
 
     def _send_split(self, batch: list[TrainingImage]) -> list[TrainingImage]:
         """Send a batch, in parts if it is refused as a whole; returns the images that were not accepted."""
@@ -162,12 +160,12 @@ class ImageUpload:
         entries = [
             {
                 "name": image.sha256,
-                "contents": base64.b64encode(self._payloads.read(image.file, anew=image.anew)).decode(),
+                "contents": base64.b64encode(self.payloads.read(image.file, anew=image.anew)).decode(),
                 "tagIds": [image.tag],
             }
             for image in batch
         ]
-        answer = self._client.call("POST", f"projects/{self._project}/images/files", body={"images": entries})
+        answer = self.client.call("POST", f"projects/{self.project}/images/files", body={"images": entries})
         rows = {str(row.get("sourceUrl") or "").strip('"'): row for row in answer["images"]}
         for image in batch:
             row = rows.get(image.sha256, {"status": "no status"})
@@ -175,9 +173,9 @@ class ImageUpload:
             if image.status in _DONE:
                 kept = row.get("image") or {}
                 tags = [str(tag["tagId"]) for tag in kept.get("tags") or []]
-                self._log.add(
+                self.log.add(
                     UploadRow(
-                        project=self._project,
+                        project=self.project,
                         sha256=image.sha256,
                         image=str(kept.get("id") or image.sha256),
                         tag=image.tag if image.tag in tags or not tags else tags[0],
@@ -194,12 +192,12 @@ class ImageUpload:
         now = time.monotonic()
         if self._done == self._total or now - self._said > _SAY_SECONDS:
             self._said = now
-            self._say(f"uploaded {self._done:,} of {counted(self._total, 'image')}")
+            self.say(f"uploaded {self._done:,} of {counted(self._total, 'image')}")
         return [image for image in batch if image.status not in _DONE]
 
 
 def _batches(images: Sequence[TrainingImage], most: int) -> Iterator[list[TrainingImage]]:
-    """Batches of images by tag, within the limits of a request, of at most ``most`` images."""
+    """Yield batches of images by tag, within the limits of a request, of at most ``most`` images."""
     batch: list[TrainingImage] = []
     tags: set[str] = set()
     size = 0
@@ -219,7 +217,7 @@ def _batches(images: Sequence[TrainingImage], most: int) -> Iterator[list[Traini
 
 
 def _is_shrinkable(error: VisionError) -> bool:
-    """Whether fewer images at once may be accepted."""
+    """Return whether fewer images at once may be accepted."""
     return error.code in TOO_LARGE_BATCH or error.status == _TOO_LARGE or isinstance(error, GaveUpError)
 
 

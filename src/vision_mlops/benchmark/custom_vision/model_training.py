@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 from vision_mlops.benchmark.custom_vision.service_errors import (
@@ -24,6 +25,7 @@ _SAY_SECONDS = 60.0
 _ENDED = frozenset({"Completed", "Failed"})
 
 
+@dataclass(frozen=True)
 class ModelTraining:
     """Trains one project.
 
@@ -35,21 +37,18 @@ class ModelTraining:
         outdated: Ids of models that must not be used because a new training was requested.
     """
 
-    def __init__(
-        self,
-        client: VisionClient,
-        project: VisionProject,
-        settings: CustomVisionSettings,
-        say: Callable[[str], None],
-        outdated: Collection[str] = (),
-    ) -> None:
-        self._client, self._project, self._settings, self._say = client, project, settings, say
-        self._outdated = outdated
-        advanced = settings.training == "advanced"
-        self._kind = ("Advanced", settings.hours) if advanced else ("Regular", 0)
+    client: VisionClient
+    project: VisionProject
+    settings: CustomVisionSettings
+    say: Callable[[str], None]
+    outdated: Collection[str] = ()
+
+    @property
+    def _kind(self) -> tuple[str, int]:
+        return ("Advanced", self.settings.hours) if self.settings.training == "advanced" else ("Regular", 0)
 
     def begin(self, known: str) -> Json:
-        """A model that is trained or in training. One of an interrupted run, or of the same images, is used.
+        """Return a model that is trained or in training: that of an interrupted run, or of the same images, if there is one.
 
         Args:
             known: Id of the model whose training an earlier run started; empty if there is none.
@@ -57,19 +56,19 @@ class ModelTraining:
         Raises:
             VisionError: the service refuses.
         """
-        found = next((row for row in self._project.iterations() if row["id"] == known), None)
+        found = next((row for row in self.project.iterations() if row["id"] == known), None)
         if found and found["status"] != "Failed":
             return found
-        made: Json = self._client.found_or_made(self._in_training, self._train)
+        made: Json = self.client.found_or_made(self._in_training, self._train)
         return made
 
     def _in_training(self) -> Json | None:
-        """The model in training, after waiting for others: a project trains one model at a time."""
+        """Return the model in training, after waiting for others: a project trains one model at a time."""
         while True:
-            busy = next((row for row in self._project.iterations() if _is_in_training(row)), None)
+            busy = next((row for row in self.project.iterations() if _is_in_training(row)), None)
             if busy is None or self._is_wanted(busy):
                 return busy
-            self._say(f"waiting for the training of {busy['name']} to end: a project trains one model at a time")
+            self.say(f"waiting for the training of {busy['name']} to end: a project trains one model at a time")
             self.wait(busy)
 
     def _train(self, *, force: bool = False) -> Json:
@@ -78,7 +77,7 @@ class ModelTraining:
         if hours:
             query["reservedBudgetInHours"] = str(hours)
         try:
-            begun: Json = self._client.call_once("POST", f"{self._project.path}/train", query=query, body={})
+            begun: Json = self.client.call("POST", f"{self.project.path}/train", query=query, body={}, repeatable=False)
         except VisionError as error:
             if error.code in TRAINING_NOT_NEEDED:
                 return self._trained_before() or self._train(force=True)
@@ -87,28 +86,28 @@ class ModelTraining:
             if error.code == TOO_MANY_ITERATIONS and self._made_room():
                 return self._train(force=force)
             raise
-        self._say(f"training a model in Custom Vision: {self._settings.training}")
+        self.say(f"training a model in Custom Vision: {self.settings.training}")
         return begun
 
     def _trained_before(self) -> Json | None:
-        """The newest model of the wanted kind; the images have not changed since the last training."""
-        rows = self._project.iterations()
+        """Return the newest model of the wanted kind; the images have not changed since the last training."""
+        rows = self.project.iterations()
         found = next((row for row in rows if row["status"] == "Completed" and self._is_wanted(row)), None)
         if found:
-            self._say(f"the images have not changed since {found['name']} was trained, which is used")
+            self.say(f"the images have not changed since {found['name']} was trained, which is used")
         return found
 
     def _made_room(self) -> bool:
         """Delete the oldest unused model; returns False if all are published."""
-        rows = [row for row in self._project.iterations() if row["status"] in _ENDED and not row.get("publishName")]
+        rows = [row for row in self.project.iterations() if row["status"] in _ENDED and not row.get("publishName")]
         if rows:
-            self._say(f"the project has reached its limit of models: deleting the oldest, {rows[-1]['name']}")
-            self._project.delete_iteration(rows[-1])
+            self.say(f"the project has reached its limit of models: deleting the oldest, {rows[-1]['name']}")
+            self.project.delete_iteration(rows[-1])
         return bool(rows)
 
     def _is_wanted(self, row: Json) -> bool:
         kind, hours = self._kind
-        if row["id"] in self._outdated:
+        if row["id"] in self.outdated:
             return False
         return row.get("trainingType") == kind and (not hours or row.get("reservedBudgetInHours") == hours)
 
@@ -122,28 +121,28 @@ class ModelTraining:
         while iteration["status"] not in _ENDED:
             time.sleep(pause)
             pause = min(1.5 * pause, _LONGEST_PAUSE_S)
-            iteration = self._client.call("GET", f"{self._project.path}/iterations/{iteration['id']}")
+            iteration = self.client.call("GET", f"{self.project.path}/iterations/{iteration['id']}")
             if time.monotonic() - said > _SAY_SECONDS:
                 said = time.monotonic()
-                self._say(f"{iteration['name']} has been in training for {(said - begun) / 60:.0f} minutes")
+                self.say(f"{iteration['name']} has been in training for {(said - begun) / 60:.0f} minutes")
         if iteration["status"] == "Failed":
             raise VisionError(
-                f"the training of {iteration['name']} of the project {self._project.name} failed",
+                f"the training of {iteration['name']} of the project {self.project.name} failed",
                 "run the same command again, which trains again; the portal of Custom Vision may say why it failed",
             )
         return iteration
 
     def publish(self, iteration: Json) -> str:
         """Publish a model, and return its name for predictions. Raises VisionError."""
-        path, target = f"{self._project.path}/iterations/{iteration['id']}", self._settings.prediction_id
+        path, target = f"{self.project.path}/iterations/{iteration['id']}", self.settings.prediction_id
         if iteration.get("publishName"):
             if str(iteration.get("originalPublishResourceId")).lower() == target.lower():
                 return str(iteration["publishName"])
-            self._client.call("DELETE", f"{path}/publish")
+            self.client.call("DELETE", f"{path}/publish")
         name = f"benchmark-{iteration['id'][:8]}"
         query = {"publishName": name, "predictionId": target, "overwrite": "true"}
         try:
-            self._client.call("POST", f"{path}/publish", query=query)
+            self.client.call("POST", f"{path}/publish", query=query)
         except VisionError as error:
             if error.code != IS_PUBLISHED:  # by a call whose response was lost
                 raise

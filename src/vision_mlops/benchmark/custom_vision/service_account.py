@@ -47,14 +47,14 @@ class ServiceAccount:
         return f"{PREFIX}{_NOUNS[self.verb]}_{what}"
 
     def headers(self) -> dict[str, str]:
-        """Headers that sign in. Raises AzureError if there is no sign-in."""
+        """Return headers that sign in. Raises AzureError if there is no sign-in."""
         if self.key:
             return {f"{_NOUNS[self.verb].capitalize()}-Key": self.key.get_secret_value()}
         return {"Authorization": f"Bearer {self.token()}"}
 
 
 def accounts_of(settings: CustomVisionSettings, workload: str = "WORKLOAD") -> tuple[ServiceAccount, ServiceAccount]:
-    """The accounts that train and predict; nothing is sent.
+    """Return the accounts that train and predict; nothing is sent.
 
     Raises:
         MissingExtraError: there is no key, and the Azure packages are not installed.

@@ -71,7 +71,7 @@ class GaveUpError(VisionError):
 
 
 def refusal(account: ServiceAccount, response: httpx.Response) -> VisionError:
-    """The error for a response that is not a success."""
+    """Return the error for a response that is not a success."""
     status = response.status_code
     code, message = _told(response)
     text = f"Custom Vision: {message} (HTTP {status}{f' {code}' if code and code != str(status) else ''})"
@@ -128,7 +128,7 @@ def _forbidden(account: ServiceAccount, told: str) -> str:
 
 
 def _told(response: httpx.Response) -> tuple[str, str]:
-    """Code and message of the service, or of the gateway in front of it, which wraps them, on one line."""
+    """Return code and message of the service, or of the gateway in front of it, which wraps them, on one line."""
     content = json_of(response)
     if isinstance(content, dict) and isinstance(content.get("error"), dict):
         content = content["error"]

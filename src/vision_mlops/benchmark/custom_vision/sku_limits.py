@@ -61,7 +61,7 @@ def check_sizes(sku: Literal["F0", "S0"], images: Mapping[str, int]) -> None:
 
 
 def prediction_warning(sku: Literal["F0", "S0"], images: int) -> str:
-    """The warning for a benchmark that cannot be finished within a month; empty if it can."""
+    """Return the warning for a benchmark that cannot be finished within a month; empty if it can."""
     most = LIMITS[sku].predictions
     if most is None or images <= most:
         return ""

@@ -49,32 +49,28 @@ class VisionClient(RestClient):
         )
         weakref.finalize(self, self._http.close)  # a contestant is not told when it is done
 
-    def call(self, method: str, path: str, *, query: Query | None = None, body: Any = None) -> Any:
-        """The JSON of the response to a call that may be repeated; None if it has none.
+    def call(
+        self, method: str, path: str, *, query: Query | None = None, body: Any = None, repeatable: bool = True
+    ) -> Any:
+        """Return the JSON of the response to a call; None if it has none.
 
         Args:
             method: Such as ``GET``.
-            path: Below the service.
+            path: Path below the address of the service.
             query: Parameters.
             body: Sent as JSON; bytes are sent as they are.
+            repeatable: Whether it may be repeated; otherwise it is sent again only if it was certainly not done.
 
         Raises:
-            VisionError: refused, not signed in, or not reached; :class:`GaveUpError` if repeating it did not help.
+            VisionError: refused, not signed in, or not reached; :class:`GaveUpError` if repeating it did not help, and
+                :class:`BusyError` if it must not be repeated and may have been done.
         """
-        return self._content(self._repeated(lambda: self._once(method, path, query, body), repeatable=True))
+        return self._content(self._repeated(lambda: self._once(method, path, query, body), repeatable=repeatable))
 
     def timed_call(self, method: str, path: str, body: bytes) -> tuple[Any, float]:
-        """The same, with the milliseconds between the request and the end of its response, without waits before it."""
+        """Return the same, and the milliseconds from the request to the end of its response, without waits before it."""
         response = self._repeated(lambda: self._once(method, path, None, body), repeatable=True)
         return self._content(response), response.elapsed.total_seconds() * 1000
-
-    def call_once(self, method: str, path: str, *, query: Query | None = None, body: Any = None) -> Any:
-        """:meth:`call` of what must not be done twice: it is sent again only if it was certainly not done.
-
-        Raises:
-            VisionError: as :meth:`call`; :class:`BusyError` if it may have been done.
-        """
-        return self._content(self._repeated(lambda: self._once(method, path, query, body), repeatable=False))
 
     def found_or_made(self, find: Callable[[], T | None], make: Callable[[], T]) -> T:
         """Find something, or create it.
@@ -84,7 +80,7 @@ class VisionClient(RestClient):
 
         Args:
             find: Looks for it with :meth:`call`.
-            make: Creates it with :meth:`call_once`.
+            make: Creates it with :meth:`call`, not repeatable.
 
         Raises:
             VisionError: as :meth:`call`.
@@ -111,7 +107,7 @@ class VisionClient(RestClient):
             raise GaveUpError(error.message, error.hint, error.status, error.code) from error
 
     def _once(self, method: str, path: str, query: Query | None, body: Any) -> httpx.Response:
-        """One request, and its response if it is a success."""
+        """Send one request, and return its response if it is a success."""
         sent: dict[str, Any] = {"json": body} if body is not None else {}
         headers = self._account.headers()
         if isinstance(body, bytes):

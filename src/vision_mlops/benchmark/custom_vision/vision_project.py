@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from vision_mlops.benchmark.custom_vision.service_errors import IS_PUBLISHED, NOT_PUBLISHED, VisionError
 from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
+from vision_mlops.benchmark.service_record import ServiceRecord
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.core.text import nearest
 
@@ -26,7 +27,7 @@ def project_name(workload: str, fingerprint: str, domain: str) -> str:
 
 
 def tag_names(classes: Sequence[str]) -> list[str]:
-    """Names of the tags of some classes.
+    """Return names of the tags of some classes.
 
     A class with characters that the service might refuse, or with a name that only differs from another in its capitals,
     gets its number as the name. Predictions refer to tags by id, so names are never read back.
@@ -45,6 +46,26 @@ def _is_plain(name: str) -> bool:
     return words_alone and not reserved and name == name.strip() and 0 < len(name) <= _LONGEST_TAG
 
 
+class KeptWork(ServiceRecord, frozen=True):
+    """The record of a project, to continue or remove the work in it.
+
+    Attributes:
+        endpoint: Endpoint of the account with the project.
+        project: Id of the project.
+        name: Name of the project.
+        iteration: Id of the model whose training was started; empty if there is none.
+        outdated: Ids of models that must not be used because a new training was requested.
+    """
+
+    file_name: ClassVar[str] = "custom_vision.json"
+    damage_hint: ClassVar[str] = "remove it; the project is found again by its name"
+    endpoint: str
+    project: str
+    name: str
+    iteration: str = ""
+    outdated: tuple[str, ...] = ()
+
+
 class VisionProject:
     """A project that exists.
 
@@ -61,13 +82,13 @@ class VisionProject:
 
     @classmethod
     def find(cls, client: VisionClient, name: str) -> VisionProject | None:
-        """A project by its name; None if it does not exist. Raises VisionError."""
+        """Find a project by its name; None if it does not exist. Raises VisionError."""
         found = _named(client.call("GET", "projects"), name)
         return cls(client, found) if found else None
 
     @classmethod
     def find_or_make(cls, client: VisionClient, name: str, description: str, domain: str) -> tuple[VisionProject, bool]:
-        """A project by its name, which is created if it does not exist, and whether it is new.
+        """Find a project by its name, or create it; return it, and whether it is new.
 
         Args:
             client: Client of the account that trains.
@@ -88,7 +109,7 @@ class VisionProject:
                 "domainId": _domain_id(client, domain),
                 "classificationType": "Multiclass",
             }
-            content: Json = client.call_once("POST", "projects", query=query)
+            content: Json = client.call("POST", "projects", query=query, repeatable=False)
             made.append(name)
             return content
 
@@ -96,7 +117,7 @@ class VisionProject:
         return cls(client, found), bool(made)
 
     def tags(self, names: Sequence[str]) -> list[str]:
-        """Ids of tags by name; missing tags are created. Raises VisionError."""
+        """Return the ids of tags by name; missing tags are created. Raises VisionError."""
         there = self._by_name()
         return [there[name]["id"] if name in there else self._tag(name)["id"] for name in names]
 
@@ -104,20 +125,20 @@ class VisionProject:
         path = f"{self.path}/tags"
 
         def make() -> Json:
-            content: Json = self._client.call_once("POST", path, query={"name": name})
+            content: Json = self._client.call("POST", path, query={"name": name}, repeatable=False)
             return content
 
         return self._client.found_or_made(lambda: _named(self._client.call("GET", path), name), make)
 
     def counts(self) -> dict[str, int]:
-        """Number of images by the id of their tag. Raises VisionError."""
+        """Return number of images by the id of their tag. Raises VisionError."""
         return {tag["id"]: int(tag["imageCount"]) for tag in self._by_name().values()}
 
     def _by_name(self) -> Mapping[str, Json]:
         return {tag["name"]: tag for tag in self._client.call("GET", f"{self.path}/tags")}
 
     def iterations(self) -> list[Json]:
-        """Its trained models and those in training, newest first. Raises VisionError."""
+        """Return its trained models and those in training, newest first. Raises VisionError."""
         rows: list[Json] = self._client.call("GET", f"{self.path}/iterations")
         return sorted(rows, key=lambda row: str(row.get("created", "")), reverse=True)
 

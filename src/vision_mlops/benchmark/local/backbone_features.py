@@ -6,17 +6,18 @@ import hashlib
 import io
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
 from vision_mlops.benchmark.code_version import module_version
-from vision_mlops.benchmark.contestant import Probabilities, Task
+from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task
 from vision_mlops.core.cpu import available_cores
 from vision_mlops.core.files import atomic_write
 from vision_mlops.images.decoding import PIXELS_VERSION, load_pixels
@@ -39,7 +40,7 @@ class BackboneFeatures:
     """The features of a task's images.
 
     Args:
-        task: Its workload says the backbone and the size of the images; pretrained weights are what makes it one.
+        task: Its workload names the backbone, which needs pretrained weights, and the size of the images.
     """
 
     def __init__(self, task: Task) -> None:
@@ -50,7 +51,7 @@ class BackboneFeatures:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What they depend on beside the images."""
+        """Settings that they depend on besides the images."""
         shared = {"backbone": self.model.backbone, "image_size": self.model.image_size, "resize": self.model.resize}
         return {"embedding": self.graph.stem, **shared, "pixels": PIXELS_VERSION}
 
@@ -60,7 +61,7 @@ class BackboneFeatures:
         return int(self.graph.stat().st_size)
 
     def training(self) -> TrainingFeatures:
-        """Features of train and val: those that are kept, where these have been computed before."""
+        """Return the features of train and val, computed or, if they were computed before, read."""
         kept = self._kept()
         if not self.task.again and (found := self._read(kept)) is not None:
             self.task.say("reusing the features of the backbone")
@@ -74,7 +75,7 @@ class BackboneFeatures:
         return TrainingFeatures(train, val, seconds)
 
     def of(self, files: Sequence[Path]) -> Rows:
-        """Features (N, F) of image files."""
+        """Compute the features (N, F) of image files."""
         if self._network is None:
             self._network = embedding.from_backbone(self.model)
         network = self._network
@@ -97,7 +98,7 @@ class BackboneFeatures:
         return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
 
     def _read(self, path: Path) -> TrainingFeatures | None:
-        """What is kept in a file; None where there is none, or it is damaged."""
+        """Read the features in a file; None if there is no file, or it is damaged."""
         try:
             with np.load(path, allow_pickle=False) as content:
                 found = TrainingFeatures(content["train"], content["val"], float(content["seconds"]))
@@ -107,8 +108,28 @@ class BackboneFeatures:
         return found if (len(found.train), len(found.val)) == sizes else None
 
 
+class FeatureContestant(Contestant):
+    """A contestant that learns from the features of the frozen backbone alone; :meth:`fit` sets the ``seconds``."""
+
+    tried: ClassVar[Mapping[str, Any]]
+    """Settings of its own that the result depends on."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.features = BackboneFeatures(task)
+        self.seconds = 0.0
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the backbone, and what is tried."""
+        return {**self.features.settings, **self.tried}
+
+    def training_seconds(self) -> float:
+        """Include the time of the features, even if another contestant had them computed."""
+        return self.seconds
+
+
 def choose(val_probabilities: Sequence[Probabilities], labels: npt.NDArray[np.integer]) -> int:
-    """Place of the candidate that gets most of the val images right; among equals the one that is surest of the truth."""
+    """Return the candidate that gets most val images right; among equals the one that is surest of the truth."""
 
     def quality(probabilities: Probabilities) -> tuple[float, float]:
         truth = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1.0)

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task
-from vision_mlops.benchmark.local.backbone_features import BackboneFeatures, choose
+from vision_mlops.benchmark.contestant import Probabilities
+from vision_mlops.benchmark.local.backbone_features import FeatureContestant, choose
 
 _STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)
 """Inverse strengths of the regularisation (C of scikit-learn) that are tried, for features of unit variance."""
 _ITERATIONS = 500
 
 
-class LinearProbe(Contestant):
-    """How far pretrained features reach where nothing but a linear layer is learnt; C is chosen on the val images."""
+class LinearProbe(FeatureContestant):
+    """Shows how far pretrained features reach with only a linear layer learnt; C is chosen on the val images."""
 
     name = "linear-probe"
     title = "Linear probe on frozen features"
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        self.features = BackboneFeatures(task)
-        self.model: Any = None
-        self.seconds = 0.0
-
-    def settings(self) -> Mapping[str, Any]:
-        """The backbone, and what is tried."""
-        return {**self.features.settings, "C": list(_STRENGTHS), "iterations": _ITERATIONS}
+    tried: ClassVar = {"C": list(_STRENGTHS), "iterations": _ITERATIONS}
+    model: Any = None
 
     def fit(self) -> None:
         """Fit one regression for each C, and keep the best on val."""
@@ -56,14 +49,10 @@ class LinearProbe(Contestant):
         self.task.say(f"C = {_STRENGTHS[best]:g} of {len(_STRENGTHS)} that were tried on val")
 
     def predict(self, files: Sequence[Path]) -> Probabilities:
-        """Probabilities of the regression."""
+        """Return the probabilities of the regression."""
         return self.model.predict_proba(self.features.of(files))  # type: ignore[no-any-return]
 
-    def training_seconds(self) -> float:
-        """With the features, also where another contestant had them computed."""
-        return self.seconds
-
     def size_bytes(self) -> int:
-        """The backbone's graph, and the coefficients with mean and deviation of the features."""
+        """Return the size of the backbone's graph and of the coefficients with mean and deviation of the features."""
         coefficients = self.model[-1].coef_
         return self.features.graph_bytes + 4 * int(coefficients.size + 2 * coefficients.shape[1])

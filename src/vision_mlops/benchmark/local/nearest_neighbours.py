@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task
-from vision_mlops.benchmark.local.backbone_features import BackboneFeatures, Rows, choose
+from vision_mlops.benchmark.contestant import Probabilities, Task
+from vision_mlops.benchmark.local.backbone_features import FeatureContestant, Rows, choose
 
 _NEIGHBOURS = (1, 3, 5, 9, 15, 25)
 _BLOCK = 1024
 """Images that are compared with all training images at once."""
 
 
-class NearestNeighbours(Contestant):
-    """How far pretrained features reach where nothing is learnt; the number of neighbours is chosen on the val images."""
+class NearestNeighbours(FeatureContestant):
+    """Shows how far pretrained features reach without learning; the number of neighbours is chosen on the val images."""
 
     name = "knn"
     title = "Nearest neighbours in frozen features"
+    tried: ClassVar = {"neighbours": list(_NEIGHBOURS)}
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self.features = BackboneFeatures(task)
         self.known: Rows = np.empty((0, 0), np.float32)
         self.labels = np.empty(0, np.int64)
         self.neighbours = 1
-        self.seconds = 0.0
-
-    def settings(self) -> Mapping[str, Any]:
-        """The backbone, and what is tried."""
-        return {**self.features.settings, "neighbours": list(_NEIGHBOURS)}
 
     def fit(self) -> None:
         """Keep the training images' features, and choose how many neighbours vote."""
@@ -48,19 +43,15 @@ class NearestNeighbours(Contestant):
         self.task.say(f"{self.neighbours} neighbours, chosen on val")
 
     def predict(self, files: Sequence[Path]) -> Probabilities:
-        """Share of each class among the neighbours."""
+        """Return the share of each class among the neighbours."""
         return self._votes(self._nearest(self.features.of(files), self.neighbours), self.neighbours)
 
-    def training_seconds(self) -> float:
-        """With the features, also where another contestant had them computed."""
-        return self.seconds
-
     def size_bytes(self) -> int:
-        """The backbone's graph, and the features and classes of the training images."""
+        """Return the size of the backbone's graph and of the features and classes of the training images."""
         return self.features.graph_bytes + self.known.nbytes + self.labels.nbytes
 
     def _nearest(self, rows: Rows, number: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Classes (N, number) of the training images with the largest cosine, the nearest first."""
+        """Return the classes (N, number) of the training images with the largest cosine, the nearest first."""
         found = []
         for start in range(0, len(rows), _BLOCK):
             similarity = _unit(rows[start : start + _BLOCK]) @ self.known.T
@@ -68,7 +59,7 @@ class NearestNeighbours(Contestant):
         return np.concatenate(found)
 
     def _votes(self, nearest: np.ndarray[Any, np.dtype[np.int64]], number: int) -> Probabilities:
-        """Shares among the first neighbours, to which one vote is added that all classes share: none is impossible.
+        """Return shares among the first neighbours. All classes share one more vote, so that none is impossible.
 
         Where classes have equally many votes, the nearest neighbour decides, by a vote that is hardly heavier.
         """

@@ -1,4 +1,4 @@
-"""The contestant ``ours``: the workload trained as `mlops train` trains it, or a bundle that was trained just so."""
+"""The contestant ``ours``: the workload trained as `mlops train` trains it, or a bundle that was trained that way."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task
 from vision_mlops.config.own_code import references, source_hashes
 from vision_mlops.core import paths
 from vision_mlops.core.errors import BundleError, MlopsError
-from vision_mlops.model.bundle import Bundle, graph_weights, read_bundle
+from vision_mlops.model.bundle import Bundle, graph_bytes, read_bundle
 from vision_mlops.model.predictor import Predictor
 from vision_mlops.registry import CHAMPION, open_registry
 from vision_mlops.tracking import mlflow_runs
@@ -40,13 +38,13 @@ class OurModel(Contestant):
         self._many: Predictor | None = None
 
     def settings(self) -> Mapping[str, Any]:
-        """The sections of the workload that decide what is trained, and the project's own code that they name."""
+        """Return the sections of the workload that decide what is trained, and the project's own code that they name."""
         found = {section: getattr(self.task.workload, section).model_dump(mode="json") for section in _SECTIONS}
         own = source_hashes(references(self.task.workload, _SECTIONS))
         return {**found, **({"own_code": own} if own else {})}
 
     def fit(self) -> None:
-        """Take the bundle that there is of these data and settings, or train one."""
+        """Use an existing bundle of these data and settings, or train one."""
         for where, folder, run_id in () if self.task.again else self._candidates():
             self.task.say(f"reusing {where}: it was trained on these data with these settings")
             self.bundle, self._remark = folder, f"reused {where}"
@@ -64,28 +62,27 @@ class OurModel(Contestant):
         self._many = Predictor(self.bundle, verify=False)
 
     def predict(self, files: Sequence[Path]) -> Probabilities:
-        """Probabilities of the bundle, which are calibrated."""
+        """Return the probabilities of the bundle, which are calibrated."""
         assert self._single is not None
         assert self._many is not None
         if len(files) == 1:
             return self._single.score([self._single.pixels(files[0])]).probabilities
-        return np.stack([row for _, row in self._many.score_files(files)])
+        return self._many.score_files(files)
 
     def training_seconds(self) -> float | None:
-        """Of a bundle that is reused what its training recorded."""
+        """Return what the training of a reused bundle recorded."""
         return self._seconds
 
     def size_bytes(self) -> int:
-        """The graph, which is all that the server runs."""
-        bundle = read_bundle(self.bundle)
-        return sum((self.bundle / name).stat().st_size for name in (bundle.graph, *graph_weights(bundle)))
+        """Return the size of the graph, which is all that the server runs."""
+        return graph_bytes(self.bundle, read_bundle(self.bundle))
 
     def remark(self) -> str:
-        """Which bundle was reused."""
+        """Say which bundle was reused."""
         return self._remark
 
     def _candidates(self) -> Iterator[tuple[str, Path, str]]:
-        """Bundles of these data and settings, training time known: the champion, and that of the last `mlops run`."""
+        """Yield bundles of these data and settings with a known training time: the champion, then the last `mlops run`."""
         for where, folder in self._existing():
             try:
                 bundle = read_bundle(folder)
@@ -114,7 +111,7 @@ class OurModel(Contestant):
 
 
 def _recorded_seconds(run_id: str) -> float | None:
-    """How long a training took, by its MLflow run; None where that is not in this store."""
+    """Return how long a training took, by its MLflow run; None if the run is not in this store."""
     run = mlflow_runs.find_run(run_id)
     found = None if run is None else run.data.metrics.get("train_seconds")
     return None if found is None else float(found)

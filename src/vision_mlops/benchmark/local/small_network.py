@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 
 from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task
 from vision_mlops.images.decoding import load_pixels
-from vision_mlops.model.onnx_graph import write_onnx
+from vision_mlops.model.onnx_graph import NetworkPart, write_onnx
 from vision_mlops.model.openvino_runtime import shared_core
 from vision_mlops.training import training_runtime
-from vision_mlops.training.bundle_export import fit_temperature
+from vision_mlops.training.bundle_export import fit_temperature, logits
 from vision_mlops.training.lightning_module import balanced_weights
 from vision_mlops.training.training_batches import ImageSplit, collate
 
@@ -44,24 +44,13 @@ class SmallNetwork(nn.Module):
         self.head = nn.Linear(2 * _WIDTHS[-1], classes)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The largest value of a feature beside its mean: a defect may be small."""
+        """Compute logits; the largest value of a feature counts beside its mean, as a defect may be small."""
         hidden: Tensor = self.layers(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1)
         return self.head(torch.cat([hidden.mean((2, 3)), hidden.amax((2, 3))], 1))  # type: ignore[no-any-return]
 
 
-class _Calibrated(nn.Module):
-    def __init__(self, network: SmallNetwork, temperature: float) -> None:
-        super().__init__()
-        self.network = network
-        self.temperature = temperature
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.network(pixels)
-        return (logits / self.temperature).softmax(1)
-
-
 class FromScratch(Contestant):
-    """What the images alone teach: learnt anew with a seed, the best epoch on val kept and calibrated there."""
+    """A network that only learns from the images, from a seed; the best epoch on val is kept and calibrated there."""
 
     name = "from-scratch"
     title = "Small network from scratch"
@@ -72,7 +61,7 @@ class FromScratch(Contestant):
         self._model: Any = None
 
     def settings(self) -> Mapping[str, Any]:
-        """The network, how it learns, and of the workload what it takes over."""
+        """Return the network, how it learns, and what it takes over from the workload."""
         model, training = self.task.workload.model, self.task.workload.training
         return {
             "widths": list(_WIDTHS), "epochs": _EPOCHS, "rate": _RATE, "batch": _BATCH, "image_size": model.image_size,
@@ -89,13 +78,13 @@ class FromScratch(Contestant):
             val = ImageSplit(task.data, task.manifest, "val", task.workload)
             network, scores = self._learn(train, val)
         temperature = fit_temperature(scores, torch.tensor(val.labels))
-        size = task.workload.model.image_size
-        write_onnx(self.graph, _Calibrated(network, temperature), size, ["probabilities"])
+        calibrated = NetworkPart(network, lambda pixels: (network(pixels) / temperature).softmax(1))
+        write_onnx(self.graph, calibrated, task.workload.model.image_size, ["probabilities"])
         options = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
         self._model = shared_core().compile_model(str(self.graph), "CPU", options)
 
     def predict(self, files: Sequence[Path]) -> Probabilities:
-        """Probabilities of the exported graph, on one thread."""
+        """Return probabilities of the exported graph, on one thread."""
         model, limit = self.task.workload.model, self.task.workload.data.max_pixels
         request = self._model.create_infer_request()
         rows = [
@@ -107,11 +96,11 @@ class FromScratch(Contestant):
         return np.array(rows, np.float64)
 
     def size_bytes(self) -> int:
-        """The exported graph."""
+        """Return the size of the exported graph."""
         return self.graph.stat().st_size
 
     def _learn(self, train: ImageSplit, val: ImageSplit) -> tuple[SmallNetwork, Tensor]:
-        """The network of the best epoch, and its logits of the val images (N, C)."""
+        """Return the network of the best epoch, and its logits of the val images (N, C)."""
         network = SmallNetwork(len(self.task.manifest.classes)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         batch = min(_BATCH, len(train))
         # A last batch of one image has no batch statistics: leave it out.
@@ -131,21 +120,10 @@ class FromScratch(Contestant):
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
-            found = _logits(network, val)
+            found = logits(network, val, _BATCH)
             val_loss = float(nn.functional.cross_entropy(found, truth))
             accuracy = float((found.argmax(1) == truth).float().mean())
             self.task.say(f"epoch {epoch + 1} of {_EPOCHS}: val loss {val_loss:.4f}, val accuracy {accuracy:.4f}")
             if val_loss < best:
                 best, kept, scores = val_loss, copy.deepcopy(network), found
         return kept.eval(), scores
-
-
-def _logits(network: SmallNetwork, split: ImageSplit) -> Tensor:
-    network.eval()
-    with torch.inference_mode():
-        starts = range(0, len(split), _BATCH)
-        parts = [
-            network(torch.stack([split.image(i) for i in range(start, min(start + _BATCH, len(split)))]))
-            for start in starts
-        ]
-    return torch.cat(parts).clone()

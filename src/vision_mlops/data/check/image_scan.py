@@ -18,9 +18,9 @@ from PIL import Image
 from vision_mlops.core.errors import ImageError
 from vision_mlops.data.check.feature_rows import RowFile
 from vision_mlops.data.check.file_listing import ImageFile
-from vision_mlops.images.decoding import Pixels, ResizeMode, open_reduced
+from vision_mlops.images.decoding import open_reduced
 from vision_mlops.images.perceptual_hash import SIGNATURE, perceptual_hash, signature
-from vision_mlops.images.resizing import resize
+from vision_mlops.images.resizing import Pixels, ResizeMode, resize
 
 LOOK = 160
 """Images are looked at with no edge shorter than this, where they are larger: enough to tell a blurred one."""

@@ -1,1 +1,1 @@
-"""What people say against the model: the right label of an image, kept until the next version of the data takes it in."""
+"""Corrections by people: the right label of an image, kept until the next version of the data includes it."""

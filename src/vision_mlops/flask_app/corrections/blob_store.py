@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from vision_mlops.core.errors import DataError
 from vision_mlops.flask_app.corrections.correction import Correction, check_image, check_room
@@ -33,9 +33,9 @@ class BlobStore:
     """The corrections of a folder in storage. Threads share it.
 
     Args:
-        place: Where they are.
-        limit_bytes: How large it may become.
-        patience: How long requests are tried.
+        place: Folder of the corrections.
+        limit_bytes: Maximum size of the folder.
+        patience: How often and how long requests are tried.
     """
 
     def __init__(self, place: BlobFolder, limit_bytes: int, patience: StorageRetryPolicy = _PATIENCE) -> None:
@@ -50,7 +50,7 @@ class BlobStore:
         while (there := self._service.find(name)) is not None:
             if self._renewed(name, there, correction):
                 return
-        content = json.dumps(correction.to_dict()).encode()
+        content = json.dumps(asdict(correction)).encode()
         sizes = {blob: facts.size for blob, facts in self._service.blobs()}
         image_blob = self._image(correction)
         more = len(content) + (0 if image_blob in sizes else len(image))
@@ -61,7 +61,7 @@ class BlobStore:
             self.add(correction, image)  # another instance was first
 
     def list(self) -> Iterator[Correction]:
-        """All corrections, as :meth:`CorrectionStore.list` says."""
+        """Yield all corrections, as :meth:`CorrectionStore.list` says."""
         start = self._place.prefix + _RECORDS
         found = [(name, blob) for name, blob in self._service.blobs() if name.startswith(start)]
         if not found:
@@ -74,7 +74,7 @@ class BlobStore:
         yield from sorted(corrections, key=lambda item: (item.at, item.id))
 
     def image(self, correction: Correction) -> bytes:
-        """The image of a correction, as :meth:`CorrectionStore.image` says."""
+        """Return the image of a correction, as :meth:`CorrectionStore.image` says."""
         name = self._image(correction)
         blob = self._service.find(name)
         if blob is None:
@@ -87,7 +87,7 @@ class BlobStore:
         return image
 
     def size_bytes(self) -> int:
-        """Bytes of all blobs of the folder."""
+        """Return the size of all blobs of the folder."""
         return sum(blob.size for _, blob in self._service.blobs())
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ class BlobStore:
         return f"{self._place.prefix}{_IMAGES}{correction.image_name}"
 
     def _create(self, name: str, content: bytes, kind: str) -> bool:
-        """Write a blob that does not exist; whether it did not."""
+        """Write a blob unless it exists; return whether it was written."""
         try:
             self._service.put(name, content, md5(content).digest(), kind, None)
         except RefusalError as error:
@@ -111,11 +111,11 @@ class BlobStore:
         return True
 
     def _renewed(self, name: str, there: Blob, correction: Correction) -> bool:
-        """Give a correction that is kept already the later time; whether nobody changed it meanwhile."""
+        """Give a correction that exists the later time; return whether nobody else changed it."""
         try:
             known = self._read(name, there)
             if correction.at > known.at:
-                content = json.dumps(replace(known, at=correction.at).to_dict()).encode()
+                content = json.dumps(asdict(replace(known, at=correction.at))).encode()
                 self._service.put(name, content, md5(content).digest(), _JSON, there)
         except RefusalError as error:
             if error.code not in ("ConditionNotMet", "BlobNotFound"):

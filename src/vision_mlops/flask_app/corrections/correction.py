@@ -1,11 +1,11 @@
-"""One correction: which image, what the model said of it, what a person says, who that was and when."""
+"""One correction: the image, the class that the model predicted, the right class, who gave it and when."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,20 +18,20 @@ _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a person says of one image. :func:`make_correction` makes one.
+    """A correction of one image by a person. :func:`make_correction` makes one.
 
     Attributes:
         id: The same for the same statement about the same answer by the same person: sent twice, it is one correction.
-        sha256: Of the image's bytes, as they were received.
-        suffix: Of the image's type, with its dot.
+        sha256: Hash of the image's bytes, as they were received.
+        suffix: Suffix of the image's type, with its dot.
         label: The right class; None for "none of these".
         predicted: Class that the model gave.
         model_name: Name of the model that gave it.
         model_version: Its version.
         model_id: Identifies its bundle.
-        request_id: Of the answer, as in the log of the endpoint.
-        who: Name of whoever has signed in, or a mark of the browser's session.
-        at: When, in ISO 8601 and UTC.
+        request_id: Id of the request, as in the log of the endpoint.
+        who: Name of the person who has signed in, or the id of the browser's session.
+        at: Time of the correction, in ISO 8601 and UTC.
     """
 
     id: str
@@ -64,52 +64,30 @@ class Correction:
         """Name of the file or blob that holds the image."""
         return f"{self.sha256}{self.suffix}"
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return asdict(self)
-
 
 FIELDS = tuple(field.name for field in fields(Correction))
 """Names of what is kept of a correction."""
 
 
-def make_correction(
-    image: bytes,
-    suffix: str,
-    label: str | None,
-    predicted: str,
-    model_name: str,
-    model_version: str,
-    model_id: str,
-    request_id: str,
-    *,
-    who: str,
-    at: datetime | None = None,
-) -> Correction:
-    """Make the correction of an image; the arguments are the fields of :class:`Correction`.
+def make_correction(image: bytes, *, at: datetime | None = None, **said: Any) -> Correction:
+    """Make the correction of an image.
 
     Args:
         image: Encoded bytes, as they were received.
-        at: With a time zone; now where not given.
+        at: Time, with a time zone; now if not given.
+        said: All other fields of :class:`Correction` but ``id`` and ``sha256``.
 
     Raises:
-        ValueError: ``suffix`` is none, or ``at`` has no time zone.
+        ValueError: ``suffix`` is not a suffix, or ``at`` has no time zone.
     """
     sha256 = hashlib.sha256(image).hexdigest()
-    said = json.dumps([sha256, label, predicted, model_name, model_version, model_id, request_id, who])
+    statement = json.dumps([sha256, *(said[name] for name in FIELDS if name in said and name != "suffix")])
     moment = at or datetime.now(UTC)
     return Correction(
-        id=hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:32],
+        id=hashlib.sha256(statement.encode("utf-8", "surrogatepass")).hexdigest()[:32],
         sha256=sha256,
-        suffix=suffix,
-        label=label,
-        predicted=predicted,
-        model_name=model_name,
-        model_version=model_version,
-        model_id=model_id,
-        request_id=request_id,
-        who=who,
         at=(moment.astimezone(UTC) if moment.tzinfo else moment).isoformat(timespec="microseconds"),
+        **said,
     )
 
 

@@ -28,22 +28,22 @@ class CorrectionStore(Protocol):
         """
 
     def list(self) -> Iterator[Correction]:
-        """All corrections, the earliest first.
+        """Yield all corrections, the earliest first.
 
         Raises:
-            DataError, AzureError: there are none at this place, or it cannot be read.
+            DataError, AzureError: there are no corrections at this place, or it cannot be read.
         """
 
     def image(self, correction: Correction) -> bytes:
-        """The image of a correction, as it was received.
+        """Return the image of a correction, as it was received.
 
         Raises:
             DataError: it is missing, or is not what was received.
-            AzureError: storage is not reached.
+            AzureError: storage cannot be reached.
         """
 
     def size_bytes(self) -> int:
-        """Bytes that images and records take."""
+        """Return how many bytes the images and records take."""
 
     def close(self) -> None:
         """Close connections, where there are some."""
@@ -54,7 +54,7 @@ def open_store(location: str, limit_bytes: int = 0) -> CorrectionStore:
 
     Args:
         location: Folder, or address in Blob Storage as ``mlops data upload --to`` takes it.
-        limit_bytes: How large it may become; 0 for those who only read.
+        limit_bytes: Maximum size; 0 if it is only read.
 
     Raises:
         ConfigError: the address, or what signs in to it, is malformed; the folder cannot be made or written to.

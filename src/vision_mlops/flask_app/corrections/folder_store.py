@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote
 
@@ -33,8 +34,8 @@ class FolderStore:
     """The corrections of a folder; it is made with the first one.
 
     Args:
-        folder: Where they are.
-        limit_bytes: How large it may become.
+        folder: Folder of the corrections.
+        limit_bytes: Maximum size of the folder.
     """
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
@@ -61,16 +62,16 @@ class FolderStore:
                 self._write(name, image)
                 database.execute("INSERT OR REPLACE INTO images VALUES (?, ?)", (name, len(image)))
             values = ", ".join(f":{field}" for field in FIELDS)
-            database.execute(f"INSERT INTO corrections ({_COLUMNS}) VALUES ({values})", correction.to_dict())
+            database.execute(f"INSERT INTO corrections ({_COLUMNS}) VALUES ({values})", asdict(correction))
 
     def list(self) -> Iterator[Correction]:
-        """All corrections, as :meth:`CorrectionStore.list` says."""
+        """Yield all corrections, as :meth:`CorrectionStore.list` says."""
         if not (self._folder / DATABASE).is_file():
             raise DataError(
                 f"{self._folder} has no corrections: it has no {DATABASE}",
                 "give the folder that MLOPS_APP_CORRECTIONS names where the web frontend runs",
             )
-        with self._open("rw") as database:  # what a killed writer has begun is taken back first
+        with self._open("rw") as database:  # what a killed writer began is rolled back first
             rows = database.execute(f"SELECT {_COLUMNS} FROM corrections ORDER BY at, id").fetchall()
         try:
             yield from [Correction(*row) for row in rows]
@@ -78,7 +79,7 @@ class FolderStore:
             raise self._refused(str(error)) from error
 
     def image(self, correction: Correction) -> bytes:
-        """The image of a correction, as :meth:`CorrectionStore.image` says."""
+        """Return the image of a correction, as :meth:`CorrectionStore.image` says."""
         path = self._folder / IMAGES / correction.image_name
         try:
             image = path.read_bytes()
@@ -90,14 +91,14 @@ class FolderStore:
         return image
 
     def size_bytes(self) -> int:
-        """Bytes of the images and the database; 0 before the first correction."""
+        """Return the size of the images and the database; 0 before the first correction."""
         if not (self._folder / DATABASE).is_file():
             return 0
         with self._open("rw") as database:
             return self._size(database)
 
     def close(self) -> None:
-        """Do nothing: the database is open while it is asked only."""
+        """Do nothing: the database is only open while it is read or written."""
 
     @staticmethod
     def _size(database: sqlite3.Connection) -> int:
@@ -126,7 +127,7 @@ class FolderStore:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction that no other process writes beside."""
+        """Open a transaction that no other process writes beside."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -158,5 +159,5 @@ class FolderStore:
     def _refused(self, reason: str) -> DataError:
         return DataError(
             f"{self._folder}: corrections cannot be read or written: {reason}",
-            f"check its permissions and the disk; a damaged {DATABASE} needs a copy from before",
+            f"check its permissions and the disk; restore a damaged {DATABASE} from a backup",
         )

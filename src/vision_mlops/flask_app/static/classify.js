@@ -46,7 +46,7 @@ function next() {
   while (running < AT_ONCE && waiting.length) {
     running += 1;
     const card = waiting.shift();
-    classify(card).catch((error) => failure(card, `This page made a mistake: ${error}. Reload it.`)).then((words) => {
+    classify(card).catch((error) => failure(card, `An error occurred on this page: ${error}. Reload it.`)).then((words) => {
       running -= 1;
       finished += 1;
       say(words);
@@ -57,7 +57,7 @@ function next() {
 
 function say(words) {
   const count = total > 1 ? `${finished} of ${total} done. ` : "";
-  const most = leftOut ? `At most ${MOST} images wait at once: ${leftOut} were left out. ` : "";
+  const most = leftOut ? `At most ${MOST} images can wait at the same time: ${leftOut} were left out. ` : "";
   queue.textContent = count + most + words;
   queue.classList.toggle("visually-hidden", total <= 1 && finished === total && finished > 0); // the card says it
 }
@@ -99,7 +99,7 @@ function succeed(card, answer) {
 }
 
 async function giveUp(card, status, answer) {
-  const { code = "", message = "The server of this page does not answer." } = answer?.error ?? {};
+  const { code = "", message = "The server of this page does not respond." } = answer?.error ?? {};
   if (status && !code.startsWith("endpoint_")) return failure(card, message);
   failedByEndpoint.add(card);
   const words = failure(card, message);

@@ -31,7 +31,7 @@ async function scaledDown(bitmap, limits) {
     const blob = await encode(canvas, 0.9);
     if (blob.size <= limits.bytes) return { blob, scaled: [canvas.width, canvas.height] };
   }
-  throw new Error("The image cannot be scaled down to what the endpoint takes.");
+  throw new Error("The image cannot be scaled down to what the endpoint accepts.");
 }
 
 /** The bitmap on a canvas, on white, as JPEG has no transparency; with an edge, its centred square. */

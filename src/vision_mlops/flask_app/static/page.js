@@ -43,7 +43,7 @@ export async function checkEndpoint(doubtful = false) {
     const response = await fetch("/api/status", { signal: AbortSignal.timeout(20_000) });
     found = response.ok ? (await response.json()).problem : problem;
   } catch {
-    found = { message: "The server of this page does not answer. It is asked again every few seconds." };
+    found = { message: "The server of this page does not respond. The page tries again every few seconds." };
   }
   const changed = !found !== !problem;
   problem = found;

@@ -17,9 +17,9 @@ def decode_body(body: bytes, codings: str, limit: int) -> bytes:
     """Return the body as it was before its codings were applied.
 
     Args:
-        body: As it came.
+        body: The body as it came.
         codings: Value of Content-Encoding, in the order in which they were applied; may be empty.
-        limit: Most bytes that it may become, also between two codings.
+        limit: Maximum size that it may unpack to, also between two codings.
 
     Raises:
         RequestError: 400 damaged, 413 larger than the limit, 415 another coding.
@@ -53,7 +53,7 @@ def _unpack(body: bytes, name: str, limit: int) -> bytes:
             if unpacker is None:
                 members += 1
                 if members > _MOST_MEMBERS or (members > 1 and bits != _GZIP):
-                    raise _damaged(name, "something follows its end")
+                    raise _damaged(name, "data follows its end")
                 unpacker = zlib.decompressobj(bits)
             try:
                 unpacked = unpacker.decompress(piece, limit + 1 - size)
@@ -74,5 +74,5 @@ def _unpack(body: bytes, name: str, limit: int) -> bytes:
 
 def _damaged(name: str, reason: str) -> RequestError:
     return RequestError(
-        400, "bad_encoding", f"the body is not valid {name}, which Content-Encoding says it is: {reason}"
+        400, "bad_encoding", f"the body is not valid {name}, as its Content-Encoding requires: {reason}"
     )

@@ -41,7 +41,7 @@ class App(Protocol):
         """Return a response to a complete head, or None to read the body."""
 
     def handle(self, request: Request) -> Response | None:
-        """Return the response to a complete request, or None where ``respond`` will be called with it later."""
+        """Return the response to a complete request, or None if ``respond`` will be called with it later."""
 
     def answered(self, request: Request, answer: Response) -> None:
         """Note a response, for the log and the metrics."""
@@ -77,7 +77,7 @@ class Hub:
 
 
 class _BadHeadError(Exception):
-    """Raised to the parser, which then reads no further."""
+    """Raised to make the parser stop reading."""
 
 
 class Connection(asyncio.Protocol):
@@ -111,12 +111,12 @@ class Connection(asyncio.Protocol):
     # asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is open."""
+        """Note that the connection is open."""
         self.transport = transport  # type: ignore[assignment]
         self.hub.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Parse bytes that came."""
         self.heard = time.monotonic()
         if self._ended:
             return
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
         reads on.
 
         Args:
-            rest: What came behind the head.
+            rest: Bytes that came after the head.
         """
         while True:
             request, self._offered = self._reading, False
@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
         return self._active is not None or bool(self._waiting)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release everything: the connection is gone, and nobody waits for responses any more."""
+        """Release everything: the connection is gone, and nobody waits for responses."""
         self._ended = True
         self.hub.connections.discard(self)
         self.hub.on_close()
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
     # llhttp
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Begin a request."""
         if self._resuming:
             return
         self._reading = Request(self)
@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        """The address, or a part of it."""
+        """Keep the address, or a part of it."""
         request = self._reading
         if request is not None and not request.method:
             request.url += url
@@ -251,14 +251,14 @@ class Connection(asyncio.Protocol):
             raise _BadHeadError
 
     def on_body(self, chunk: bytes) -> None:
-        """A piece of the body."""
+        """Keep a piece of the body, and refuse a body that is too large."""
         request = self._reading
         if request is None:
             return
         request.size += len(chunk)
         if request.answered:
             if request.size > _DISCARDED_BODIES * self.app.max_body:
-                self.transport.abort()  # it has its answer, and goes on sending
+                self.transport.abort()  # it has its response, and continues to send
             return
         request.chunks.append(chunk)
         self.hub.buffered += len(chunk)
@@ -269,7 +269,7 @@ class Connection(asyncio.Protocol):
             self._refuse_body(request, Response.error(429, "too_many_requests", message, ((b"retry-after", b"1"),)))
 
     def on_message_complete(self) -> None:
-        """The request is complete."""
+        """Pass the complete request on."""
         if self._offered:
             return  # so the parser has it, which takes the body for the other protocol
         request, self._reading, self._message_since = self._reading, None, None
@@ -318,7 +318,7 @@ class Connection(asyncio.Protocol):
         if self._active is request:
             self._active = None
         if not keep_alive and request.complete:
-            self.transport.close()  # one whose body still comes lingers: closed now, it might not see its answer
+            self.transport.close()  # one whose body still comes lingers: closed now, it might not see its response
         elif self._waiting:
             asyncio.get_running_loop().call_soon(self._next)
         elif self._reading is not None and self._reading.expects and not self._reading.answered:
@@ -339,7 +339,7 @@ class Connection(asyncio.Protocol):
         if self._active is None and not self._waiting:
             self.respond(request, answer)
         else:
-            self.transport.abort()  # behind other requests: there is no place for an answer yet
+            self.transport.abort()  # behind other requests: there is no place for a response yet
 
     def _break_off(self, answer: Response) -> None:
         """Respond to what cannot be read any further, send no more, and close once the client has fallen silent.
@@ -350,7 +350,7 @@ class Connection(asyncio.Protocol):
         request = self._reading or Request(self)
         self._reading = self._message_since = None
         if self._active is not None or self._waiting:
-            return  # the answers to the requests before it come first, and the connection closes behind them
+            return  # the responses to the requests before it come first, and the connection closes behind them
         request.keep_alive = request.complete = False
         if request.answered or self.transport.is_closing():
             self.transport.close()
@@ -371,7 +371,7 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             self._closing_since = self._closing_since or now
             if now - self._closing_since > LINGER_SECONDS:
-                self.transport.abort()  # its last answer is not being read
+                self.transport.abort()  # its last response is not being read
             return
         if self._broken_off is not None:
             if now - self.heard > _SILENT_SECONDS or now - self._broken_off > LINGER_SECONDS:

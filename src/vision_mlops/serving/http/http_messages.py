@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from vision_mlops.serving.telemetry.trace_context import TraceContext, request_id_of
@@ -12,17 +13,15 @@ HeaderList = tuple[tuple[bytes, bytes], ...]
 JSON = b"application/json"
 
 
+@dataclass(slots=True, eq=False)
 class Response:
-    """Status, body and headers of what is sent back."""
+    """Status, body and headers of what is sent back; ``code`` is that of an error."""
 
-    __slots__ = ("body", "code", "headers", "kind", "status")
-
-    def __init__(self, status: int, body: bytes, kind: bytes = JSON, headers: HeaderList = ()) -> None:
-        self.status = status
-        self.body = body
-        self.kind = kind
-        self.headers = headers
-        self.code = ""  # of an error
+    status: int
+    body: bytes
+    kind: bytes = JSON
+    headers: HeaderList = ()
+    code: str = ""
 
     @classmethod
     def json(cls, status: int, content: Any, headers: HeaderList = ()) -> Response:
@@ -38,7 +37,7 @@ class Response:
 
 
 class RequestError(Exception):
-    """A request that is answered with an error: HTTP status, code and message, and headers of its own."""
+    """A request that gets an error in response: HTTP status, code and message, and headers of its own."""
 
     def __init__(self, status: int, code: str, message: str, headers: HeaderList = ()) -> None:
         super().__init__(message)
@@ -63,39 +62,34 @@ class Sender(Protocol):
         """Send a whole response."""
 
 
+@dataclass(slots=True, eq=False)
 class Request:
     """One request, and what becomes known about it on its way; times are those of the performance counter."""
 
-    __slots__ = (
-        "answered", "body", "chunks", "complete", "connection", "expects", "headers", "http_1_0", "inference_ms", "job",
-        "keep_alive", "labels", "method", "path", "query", "queue_ms", "request_id", "size", "started", "trace", "url",
-    )  # fmt: skip
-
-    def __init__(self, connection: Sender) -> None:
-        self.connection = connection
-        self.started = time.perf_counter()
-        self.method = ""  # empty until the head is complete
-        self.url = b""
-        self.path = ""
-        self.query = ""
-        self.http_1_0 = False
-        self.headers: dict[bytes, bytes] = {}
-        self.expects = False  # the client sends the body only once it is told to go on
-        self.chunks: list[bytes] = []
-        self.size = 0
-        self.body = b""
-        self.complete = False
-        self.keep_alive = True
-        self.answered = False
-        self.job: Work | None = None
-        self.request_id = ""
-        self.trace: TraceContext | None = None
-        self.queue_ms = 0.0
-        self.inference_ms = 0.0
-        self.labels: tuple[str, ...] = ()
+    connection: Sender
+    started: float = field(default_factory=time.perf_counter)
+    method: str = ""  # empty until the head is complete
+    url: bytes = b""
+    path: str = ""
+    query: str = ""
+    http_1_0: bool = False
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    expects: bool = False  # the client sends the body only once it is told to go on
+    chunks: list[bytes] = field(default_factory=list)
+    size: int = 0
+    body: bytes = b""
+    complete: bool = False
+    keep_alive: bool = True
+    answered: bool = False
+    job: Work | None = None
+    request_id: str = ""
+    trace: TraceContext | None = None
+    queue_ms: float = 0.0
+    inference_ms: float = 0.0
+    labels: tuple[str, ...] = ()
 
     def text(self, name: bytes) -> str:
-        """Return the value of a header; empty where it was not sent."""
+        """Return the value of a header; empty if it was not sent."""
         value = self.headers.get(name)
         return value.decode("latin-1") if value else ""
 

@@ -11,7 +11,6 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 _OTHER_PARTS = 20
 _OTHER_BOUNDARIES = 1000
@@ -27,26 +26,16 @@ class FormError(ValueError):
     """The body is not a multipart form, or has too many parts."""
 
 
-@dataclass(slots=True)
-class Form:
-    """What a form holds.
-
-    Attributes:
-        files: Contents of the parts that are files, in their order.
-        fields: Values of the others by name; of a repeated one the last.
-    """
-
-    files: list[bytes] = field(default_factory=list)
-    fields: dict[str, str] = field(default_factory=dict)
-
-
-def read_form(content_type: str, body: bytes, limit: int) -> Form:
+def read_form(content_type: str, body: bytes, limit: int) -> tuple[list[bytes], dict[str, str]]:
     """Read a form.
 
     Args:
-        content_type: With the boundary.
+        content_type: Content type, with the boundary.
         body: The whole form.
-        limit: Most files that are wanted; reading ends one above it.
+        limit: Maximum number of files; reading ends one above it.
+
+    Returns:
+        Contents of the parts that are files, in their order; and values of the others by name, of a repeated one the last.
 
     Raises:
         FormError: says what is wrong with it.
@@ -56,7 +45,9 @@ def read_form(content_type: str, body: bytes, limit: int) -> Form:
         raise FormError("the content type names no boundary")
     if len(boundary) > _BOUNDARY_BYTES:
         raise FormError(f"the boundary is longer than {_BOUNDARY_BYTES} characters")
-    form, others = Form(), 0
+    files: list[bytes] = []
+    fields: dict[str, str] = {}
+    others = 0
     for part in _parts(body, b"--" + boundary):
         headers, content = _split(part)
         parameters = _parameters(headers.get(b"content-disposition", b""))
@@ -68,12 +59,12 @@ def read_form(content_type: str, body: bytes, limit: int) -> Form:
             if others > _OTHER_PARTS:
                 raise FormError("it has too many parts")
             name = parameters.get(b"name", b"").decode("utf-8", "replace")[:40]
-            form.fields[name or "(no name)"] = content[:100].decode("utf-8", "replace")
+            fields[name or "(no name)"] = content[:100].decode("utf-8", "replace")
         elif named or content:  # a browser sends an input that was left empty as a file without name and content
-            form.files.append(_decoded(content, headers.get(b"content-transfer-encoding", b"")))
-            if len(form.files) > limit:
+            files.append(_decoded(content, headers.get(b"content-transfer-encoding", b"")))
+            if len(files) > limit:
                 break
-    return form
+    return files, fields
 
 
 def _parts(body: bytes, delimiter: bytes) -> Iterator[bytes]:
@@ -87,7 +78,7 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[bytes]:
         if line_end is None or (found and not body.endswith(before, 0, found)):
             others += 1  # a longer boundary, such as that of a form within this one
             if others > _OTHER_BOUNDARIES:
-                raise FormError("its boundary does not stand on a line of its own")
+                raise FormError("its boundary is not on a line of its own")
             continue
         if start >= 0:
             yield body[start : max(start, found - len(before))]
@@ -106,7 +97,7 @@ def _split(part: bytes) -> tuple[dict[bytes, bytes], bytes]:
         return {}, part[2 if part[:1] == b"\r" else 1 :]
     end = _HEAD_END.search(part, 0, _HEAD_BYTES)
     if end is None:
-        raise FormError(f"a part has no end of its headers within {_HEAD_BYTES // 1024} kB")
+        raise FormError(f"the headers of a part do not end within {_HEAD_BYTES // 1024} kB")
     headers: dict[bytes, bytes] = {}
     for line in _FOLD.sub(b" ", part[: end.start()]).splitlines():
         name, _, value = line.partition(b":")
@@ -133,7 +124,7 @@ def _decoded(content: bytes, encoding: bytes) -> bytes:
         if encoding == b"base64":
             return base64.b64decode(b"".join(content.split()), validate=True)
     except binascii.Error as error:
-        raise FormError(f"a part is not valid base64, which its transfer encoding says it is: {error}") from error
+        raise FormError(f"a part is not valid base64, as its transfer encoding requires: {error}") from error
     if encoding == b"quoted-printable":
         return binascii.a2b_qp(content)
     raise FormError(f"unknown transfer encoding {encoding[:40].decode('latin-1')!r} of a part")

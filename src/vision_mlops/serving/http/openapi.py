@@ -16,13 +16,13 @@ _ERRORS = {
     415: "Content type, encoding or charset not supported, or not an image",
     422: "Image cannot be decoded, or a value is out of range",
     429: "Queue full; see Retry-After",
-    503: "Not ready, or no answer in time",
+    503: "Not ready, or no response in time",
 }
 _RELOAD_ERRORS = {
     400: "Malformed body",
     401: "Key missing or wrong",
     403: "The server has no key for administration",
-    409: "Another model is being loaded, or the bundle has other classes and that is not said to be meant",
+    409: "Another model is being loaded, or the bundle has other classes and the request does not allow that",
     422: "The bundle was refused; the model stays",
 }
 _PREDICTIONS = {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}}
@@ -77,7 +77,7 @@ def describe(title: str, classes: list[str]) -> dict[str, Any]:
                     "type": "object", "properties": {
                         "bundle": text, "name": text, "version": text,
                         "other_classes": {"type": "boolean", "default": False}}}}}},
-                "responses": {"200": {"description": "All workers answer with the new model"}}
+                "responses": {"200": {"description": "All workers respond with the new model"}}
                 | {str(code): {"description": what, "content": failure} for code, what in _RELOAD_ERRORS.items()},
                 "security": [{"key": []}, {"bearer": []}]}},
             "/metrics": {"get": {"responses": {"200": {"description": "Prometheus text format"}}}},

@@ -1,7 +1,7 @@
-"""What the head of a request must be like beyond its syntax, which the parser checks: RFC 9112 on framing, host and target.
+"""Checks the head of a request beyond its syntax, which the parser checks: RFC 9112 on framing, host and target.
 
 Whatever is wrong is answered with a 4xx, also where RFC 9112 would rather have 501 or 505: those would look like failures
-of the server in its metrics and to whoever watches them.
+of the server in its metrics.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def check_head(request: Request, version: str) -> Response | None:
     """Return the response to a head after which nothing on the connection can be trusted; None for a good one.
 
     Args:
-        request: With method, address and headers. Its ``http_1_0``, ``keep_alive`` and ``expects`` are set.
-        version: Of HTTP, such as ``1.1``.
+        request: The request, with method, address and headers. Its ``http_1_0``, ``keep_alive`` and ``expects`` are set.
+        version: Version of HTTP, such as ``1.1``.
     """
     headers = request.headers
     if version != "1.1":

@@ -19,7 +19,7 @@ from vision_mlops.core.text import closest, nearest
 from vision_mlops.images.formats import find_format
 from vision_mlops.serving.http.content_codings import decode_body
 from vision_mlops.serving.http.http_messages import RequestError
-from vision_mlops.serving.http.multipart_forms import Form, FormError, read_form
+from vision_mlops.serving.http.multipart_forms import FormError, read_form
 
 _OPTIONS = ("top_k", "explain")
 _DESCRIBE = "describe"
@@ -48,7 +48,7 @@ _CHARSETS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ScoringRequest:
-    """What is to be scored. ``batch`` tells the list form, whose answer is a list also for one image.
+    """What is to be scored. ``batch`` is true for the list form, whose response is a list even for one image.
 
     ``describe`` asks for a description of the model in place of scores; there are no images then.
     """
@@ -96,10 +96,10 @@ def read_scoring_request(
         images, batch, beside = _from_json(content)
         options = {**beside, **options}
     elif kind == "multipart/form-data":
-        form = _from_form(content_type, body, serving.max_batch)
-        images, batch = form.files, len(form.files) > 1
-        _check_likeness(form.fields, "field of the form")
-        options = {**form.fields, **options}
+        images, fields = _from_form(content_type, body, serving.max_batch)
+        batch = len(images) > 1
+        _check_likeness(fields, "field of the form")
+        options = {**fields, **options}
     else:
         hint = "send image/*, multipart/form-data or application/json"
         if kind == _CURL_FORM:
@@ -127,7 +127,7 @@ def _read_query(query: str) -> dict[str, str]:
 
 
 def _check_likeness(names: Iterable[str], what: str, known: Sequence[str] = _OPTIONS, code: str = "bad_query") -> None:
-    """Refuse a name that is close to a known one, as a typing mistake; any other may be for somebody else."""
+    """Refuse a name that is close to a known one, as a typing mistake; any other may be for a proxy."""
     for name in names:
         if name not in known and (near := closest(name, known, cutoff=0.7)):
             raise RequestError(422, code, f"unknown {what} {name[:40]!r}: did you mean {near[0]!r}?")
@@ -188,7 +188,7 @@ def _shown(value: Any) -> str:
 
 def _description_request(content: dict[str, Any]) -> ScoringRequest:
     if content != {_DESCRIBE: True} or content[_DESCRIBE] is not True:  # 1 equals True
-        raise RequestError(422, "bad_query", 'a description is asked for with {"describe": true} alone')
+        raise RequestError(422, "bad_query", 'a request for a description must be {"describe": true} and nothing else')
     return ScoringRequest([], False, 1, False, describe=True)
 
 
@@ -252,18 +252,18 @@ def _base64(text: str) -> bytes:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:
-        hint = "; were plus signs made blanks?" if " " in text else ""
+        hint = "; were plus signs turned into spaces?" if " " in text else ""
         raise RequestError(400, "bad_base64", f"an image is not valid base64: {error}{hint}") from error
 
 
-def _from_form(content_type: str, body: bytes, limit: int) -> Form:
+def _from_form(content_type: str, body: bytes, limit: int) -> tuple[list[bytes], dict[str, str]]:
     try:
-        form = read_form(content_type, body, limit)
+        files, fields = read_form(content_type, body, limit)
     except FormError as error:
         raise RequestError(400, "bad_form", f"the form cannot be read: {error}") from error
-    if len(form.files) > limit:
+    if len(files) > limit:
         raise _too_many(f"more than {limit}", limit)
-    if not form.files and form.fields:
-        names = ", ".join(list(form.fields)[:5])
+    if not files and fields:
+        names = ", ".join(list(fields)[:5])
         raise RequestError(400, "bad_form", f"the form has the plain field {names} but no file: give it a file name")
-    return form
+    return files, fields

@@ -1,1 +1,1 @@
-"""Records of what the model has answered."""
+"""Records of the predictions of a model."""

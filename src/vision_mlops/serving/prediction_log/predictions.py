@@ -1,7 +1,7 @@
 """The prediction log: a record for each image of a sample of requests, to watch the model by. Off unless asked for.
 
 Requests only put what they have into a bounded queue; a thread hashes, encodes and writes. Where that does not keep up, or
-the disk is full, records are dropped and counted, and it goes on when there is room again.
+the disk is full, records are dropped and counted, and it continues when there is room again.
 
     log = start_predictions(serving.predictions, model_name, telemetry.count_record)    # a worker, after the fork; None: off
     if log and log.wants(context.trace_id if context.parent_id else request_id):
@@ -21,8 +21,8 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,20 +50,18 @@ class PredictionSample:
     """A request that was answered.
 
     Attributes:
-        request_id, trace_id: As in the log.
-        model_name, model_version, model_id: What answered.
+        request_id, trace_id: Ids of the request, as in the log.
+        model: Name, version and id of the model that responded.
         classes: Its classes.
         images: The images as they came, encoded.
         probabilities: A row for each image, in the order of the classes; also an array (N, C).
-        latency_ms: From the first byte of the request to its answer.
+        latency_ms: From the first byte of the request to its response.
         time: When it was answered, in seconds since 1970.
     """
 
     request_id: str
     trace_id: str
-    model_name: str
-    model_version: str
-    model_id: str
+    model: Mapping[str, str]
     classes: Sequence[str]
     images: Sequence[bytes]
     probabilities: Sequence[Sequence[float] | npt.NDArray[np.float32]] | npt.NDArray[np.float32]
@@ -71,32 +69,27 @@ class PredictionSample:
     time: float = field(default_factory=time.time)
 
 
+@dataclass
 class PredictionLog:
     """Samples requests and writes records of them, in a thread.
 
     Args:
         settings: What to keep.
-        files: Where to.
-        count: Told how many records were written or dropped.
+        files: Files that records are written to.
+        count: Called with how many records were written or dropped.
         most_images, most_bytes: How much may wait to be written.
     """
 
-    def __init__(
-        self,
-        settings: Predictions,
-        files: RecordFiles,
-        count: Callable[[Fate, int], object],
-        *,
-        most_images: int = _MOST_IMAGES,
-        most_bytes: int = _MOST_BYTES,
-        idle_s: float = _IDLE_SECONDS,
-    ) -> None:
-        self._limit = int(settings.sample * 2**64)
-        self._with_images = settings.images
-        self._files = files
-        self._count = count
-        self._most_images, self._most_bytes = most_images, most_bytes
-        self._idle_s = idle_s
+    settings: Predictions
+    files: RecordFiles
+    count: Callable[[Fate, int], object]
+    _: KW_ONLY
+    most_images: int = _MOST_IMAGES
+    most_bytes: int = _MOST_BYTES
+    idle_s: float = _IDLE_SECONDS
+
+    def __post_init__(self) -> None:
+        self._limit = int(self.settings.sample * 2**64)
         self._lock = threading.Lock()
         self._waiting_images = self._waiting_bytes = 0
         self._complained = 0.0
@@ -117,14 +110,14 @@ class PredictionLog:
         """Have a request recorded; return at once and never raise."""
         images, size = len(sample.images), sum(map(len, sample.images))
         with self._lock:
-            fits = self._waiting_images + images <= self._most_images and self._waiting_bytes + size <= self._most_bytes
+            fits = self._waiting_images + images <= self.most_images and self._waiting_bytes + size <= self.most_bytes
             if fits:
                 self._waiting_images += images
                 self._waiting_bytes += size
         if fits:
             self._queue.put(sample)
         else:
-            self._count("dropped", images)
+            self.count("dropped", images)
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Write what waits and finish the file, for at most this many seconds; the next start finishes what is left."""
@@ -132,30 +125,31 @@ class PredictionLog:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        self._guarded(self._files.adopt)
+        self._guarded(self.files.adopt)
         while True:
             try:
-                sample = self._queue.get(timeout=self._idle_s)
+                sample = self._queue.get(timeout=self.idle_s)
             except queue.Empty:
-                self._guarded(self._files.rotate)
+                self._guarded(self.files.rotate)
                 continue
             if sample is None:
                 break
             self._take(sample)
-        self._guarded(self._files.finish)
+        self._guarded(self.files.finish)
 
     def _take(self, sample: PredictionSample) -> None:
         written = 0
         try:
             for number in range(len(sample.images)):
-                self._files.write(encode(describe(sample, number, with_image=self._with_images)))
+                record = describe(sample, number, with_image=self.settings.images)
+                self.files.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
                 written += 1
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread must go on
             self._complain(error)
         if written:
-            self._count("written", written)
+            self.count("written", written)
         if written < len(sample.images):
-            self._count("dropped", len(sample.images) - written)
+            self.count("dropped", len(sample.images) - written)
         with self._lock:
             self._waiting_images -= len(sample.images)
             self._waiting_bytes -= sum(map(len, sample.images))
@@ -171,18 +165,18 @@ class PredictionLog:
         if not self._complained or now - self._complained > _COMPLAINT_SECONDS:
             self._complained = now
             reason = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
-            _log.warning("predictions cannot be recorded in %s: %s", self._files.folder, reason)
+            _log.warning("predictions cannot be recorded in %s: %s", self.files.folder, reason)
 
 
 def start_predictions(
     settings: Predictions, model_name: str, count: Callable[[Fate, int], object]
 ) -> PredictionLog | None:
-    """Start the prediction log of this process; None where nothing is sampled. It has a thread: call this after the fork.
+    """Start the prediction log of this process; None if nothing is sampled. It has a thread: call this after the fork.
 
     Args:
         settings: What to keep.
         model_name: Names the folder.
-        count: Told how many records were written or dropped.
+        count: Called with how many records were written or dropped.
     """
     if settings.sample <= 0:
         return None
@@ -201,7 +195,7 @@ def describe(sample: PredictionSample, number: int, *, with_image: bool = False)
 
     Args:
         sample: The request.
-        number: Of the image, from 0.
+        number: Number of the image, from 0.
         with_image: Add the image, base64.
     """
     data, row = sample.images[number], sample.probabilities[number]
@@ -215,7 +209,7 @@ def describe(sample: PredictionSample, number: int, *, with_image: bool = False)
         "time": f"{datetime.fromtimestamp(sample.time, UTC).isoformat(timespec='milliseconds')[:-6]}Z",
         "request_id": sample.request_id,
         "trace_id": sample.trace_id,
-        "model": {"name": sample.model_name, "version": sample.model_version, "id": sample.model_id},
+        "model": sample.model,
         "number": number,
         "sha256": hashlib.sha256(data).hexdigest(),
         "width": width,
@@ -227,8 +221,3 @@ def describe(sample: PredictionSample, number: int, *, with_image: bool = False)
         "latency_ms": round(sample.latency_ms, 3),
     }
     return {**record, "image": base64.b64encode(data).decode()} if with_image else record
-
-
-def encode(record: dict[str, Any]) -> bytes:
-    """Return the line of a record."""
-    return json.dumps(record, separators=(",", ":")).encode() + b"\n"

@@ -15,6 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,38 +26,34 @@ _TAIL = 64 * 1024
 _log = logging.getLogger(__name__)
 
 
+@dataclass
 class RecordFiles:
     """One process's file in a folder, and the order in that folder. For one thread.
 
     Args:
         folder: Made when it is needed.
-        max_bytes: Most that all files in it may have; complete ones are removed, the oldest first, before there is more.
-        file_bytes: A file of so many bytes is complete.
-        seconds: A new file begins with each such span of the clock, such as each hour.
-        dropped: Told the number of lines of a file that was removed.
+        max_bytes: Maximum size of all files in it; complete ones are removed, the oldest first, before they exceed it.
+        file_bytes: Size at which a file is complete.
+        seconds: A new file begins with each such span of the clock; by default each hour.
+        dropped: Called with the number of lines of a file that was removed.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        max_bytes: int,
-        file_bytes: int = 8 * 1024 * 1024,
-        seconds: float = 3600.0,
-        dropped: Callable[[int], object] = lambda number: None,
-    ) -> None:
-        self.folder = folder
-        self._max_bytes = max_bytes
-        self._file_bytes = min(file_bytes, max(1, max_bytes // 4))
-        self._seconds = seconds
-        self._dropped = dropped
-        self._path: Path | None = None
-        self._descriptor = -1
-        self._size = 0
-        self._span = 0
+    folder: Path
+    _: KW_ONLY
+    max_bytes: int
+    file_bytes: int = 8 * 1024 * 1024
+    seconds: float = 3600.0
+    dropped: Callable[[int], object] = lambda number: None
+    _path: Path | None = field(default=None, init=False)
+    _descriptor: int = field(default=-1, init=False)
+    _size: int = field(default=0, init=False)
+    _span: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.file_bytes = min(self.file_bytes, max(1, self.max_bytes // 4))
 
     def write(self, line: bytes) -> None:
-        """Append a line, which ends with a newline. Raises OSError where there is no room; then nothing of it is there."""
+        """Append a line, which ends with a newline. Raise OSError if there is no room; then nothing of it is written."""
         self.rotate()
         if self._path is None:
             self._open()
@@ -71,13 +68,11 @@ class RecordFiles:
 
     def rotate(self) -> None:
         """Finish the file if its time is over or it is large enough."""
-        if self._path is not None and (
-            self._size >= self._file_bytes or self._span != int(time.time() // self._seconds)
-        ):
+        if self._path is not None and (self._size >= self.file_bytes or self._span != int(time.time() // self.seconds)):
             self.finish()
 
     def finish(self) -> None:
-        """Complete the file; one without lines is removed."""
+        """Complete the file; remove it if it has no lines."""
         if self._path is None:
             return
         path, self._path = self._path, None
@@ -104,7 +99,7 @@ class RecordFiles:
         """Remove the oldest complete files while there is too much."""
         total = sum(_size(path) for path in self.folder.glob("*") if path.suffix in (ENDING, ".part"))
         for path in finished(self.folder):
-            if total <= self._max_bytes:
+            if total <= self.max_bytes:
                 return
             lines, size = count_lines(path), _size(path)
             try:
@@ -112,7 +107,7 @@ class RecordFiles:
             except OSError:  # it was sent, or removed by another process
                 continue
             total -= size
-            self._dropped(lines)
+            self.dropped(lines)
             _log.warning("%s was removed with %d records, as there is no more room for them", path.name, lines)
 
     def _open(self) -> None:
@@ -129,7 +124,7 @@ class RecordFiles:
                 break
             os.close(descriptor)  # before it was locked, another process took it for one that was left behind
         self._path, self._descriptor, self._size = path, descriptor, 0
-        self._span = int(now // self._seconds)
+        self._span = int(now // self.seconds)
 
 
 def finished(folder: Path) -> list[Path]:
@@ -143,7 +138,7 @@ def day_of(path: Path) -> str:
 
 
 def count_lines(path: Path) -> int:
-    """Return the number of lines of a file; 0 where it is gone."""
+    """Return the number of lines of a file; 0 if it is gone."""
     try:
         with path.open("rb") as stream:
             return sum(piece.count(b"\n") for piece in iter(lambda: stream.read(_TAIL), b""))

@@ -1,9 +1,9 @@
 """Sends complete files of the prediction log to Blob Storage, and removes them here once they are there.
 
-Every worker runs a thread for it; a lock lets one of them send at a time, and another one go on when that one ends. What
-cannot be sent stays and is tried again; :mod:`~vision_mlops.serving.prediction_log.record_files` sees to it that the disk
-does not fill up meanwhile. A blob is ``TO/MODEL/YYYY/MM/DD/NAME.jsonl``. To be imported only where there is something to
-send.
+Every worker runs a thread for it; a lock lets one of them send at a time, and another one take over when that one ends.
+What cannot be sent stays and is tried again; :mod:`~vision_mlops.serving.prediction_log.record_files` makes sure that the
+disk does not fill up in the meantime. A blob is ``TO/MODEL/YYYY/MM/DD/NAME.jsonl``. Import it only if there is something
+to send.
 
     check_destination(serving.predictions.to)    # the supervisor, at its start
     shipper = start_shipping(serving.predictions, model_name, telemetry.count_record)  # a worker, after the fork
@@ -17,7 +17,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -40,33 +40,28 @@ _REQUESTS_AT_ONCE = 2
 _log = logging.getLogger(__name__)
 
 
+@dataclass
 class Shipper:
     """Sends files of a folder, in a thread.
 
     Args:
-        folder: Of the prediction log.
+        folder: Folder of the prediction log.
         find: Finds the place; called in the thread, as it may ask a workspace, until it succeeds.
-        sent: Told how many records have arrived.
+        sent: Called with how many records have arrived.
         every_s: Pause between two looks; after failures it grows to a quarter of an hour.
         patience: How long requests are tried.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        find: Callable[[], BlobFolder],
-        sent: Callable[[int], object],
-        *,
-        every_s: float = _EVERY_SECONDS,
-        patience: StorageRetryPolicy = _PATIENCE,
-    ) -> None:
-        self._folder = folder
-        self._find = find
-        self._sent = sent
-        self._every_s = every_s
-        self._patience = patience
+    folder: Path
+    find: Callable[[], BlobFolder]
+    sent: Callable[[int], object]
+    _: KW_ONLY
+    every_s: float = _EVERY_SECONDS
+    patience: StorageRetryPolicy = _PATIENCE
+
+    def __post_init__(self) -> None:
         self._place: BlobFolder | None = None
-        self._orphans = RecordFiles(folder, max_bytes=2**62)
+        self._orphans = RecordFiles(self.folder, max_bytes=2**62)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shipping", daemon=True)
         self._thread.start()
@@ -77,17 +72,17 @@ class Shipper:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        wait = self._every_s
+        wait = self.every_s
         while not self._ending.wait(wait):
             done = self._take_turn()
-            wait = min(2 * wait, _LONGEST_WAIT_SECONDS) if done is False else self._every_s
-        while finished(self._folder) and self._take_turn() is None:  # others end at the same moment
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS) if done is False else self.every_s
+        while finished(self.folder) and self._take_turn() is None:  # others end at the same moment
             time.sleep(0.05)
 
     def _take_turn(self) -> bool | None:
-        """Send what is complete, and return whether that succeeded; None where another process sends."""
+        """Send what is complete, and return whether that succeeded; None if another process sends."""
         try:
-            lock = locks.take(self._folder / _LOCK)
+            lock = locks.take(self.folder / _LOCK)
         except OSError:  # the folder cannot be written, so nothing is sent from it
             return None
         if lock is None:
@@ -99,11 +94,11 @@ class Shipper:
         """Send all complete files, day after day; return whether that succeeded."""
         try:
             self._orphans.adopt()
-            files = finished(self._folder)
+            files = finished(self.folder)
             if not files:
                 return True
             if self._place is None:
-                self._place = self._find()
+                self._place = self.find()
             done = [self._ship_day(self._place, day, list(group)) for day, group in groupby(files, day_of)]
             if all(done):
                 return True
@@ -117,15 +112,15 @@ class Shipper:
     def _ship_day(self, place: BlobFolder, day: str, files: list[Path]) -> bool:
         # A day's folder of its own, as what is there is listed first: the whole history would take longer each day.
         there = replace(place, path=f"{place.path}/{day}".lstrip("/"))
-        named = {path.name: path for path in files if path.exists()}  # the oldest may have been removed meanwhile
+        named = {path.name: path for path in files if path.exists()}  # the oldest may have been removed since
         if not named:
             return True
         lines = {name: count_lines(path) for name, path in named.items()}
-        summary = upload(self._folder, there, files=named, jobs=_REQUESTS_AT_ONCE, patience=self._patience)
+        summary = upload(self.folder, there, files=named, jobs=_REQUESTS_AT_ONCE, patience=self.patience)
         for name, path in named.items():
             if name not in summary.failures:
                 path.unlink(missing_ok=True)
-                self._sent(lines[name])
+                self.sent(lines[name])
         for name, reason in summary.failures.items():
             _log.warning("%s was not sent, but kept: %s", name, reason)
         return summary.ok
@@ -141,17 +136,18 @@ def check_destination(to: str) -> None:
         ConfigError: the address or the environment's way to sign in is malformed.
         MissingExtraError: a package for it is not installed.
     """
-    if to and isinstance(parse_address(to, _suffixes()), ContainerAddress):
+    suffix = os.environ.get("AZURE_STORAGE_SUFFIX", "").strip()
+    if to and isinstance(parse_address(to, [suffix] if suffix else []), ContainerAddress):
         locate(to)
 
 
 def start_shipping(settings: Predictions, model_name: str, count: Callable[[Fate, int], object]) -> Shipper | None:
-    """Start the shipper of this process; None where nothing is sampled or nothing is to be sent. It has a thread.
+    """Start the shipper of this process; None if nothing is sampled or nothing is to be sent. It has a thread.
 
     Args:
-        settings: Where to.
+        settings: Say where records are sent.
         model_name: Names the folder, here and there.
-        count: Told how many records were sent.
+        count: Called with how many records were sent.
     """
     if settings.sample <= 0 or not settings.to:
         return None
@@ -162,8 +158,3 @@ def start_shipping(settings: Predictions, model_name: str, count: Callable[[Fate
         return replace(place, path=f"{place.path}/{folder.name}".lstrip("/"))
 
     return Shipper(folder, find, lambda number: count("sent", number))
-
-
-def _suffixes() -> list[str]:
-    suffix = os.environ.get("AZURE_STORAGE_SUFFIX", "").strip()
-    return [suffix] if suffix else []

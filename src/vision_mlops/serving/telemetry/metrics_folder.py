@@ -1,10 +1,10 @@
-"""The folder in which the processes of one server keep their metrics, so that each of them can tell the sum.
+"""The folder in which the processes of one server keep their metrics, so that each of them can report the sum.
 
 It is prometheus_client's multiprocess mode: every process writes its values into files that are mapped into memory, and
-whoever is asked adds the files up. Three things differ from its defaults:
+the process that is asked adds the files up. Three things differ from its defaults:
 
 - Files belong to a slot, not to a process id. The supervisor has slot 0, gives each worker that it forks a free one, and a
-  worker that replaces another goes on in the same files: counters of the dead are kept, and restarts do not pile up files.
+  worker that replaces another continues in the same files: counters of the dead are kept, and restarts do not pile up files.
 - All space is allocated before it is mapped. The library makes sparse files, and a process that writes to one on a full
   disk is killed with SIGBUS.
 - Files that a killed server left behind are removed by the next one: all processes of a server share one lock, which ends
@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "mlops-metrics-"
@@ -51,8 +51,8 @@ class MetricFiles:
     """One server's folder; :meth:`create` makes one.
 
     Attributes:
-        folder: Where it is.
-        slot: The slot of this process; -1 before :meth:`use`, and where there is no space for one.
+        folder: Path of the folder.
+        slot: The slot of this process; -1 before :meth:`use`, and without space for one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -71,7 +71,7 @@ class MetricFiles:
             processes: Number of workers; there is room for all of them and for the supervisor.
 
         Returns:
-            The folder, or None where none is writable or has room: then each process only tells its own metrics.
+            The folder, or None if no place is writable and has room: then each process only reports its own metrics.
         """
         problems = []
         for parent in _parents():
@@ -119,11 +119,11 @@ class MetricFiles:
         """Make sure that a file of this process has space for one more series of a number that is not known beforehand.
 
         Args:
-            kind: Of file, such as ``counter``.
+            kind: Kind of file, such as ``counter``.
             key: The series as the library writes it, see ``prometheus_client.mmap_dict.mmap_key``.
 
         Returns:
-            False where there is none; the series must not be made then.
+            False if there is none; the series must not be made then.
         """
         if self.slot < 0 or (kind, key) in self._series:
             return True
@@ -146,7 +146,7 @@ class MetricFiles:
             _log.warning("the gauges of an ended process are still counted: %s", error.strerror or error)
 
     def remove(self) -> None:
-        """Remove the folder; nobody's metrics are added up any more."""
+        """Remove the folder; metrics are no longer added up."""
         from prometheus_client import values
 
         self._remove_files()
@@ -158,12 +158,6 @@ class MetricFiles:
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
-
-    def collector(self) -> Any:
-        """Return a collector that adds up the metrics of all processes. Raises ValueError where the folder is gone."""
-        from prometheus_client.multiprocess import MultiProcessCollector
-
-        return MultiProcessCollector(None, str(self.folder))
 
     def _prepare(self) -> None:
         """Take over the files of the slot, without the gauges of the process that had it before."""
@@ -210,7 +204,7 @@ def metrics_folder(workers: int = 8) -> Iterator[MetricFiles | None]:
         workers: About how many there will be.
 
     Yields:
-        The folder; None where there is none, see :meth:`MetricFiles.create`.
+        The folder; None if there is none, see :meth:`MetricFiles.create`.
     """
     global _files
     _files = MetricFiles.create(workers)
@@ -229,7 +223,7 @@ def use_slot(slot: int) -> None:
 
 
 def shared_files() -> MetricFiles | None:
-    """Return the folder of this server; None where processes share nothing."""
+    """Return the folder of this server; None if processes share nothing."""
     return _files
 
 

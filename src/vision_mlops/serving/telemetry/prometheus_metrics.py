@@ -1,4 +1,4 @@
-"""What the server tells about itself in numbers: Prometheus metrics of one process, or the sum of several.
+"""The metrics of the server for Prometheus: those of one process, or the sum over several.
 
 A process that serves makes one :class:`Telemetry` and calls it for each request; that costs microseconds, as the children
 of labelled metrics are kept. Within :func:`~vision_mlops.serving.telemetry.metrics_folder.metrics_folder`, whoever is asked
@@ -20,7 +20,7 @@ OTHER = "(other)"
 _SECONDS = (0.001, 0.002, 0.003, 0.004, 0.006, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _CODES = (200, 400, 401, 404, 405, 413, 415, 422, 429, 500, 503)
 _LABELS = ("scoring_predictions", "Images by predicted label.")
-_MODEL = ("scoring_model_info", "1 for the model that answers.")
+_MODEL = ("scoring_model_info", "1 for the model that is served.")
 
 Outcome = Literal["done", "failed"]
 Fate = Literal["written", "dropped", "sent"]
@@ -42,7 +42,7 @@ class Telemetry:
         self._labels = Counter(*_LABELS, ["label"], registry=registry)
         self.images = Counter("scoring_images", "Images scored.", registry=registry)
         self.latency = Histogram(
-            "scoring_latency_seconds", "Time from the head of a scoring request to its answer.",
+            "scoring_latency_seconds", "Time from the head of a scoring request to its response.",
             registry=registry, buckets=_SECONDS,
         )  # fmt: skip
         self.queue = Histogram(
@@ -50,7 +50,7 @@ class Telemetry:
             registry=registry, buckets=(0.0005, *_SECONDS),
         )  # fmt: skip
         self.rejected = Counter(
-            "scoring_rejected", "Requests told to come again: queue or memory full.", registry=registry
+            "scoring_rejected", "Requests refused because the queue or the memory is full.", registry=registry
         )
         self.in_flight = Gauge(
             "scoring_requests_in_flight", "Requests being answered.", registry=registry, multiprocess_mode="livesum"
@@ -61,7 +61,11 @@ class Telemetry:
         )  # fmt: skip
         self._models = Gauge(*_MODEL, ["name", "version", "id"], registry=registry, multiprocess_mode="livemax")
         reloads = Counter("scoring_reloads", "Swaps of the model, by outcome.", ["outcome"], registry=registry)
-        self.log_lines_dropped = Counter("scoring_log_lines_dropped", "Log lines nobody could take.", registry=registry)
+        self.log_lines_dropped = Counter(
+            "scoring_log_lines_dropped",
+            "Log lines that were dropped because they could not be written.",
+            registry=registry,
+        )
         records = Counter(
             "scoring_prediction_records", "Records of sampled predictions, by outcome.", ["outcome"], registry=registry
         )
@@ -125,13 +129,15 @@ class Telemetry:
     def _source(self) -> Any:
         if self._files is None or self._files.slot < 0:
             return self._registry
+        from prometheus_client.multiprocess import MultiProcessCollector
+
         try:
-            return self._files.collector()
-        except ValueError:  # somebody has removed the folder: this process knows its own values all the same
+            return MultiProcessCollector(None, str(self._files.folder))
+        except ValueError:  # somebody has removed the folder: this process still knows its own values
             return self._registry
 
     def _child(self, label: str) -> Any:
-        """Return the counter of a label; the common one where there is no space for another."""
+        """Return the counter of a label; the common one if there is no space for another."""
         fits = self._fits("counter", _LABELS[0], f"{_LABELS[0]}_total", {"label": label}, _LABELS[1])
         child = self._by_label[label] = self._labels.labels(label if fits else OTHER)
         return child
@@ -142,7 +148,7 @@ class Telemetry:
 
 
 class _Shown:
-    """Leaves out models that no longer answer: a series in a file cannot be removed, only set to zero."""
+    """Leaves out models that are no longer served: a series in a file cannot be removed, only set to zero."""
 
     def __init__(self, source: Any) -> None:
         self._source = source

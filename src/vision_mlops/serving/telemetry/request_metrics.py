@@ -1,4 +1,4 @@
-"""What requests have come to, booked ten times a second: their metrics and their lines in the log.
+"""Metrics and log lines of requests, booked ten times a second.
 
 After an inference the caches of the processor are cold, and what runs once for a request costs several times what it costs
 in a row: booked one by one, metrics and log take 3 % of the throughput. A worker that is killed takes the last tenth of a

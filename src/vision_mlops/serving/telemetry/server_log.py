@@ -58,7 +58,7 @@ class AnsweredRequest(NamedTuple):
         ms: Milliseconds from the first byte of the request to the end of the response.
         trace_id, span_id: Hexadecimal; empty without a trace.
         model_id: The bundle's id.
-        queue_ms: How long it waited for its turn; None where nothing was scored.
+        queue_ms: How long it waited for its turn; None if nothing was scored.
         inference_ms: How long the network took; likewise.
         error: Code of an error, such as ``not_an_image``.
         labels: Label of each image that was scored.
@@ -79,16 +79,20 @@ class AnsweredRequest(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-class LineWriter:
+class ServerLog(logging.Handler):
     """Writes whole lines to a file descriptor without ever waiting for anybody.
 
+    As a handler of :mod:`logging` it makes lines of records; a record's ``extra={"fields": {...}}`` are fields of the line.
+
     Args:
-        descriptor: Where to. Its flags are left alone, as other processes share them.
+        descriptor: File descriptor to write to. Its flags are left alone, as other processes share them.
         dropped: Called for each line that did not go through; must not log.
     """
 
     def __init__(self, descriptor: int = 2, dropped: Callable[[], object] = lambda: None) -> None:
+        super().__init__()
         self._dropped = dropped
+        self._pid = os.getpid()
         self._torn = False
         self._opened = contextlib.ExitStack()
         self._send = self._choose(descriptor)
@@ -108,10 +112,47 @@ class LineWriter:
         for _ in range(count - line[:written].count(b"\n", 1)):
             self._dropped()
 
+    def requests(self, lines: list[str]) -> None:
+        """Write lines of :func:`request_line`, with as few system calls as keep them whole."""
+        end = f',"pid":{self._pid}}}\n'
+        group: list[bytes] = []
+        size = 0
+        for text in lines:
+            line = f"{text}{end}".encode()
+            if group and size + len(line) > select.PIPE_BUF:
+                self.write(b"".join(group), len(group))
+                group, size = [], 0
+            group.append(line)
+            size += len(line)
+        if group:
+            self.write(b"".join(group), len(group))
+
+    def event(self, event: str, level: Level = "info", **fields: object) -> None:
+        """Write another event, named by a word, with fields of any type that JSON has."""
+        self.write(_line(event, level, fields, self._pid))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; what cannot be formatted is written as it is."""
+        try:
+            message = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - whatever a caller has passed
+            message = f"{record.msg!r} with {record.args!r}: {error!r}"
+        fields: dict[str, object] = {"logger": record.name, "message": message}
+        given = getattr(record, "fields", None)
+        if isinstance(given, dict):
+            fields |= given
+        event = "log"
+        if record.exc_info and record.exc_info[1] is not None:
+            event = "exception"
+            told = "".join(traceback.format_exception(record.exc_info[1])).rstrip()
+            fields |= {"exception": type(record.exc_info[1]).__name__, "traceback": told}
+        self.write(_line(event, record.levelname.lower(), fields, os.getpid()))
+
     def close(self) -> None:
-        """Close what was opened; the descriptor that was given stays open."""
+        """Close what was opened, and drop what comes later; the descriptor that was given stays open."""
         self._send = _nowhere
         self._opened.close()
+        super().close()
 
     def _choose(self, descriptor: int) -> Callable[[bytes], int]:
         try:
@@ -139,69 +180,6 @@ def _nowhere(line: bytes) -> int:
     return 0
 
 
-class ServerLog:
-    """One process's log.
-
-    Args:
-        writer: Takes the lines.
-    """
-
-    def __init__(self, writer: LineWriter) -> None:
-        self._writer = writer
-        self._pid = os.getpid()
-
-    def requests(self, lines: list[str]) -> None:
-        """Write lines of :func:`request_line`, with as few system calls as keep them whole."""
-        end = f',"pid":{self._pid}}}\n'
-        group: list[bytes] = []
-        size = 0
-        for text in lines:
-            line = f"{text}{end}".encode()
-            if group and size + len(line) > select.PIPE_BUF:
-                self._writer.write(b"".join(group), len(group))
-                group, size = [], 0
-            group.append(line)
-            size += len(line)
-        if group:
-            self._writer.write(b"".join(group), len(group))
-
-    def event(self, event: str, level: Level = "info", **fields: object) -> None:
-        """Write another event, named by a word, with fields of any type that JSON has."""
-        self._writer.write(_line(event, level, fields, self._pid))
-
-    def close(self) -> None:
-        """Close the log; what comes later is dropped."""
-        self._writer.close()
-
-
-class LogHandler(logging.Handler):
-    """Makes lines of the records of :mod:`logging`. A record's ``extra={"fields": {...}}`` are fields of the line.
-
-    Args:
-        writer: Takes the lines.
-    """
-
-    def __init__(self, writer: LineWriter) -> None:
-        super().__init__()
-        self._writer = writer
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; what cannot be formatted is written as it is."""
-        try:
-            message = record.getMessage()
-        except Exception as error:  # noqa: BLE001 - whatever a caller has passed
-            message = f"{record.msg!r} with {record.args!r}: {error!r}"
-        fields: dict[str, object] = {"logger": record.name, "message": message}
-        given = getattr(record, "fields", None)
-        if isinstance(given, dict):
-            fields |= given
-        event = "log"
-        if record.exc_info and record.exc_info[1] is not None:
-            event = "exception"
-            fields |= {"exception": type(record.exc_info[1]).__name__, "traceback": _traceback(record.exc_info[1])}
-        self._writer.write(_line(event, record.levelname.lower(), fields, os.getpid()))
-
-
 _log: ServerLog | None = None
 
 
@@ -216,16 +194,15 @@ def start_log(dropped: Callable[[], object] = lambda: None, *, descriptor: int =
         The log for requests and events, which :func:`log_requests` and :func:`log_event` use.
     """
     global _log
-    writer = LineWriter(descriptor, dropped)
+    _log = ServerLog(descriptor, dropped)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
         old.close()
-    root.addHandler(LogHandler(writer))
+    root.addHandler(_log)
     root.setLevel(logging.WARNING)
     logging.getLogger("vision_mlops").setLevel(logging.INFO)
     logging.captureWarnings(True)
-    _log = ServerLog(writer)
     return _log
 
 
@@ -238,7 +215,7 @@ def stop_log() -> None:
 
 
 def log_requests(lines: list[str]) -> None:
-    """See :meth:`ServerLog.requests`. Nothing where no log was started."""
+    """Write lines as :meth:`ServerLog.requests` does, or nothing if no log was started."""
     if _log is not None:
         _log.requests(lines)
 
@@ -269,26 +246,18 @@ def request_line(answered: AnsweredRequest) -> str:
 
 
 def log_event(event: str, level: Level = "info", **fields: object) -> None:
-    """See :meth:`ServerLog.event`. Nothing where no log was started."""
+    """Write an event as :meth:`ServerLog.event` does, or nothing if no log was started."""
     if _log is not None:
         _log.event(event, level, **fields)
-
-
-def _now() -> str:
-    return _time(time.time())
 
 
 def _time(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment, UTC).isoformat(timespec='milliseconds')[:-6]}Z"
 
 
-def _traceback(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error)).rstrip()
-
-
 def _line(event: str, level: str, fields: dict[str, object], pid: int) -> bytes:
-    """A line with no secrets and of the greatest length at most: a traceback loses its beginning, a message its end."""
-    whole = {"time": _now(), "level": level, "event": event, **fields, "pid": pid}
+    """Return a line without secrets and within the longest length: a traceback loses its beginning, a message its end."""
+    whole = {"time": _time(time.time()), "level": level, "event": event, **fields, "pid": pid}
     line = _encoded(whole)
     for name, cut in (("traceback", -1), ("message", 1)):
         text = whole.get(name)
@@ -298,7 +267,9 @@ def _line(event: str, level: str, fields: dict[str, object], pid: int) -> bytes:
             whole[name] = f"{text}..." if cut > 0 else f"...{text}"
             line = _encoded(whole)
     if len(line) > select.PIPE_BUF:
-        line = _encoded({key: whole[key] for key in ("time", "level", "event", "pid")} | {"message": "too long a line"})
+        line = _encoded(
+            {key: whole[key] for key in ("time", "level", "event", "pid")} | {"message": "the line is too long"}
+        )
     return line
 
 
@@ -306,7 +277,7 @@ def _encoded(fields: dict[str, object]) -> bytes:
     try:
         text = json.dumps(fields, separators=(",", ":"), default=str, skipkeys=True)
     except Exception as error:  # noqa: BLE001 - an object that cannot even be shown must not stop who tells about it
-        text = json.dumps({"time": _now(), "level": "error", "event": "unloggable", "message": repr(error)})
+        text = json.dumps({"time": _time(time.time()), "level": "error", "event": "unloggable", "message": repr(error)})
     if any(sign in text for sign in _SUSPECT):
         text = _SECRET.sub(r"\1***", text)
     return f"{text}\n".encode()

@@ -22,8 +22,8 @@ class TraceContext:
 
     Attributes:
         trace_id: 32 digits.
-        span_id: Of this server's part, 16 digits.
-        parent_id: Of the caller's part; empty where the trace begins here.
+        span_id: Id of this server's part, 16 digits.
+        parent_id: Id of the caller's part; empty if the trace begins here.
         sampled: Whether a span is recorded; without an exporter, what the caller decided.
         state: The caller's ``tracestate``.
         started_ns: When the request came, in nanoseconds since 1970.
@@ -38,7 +38,7 @@ class TraceContext:
 
 
 def parse_traceparent(text: str) -> tuple[str, str, bool] | None:
-    """Return trace id, parent id and sampled flag of a header ``traceparent``; None where it is not valid.
+    """Return trace id, parent id and sampled flag of a header ``traceparent``; None if it is not valid.
 
     Of versions after 00 the known part counts, whatever follows it. Where the header came twice, its values joined by a
     comma are not valid, as the specification wants it.
@@ -53,7 +53,7 @@ def parse_traceparent(text: str) -> tuple[str, str, bool] | None:
 
 
 def parse_tracestate(text: str) -> str:
-    """Return a header ``tracestate`` without spaces and empty members; empty where anything in it is not valid."""
+    """Return a header ``tracestate`` without spaces and empty members; empty if anything in it is not valid."""
     members = [member.strip(" \t") for member in text.split(",")]
     members = [member for member in members if member]
     keys = set()

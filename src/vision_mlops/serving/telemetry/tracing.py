@@ -1,4 +1,4 @@
-"""W3C trace context: under which trace a request came, and, where OpenTelemetry is asked for, a span for it.
+"""W3C trace context: the trace that a request belongs to and, if OpenTelemetry is configured, a span for it.
 
 Every request has a trace id and a span id, which stand in its log line. Spans are exported where a variable names a place:
 ``APPLICATIONINSIGHTS_CONNECTION_STRING`` or ``OTEL_EXPORTER_OTLP_ENDPOINT``. Then the SDK's own variables count, too, such
@@ -29,8 +29,6 @@ from vision_mlops.serving.telemetry.trace_context import SAMPLED, TraceContext, 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
-__all__ = ["TraceContext", "Tracing", "check_tracing", "read_context", "start_tracing"]
-
 AZURE_VARIABLE = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 SERVICE = "vision-mlops"
@@ -54,7 +52,7 @@ class Tracing:
 
         Args:
             context: What :meth:`begin` returned.
-            answered: The request. Its path is the route of the span: one that the server has, not what a client made up.
+            answered: The request. Its path is the route of the span: one that the server has, and not what a client sent.
         """
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -68,7 +66,7 @@ class ExportingTracing(Tracing):
     where it is recorded.
 
     Args:
-        exporters: Where spans go.
+        exporters: Receive the spans.
     """
 
     def __init__(self, exporters: list[SpanExporter]) -> None:
@@ -81,7 +79,7 @@ class ExportingTracing(Tracing):
         from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision
 
         class GivenIds(IdGenerator):
-            """The ids that a request has got already."""
+            """Gives the ids that a request already has."""
 
             trace_id = span_id = 1
 
@@ -106,7 +104,7 @@ class ExportingTracing(Tracing):
         self._tracer = self._provider.get_tracer(SERVICE, __version__)
 
     def begin(self, traceparent: str = "", tracestate: str = "") -> TraceContext:
-        """As of :class:`Tracing`, with the sampler's decision."""
+        """Begin a span as :class:`Tracing` does, with the sampler's decision."""
         context = super().begin(traceparent, tracestate)
         decision = self._sampler.should_sample(self._parent(context), int(context.trace_id, 16), "")
         context.sampled = decision.decision is self._record
@@ -168,7 +166,7 @@ def check_tracing(environ: Mapping[str, str] | None = None) -> list[str]:
     """Return where spans are to go: ``azure``, ``otlp``, both or none.
 
     Args:
-        environ: The environment; that of the process where not given.
+        environ: The environment; that of the process if not given.
 
     Raises:
         ServingError: the packages for it are not installed.

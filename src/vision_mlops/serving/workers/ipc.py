@@ -49,7 +49,7 @@ class IpcConnection:
         return self._socket.fileno()
 
     def send(self, kind: str, **fields: Any) -> bool:
-        """Send a message; return False where the other end has ended, or reads nothing any more."""
+        """Send a message; return False if the other end has ended, or reads nothing any more."""
         return self._send(kind, fields, [])
 
     def send_connection(self, connection: socket.socket) -> bool:
@@ -65,7 +65,7 @@ class IpcConnection:
         return True
 
     def receive(self) -> Message | None:
-        """Return the next message, or None where there is none at the moment.
+        """Return the next message, or None if there is none at the moment.
 
         Raises:
             EOFError: the other end has ended.

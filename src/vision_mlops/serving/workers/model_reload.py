@@ -11,7 +11,7 @@ from vision_mlops.serving.served_model import ModelSource
 
 
 class ReloadStep(Enum):
-    """How far a swap is."""
+    """The progress of a swap."""
 
     PREPARING = "preparing"
     COMMITTING = "committing"
@@ -25,7 +25,7 @@ class Reload:
 
     Args:
         source: The new model.
-        generation: Its number.
+        generation: Number of the new model.
         waiting: Workers that have not responded yet.
         asked_by: Worker that asked and the number of its request, or None.
         problem: Why it has failed; ``code`` is the one of the response.

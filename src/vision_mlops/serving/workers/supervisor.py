@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, NoReturn
 
 from vision_mlops.serving.served_model import OTHER_CLASSES, ModelSource, pack_source, unpack_source
@@ -64,40 +64,35 @@ class Member:
         return self.dealt - self.ended
 
 
+@dataclass(eq=False)
 class Supervisor:
     """Runs workers until a signal ends them.
 
     Args:
         listener: Bound and listening socket.
         settings: What workers serve.
-        workers: How many.
+        size: Number of workers.
         on_ready: Called once, with "" when every worker is ready, or with the problem of the first that cannot be.
         parent: Socket to the process that started this one; when that has ended, the server drains, too.
     """
 
-    def __init__(
-        self,
-        listener: socket.socket,
-        settings: WorkerSettings,
-        workers: int,
-        *,
-        on_ready: Callable[[str], None] = lambda problem: None,
-        parent: IpcConnection | None = None,
-    ) -> None:
-        self.listener = listener
-        self.settings = settings
-        self.size = workers
+    listener: socket.socket
+    settings: WorkerSettings
+    size: int
+    _: KW_ONLY
+    on_ready: Callable[[str], None] | None = None
+    parent: IpcConnection | None = None
+
+    def __post_init__(self) -> None:
         self.members: dict[int, Member] = {}
         self.reload: Reload | None = None
         self._restarts = restart_counter()
-        self._on_ready: Callable[[str], None] | None = on_ready
-        self._parent = parent
         self._parent_pid = os.getppid()
         self._selector = selectors.DefaultSelector()
         self._accepting = False
         self._undealt: socket.socket | None = None
         self._draining_until: float | None = None
-        self._generations = itertools.count(settings.generation + 1)
+        self._generations = itertools.count(self.settings.generation + 1)
         self._deaths = 0
         self._fork_at = 0.0
 
@@ -105,8 +100,8 @@ class Supervisor:
         """Serve until SIGTERM or SIGINT, drain, and return when the last worker has ended. A second signal kills them."""
         with self._handling_signals() as wakeup:
             self._selector.register(wakeup, selectors.EVENT_READ)
-            if self._parent is not None:
-                self._selector.register(self._parent, selectors.EVENT_READ)
+            if self.parent is not None:
+                self._selector.register(self.parent, selectors.EVENT_READ)
             self.listener.setblocking(False)
             try:
                 while self.members or self._draining_until is None:
@@ -162,8 +157,8 @@ class Supervisor:
                 signal.signal(name, signal.SIG_IGN)
             self._selector.close()
             self.listener.close()
-            if self._parent is not None:
-                self._parent.close()
+            if self.parent is not None:
+                self.parent.close()
             for member in self.members.values():
                 member.channel.close()
             use_slot(slot)
@@ -211,8 +206,8 @@ class Supervisor:
                 _LOG.error("worker %d has been silent for %.0f s: killing it", member.pid, _SILENT_SECONDS)
                 member.heard = now
                 _kill(member.pid, signal.SIGKILL)
-        if self._parent is not None and os.getppid() != self._parent_pid:
-            self._outlived()
+        if self.parent is not None and os.getppid() != self._parent_pid:
+            self._drain()
         if self._draining_until is not None and now > self._draining_until:
             self._kill_all()
 
@@ -250,7 +245,7 @@ class Supervisor:
     def _deal(self) -> bool:
         """Hand over the accepted connection: to a ready worker before others, then to the one with the fewest connections.
 
-        Return False where no worker can take it at the moment: it is kept until one can.
+        Return False if no worker can take it at the moment: it is kept until one can.
         """
         connection = self._undealt
         if connection is None:
@@ -274,19 +269,14 @@ class Supervisor:
             with contextlib.suppress(BlockingIOError):
                 for number in wakeup.recv(4096):
                     self._signalled(number)
-        elif self._parent is not None and source is self._parent:
+        elif self.parent is not None and source is self.parent:
             with contextlib.suppress(EOFError):
-                self._parent.receive()
+                self.parent.receive()
                 return
             self._selector.unregister(source)
-            self._outlived()
+            self._drain()  # the process that started this one has ended
         else:
             self._hear(source)
-
-    def _outlived(self) -> None:
-        """Drain, as the process that started this one has ended."""
-        if self._draining_until is None:
-            self._drain()
 
     def _hear(self, channel: IpcConnection) -> None:
         member = next((member for member in self.members.values() if member.channel is channel), None)
@@ -322,8 +312,8 @@ class Supervisor:
 
     def _announce(self, problem: str) -> None:
         complete = len(self.members) == self.size and all(member.ready for member in self.members.values())
-        if self._on_ready is not None and (problem or complete):
-            announce, self._on_ready = self._on_ready, None
+        if self.on_ready is not None and (problem or complete):
+            announce, self.on_ready = self.on_ready, None
             announce(problem)
 
     # Swaps of the model
@@ -368,7 +358,7 @@ class Supervisor:
                 _LOG.error("the model is unchanged: %s", swap.problem)
                 for member in self.members.values():
                     if member.settled and member.generation != self.settings.generation:
-                        _kill(member.pid, signal.SIGKILL)  # it cannot get what the others serve: begin anew
+                        _kill(member.pid, signal.SIGKILL)  # it cannot get what the others serve: start another one
             if swap.asked_by is not None:
                 self._answer(
                     swap.asked_by, swap.problem, 409 if swap.code == OTHER_CLASSES else 422, swap.code, swap.model
@@ -420,7 +410,9 @@ class Supervisor:
             self._start_reload(self.settings.source)
 
     def _drain(self) -> None:
-        """Accept what has reached the system's queue, stop listening, and have the workers finish what they hold."""
+        """Accept what has reached the system's queue, stop listening, and have the workers finish what they hold; once."""
+        if self._draining_until is not None:
+            return
         self._draining_until = time.monotonic() + self.settings.serving.drain_timeout_s + _DRAIN_MARGIN_SECONDS
         while self._open() and time.monotonic() < self._draining_until:
             if not self._deal():

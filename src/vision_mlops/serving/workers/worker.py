@@ -55,7 +55,7 @@ class Worker:
     """The loop of a worker; made in its event loop.
 
     Args:
-        channel: To the supervisor.
+        channel: Channel to the supervisor.
         settings: Model and limits.
     """
 
@@ -171,7 +171,7 @@ class Worker:
         try:
             await self._loop.connect_accepted_socket(self.app.hub, connection)
         except OSError:
-            connection.close()  # the client has gone meanwhile
+            connection.close()  # the client has disconnected since
             self._count_end()
         finally:
             self._adopting -= 1
@@ -189,7 +189,7 @@ class Worker:
             if not wanted.other_classes:
                 problem, code = other_classes(self.app.model, model), OTHER_CLASSES
             if generation != self._preparing:
-                return  # another worker has refused it meanwhile, and another swap may be under way
+                return  # another worker has refused it since, and another swap may be under way
             self._prepared, description = (wanted.source, model), model.describe()
         self.channel.send("prepared", generation=generation, problem=problem, code=code, model=description)
 
