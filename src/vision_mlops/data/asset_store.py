@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from vision_mlops.core.locks import locked
 from vision_mlops.core.text import nearest
 
 KINDS = ("components", "data", "environments", "models")
+FINGERPRINT = "fingerprint"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,254}", re.ASCII)
 _FACTS = "asset.json"
 _ADD = {
@@ -29,13 +30,17 @@ _LONGEST_SECONDS = 300.0  # another process copies a large version
 
 @dataclass(frozen=True)
 class Asset:
-    """One version. ``path`` is its content: a file or folder, of a component its definition."""
+    """One version of an asset, here or on Azure ML.
+
+    ``path`` is where its content is: a file or folder of this machine, of a component its definition; or an address in
+    Azure storage.
+    """
 
     kind: str
     name: str
     version: str
     type: str
-    path: Path
+    path: str
     created: str
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -45,6 +50,37 @@ class Asset:
     def reference(self) -> str:
         """How a definition names it."""
         return f"azureml:{self.name}:{self.version}"
+
+    @property
+    def content(self) -> Path:
+        """The file or folder with its content, if it is on this machine."""
+        return Path(self.path)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the content of data; empty where `mlops` did not register it."""
+        return self.properties.get(FINGERPRINT, "")
+
+    def number(self, key: str) -> int | None:
+        """Return a property that is a whole number; None if it is not."""
+        text = self.properties.get(key, "")
+        return int(text) if text.isdecimal() else None
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Number of images by split and class; empty where it is not known."""
+        try:
+            found = json.loads(self.properties.get("counts", "{}"))
+            return {split: {label: int(n) for label, n in labels.items()} for split, labels in found.items()}
+        except (ValueError, AttributeError, TypeError):  # another tool's property of that name
+            return {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON; what the properties say becomes values of their own."""
+        facts = {key: value for key, value in asdict(self).items() if key != "kind"}
+        known = {key: self.number(key) for key in ("images", "files", "bytes")}
+        texts = {key: self.properties.get(key, "") for key in (FINGERPRINT, "source", "git_commit", "created_by")}
+        return {"reference": self.reference, **facts, **texts, **known, "counts": self.counts}
 
 
 class AssetStore:
@@ -68,7 +104,7 @@ class AssetStore:
                 f"{before}no {kind.removesuffix('s')} named {name!r} is registered on this machine", hint
             )
         if version in ("", "latest"):
-            return max(versions.values(), key=lambda asset: (asset.created, version_order(asset.version)))
+            return newest(versions.values())
         if version not in versions:
             message = f"{before}{name!r} has no version {version!r} on this machine"
             label = f"write {name}@latest: labels are lowercase" if version.lower() == "latest" else ""
@@ -162,7 +198,7 @@ class AssetStore:
             facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             content = path.parent / facts["path"]
             return Asset(
-                kind, path.parents[1].name, path.parent.name, facts["type"], content, facts["created"],
+                kind, path.parents[1].name, path.parent.name, facts["type"], str(content), facts["created"],
                 facts.get("description", ""), dict(facts.get("tags") or {}), dict(facts.get("properties") or {}),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -174,6 +210,11 @@ def split_reference(reference: str) -> tuple[str, str]:
     plain = reference.removeprefix("azureml:")
     name, _, version = plain.partition("@") if "@" in plain else plain.partition(":")
     return name, version
+
+
+def newest(versions: Iterable[Asset]) -> Asset:
+    """Return what ``@latest`` means: the version that was created last, which need not have the highest number."""
+    return max(versions, key=lambda item: (item.created, version_order(item.version)))
 
 
 def version_order(version: str) -> tuple[int, int, str]:

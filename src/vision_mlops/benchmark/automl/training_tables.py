@@ -14,7 +14,7 @@ from vision_mlops.benchmark.contestant import Task
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 from vision_mlops.core.text import counted
-from vision_mlops.data.data_versions import DataVersion
+from vision_mlops.data.asset_store import Asset
 from vision_mlops.data.manifest import ImageRecord, SplitName
 from vision_mlops.jobs.azureml import data_assets
 
@@ -106,7 +106,7 @@ def _stored_name(record: ImageRecord) -> str:
     return f"images/{record.sha256}{Path(record.path).suffix.lower()}"
 
 
-def _registered(client: MLClient, task: Task, records: Sequence[ImageRecord]) -> DataVersion | None:
+def _registered(client: MLClient, task: Task, records: Sequence[ImageRecord]) -> Asset | None:
     """The version of a data asset that holds exactly these data, under the name of the workload or of the data."""
     if not all(_PLAIN.fullmatch(record.path) for record in records):
         return None
@@ -114,6 +114,6 @@ def _registered(client: MLClient, task: Task, records: Sequence[ImageRecord]) ->
     return next((item for item in same if item.path.startswith("azureml://")), None)
 
 
-def _versions(client: MLClient, task: Task) -> Iterator[DataVersion]:
+def _versions(client: MLClient, task: Task) -> Iterator[Asset]:
     for name in dict.fromkeys((task.workload.name, task.manifest.name)):
         yield from data_assets.versions(client, name, say=task.say)
