@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from vision_mlops.azure.proxy_check import silent_proxy
 from vision_mlops.core.errors import AzureError, MissingExtraError, MlopsError
+from vision_mlops.core.retry_after import wait_asked_for
 
 T = TypeVar("T")
 
@@ -166,13 +167,7 @@ def is_transient(error: BaseException) -> bool:
 
 def retry_after(error: BaseException) -> float | None:
     """How many seconds the service asks to wait; None if it does not say."""
-    headers = getattr(getattr(_origin(error), "response", None), "headers", None) or {}
-    for name, unit in (("retry-after-ms", 1000.0), ("x-ms-retry-after-ms", 1000.0), ("Retry-After", 1.0)):
-        try:
-            return max(0.0, float(headers[name]) / unit)
-        except (KeyError, ValueError):  # not there, or a date
-            continue
-    return None
+    return wait_asked_for(getattr(getattr(_origin(error), "response", None), "headers", None) or {})
 
 
 def is_missing(error: BaseException) -> bool:

@@ -65,14 +65,11 @@ def ml_client(settings: AzureSettings, credential: TokenCredential | None = None
     return client
 
 
-def registry_client(
-    settings: AzureSettings, credential: TokenCredential | None = None, *, name: str | None = None
-) -> MLClient:
+def registry_client(settings: AzureSettings, *, name: str | None = None) -> MLClient:
     """A client of an Azure ML registry; looks up the address of the registry at once.
 
     Args:
         settings: Cloud, and AZUREML_REGISTRY_NAME if ``name`` is not given.
-        credential: See :func:`ml_client`.
         name: Name of the registry.
 
     Raises:
@@ -83,12 +80,10 @@ def registry_client(
     registry = name or settings.registry_name
     if not registry:
         raise ConfigError("AZUREML_REGISTRY_NAME is not set", "export AZUREML_REGISTRY_NAME=mlr-vision")
-    return _client(settings, credential, registry_name=registry)
+    return _client(settings, None, registry_name=registry)
 
 
-def containers_client(
-    settings: AzureSettings, credential: TokenCredential | None = None
-) -> ContainerInstanceManagementClient:
+def containers_client(settings: AzureSettings) -> ContainerInstanceManagementClient:
     """A client of Azure Container Instances. Nothing is sent before it is used.
 
     Raises:
@@ -98,10 +93,10 @@ def containers_client(
     with azure_errors("Azure Container Instances"):
         from azure.mgmt.containerinstance import ContainerInstanceManagementClient
 
-        return _manager_client(ContainerInstanceManagementClient, settings, credential)
+        return _manager_client(ContainerInstanceManagementClient, settings)
 
 
-def web_client(settings: AzureSettings, credential: TokenCredential | None = None) -> WebSiteManagementClient:
+def web_client(settings: AzureSettings) -> WebSiteManagementClient:
     """A client of Azure App Service. Nothing is sent before it is used.
 
     Raises:
@@ -111,16 +106,14 @@ def web_client(settings: AzureSettings, credential: TokenCredential | None = Non
     with azure_errors("Azure App Service"):
         from azure.mgmt.web import WebSiteManagementClient
 
-        return _manager_client(WebSiteManagementClient, settings, credential)
+        return _manager_client(WebSiteManagementClient, settings)
 
 
-def _manager_client(
-    kind: Callable[..., ClientT], settings: AzureSettings, credential: TokenCredential | None
-) -> ClientT:
+def _manager_client(kind: Callable[..., ClientT], settings: AzureSettings) -> ClientT:
     """A client of one service behind the resource manager of the cloud."""
     manager = settings.cloud.resource_manager
     return kind(
-        credential or default_credential(settings),
+        default_credential(settings),
         settings.subscription_id,
         base_url=manager,
         credential_scopes=[f"{manager}/.default"],
@@ -128,20 +121,17 @@ def _manager_client(
     )
 
 
-def publishing_client(
-    settings: AzureSettings, host: str, credential: TokenCredential | None = None
-) -> PipelineClient[HttpRequest, HttpResponse]:
+def publishing_client(settings: AzureSettings, host: str) -> PipelineClient[HttpRequest, HttpResponse]:
     """A client of the publishing site of a web app, which accepts tokens for the resource manager.
 
     Args:
         settings: Cloud.
         host: Such as ``NAME.scm.azurewebsites.net``.
-        credential: See :func:`ml_client`.
 
     Raises:
         MissingExtraError: the Azure packages are not installed.
     """
-    return _plain_client(f"https://{host}", settings, credential)
+    return _plain_client(f"https://{host}", settings)
 
 
 def manager_calls(
@@ -156,7 +146,7 @@ def manager_calls(
 
 
 def _plain_client(
-    url: str, settings: AzureSettings, credential: TokenCredential | None
+    url: str, settings: AzureSettings, credential: TokenCredential | None = None
 ) -> PipelineClient[HttpRequest, HttpResponse]:
     """A client for any request, with a token for the resource manager."""
     _prepare()
@@ -236,10 +226,15 @@ def credential_at(authority_host: str) -> TokenCredential:
             raise AzureError(f"sign-in: {error}", SIGN_IN) from error
 
 
-def authority_of(environ: Mapping[str, str]) -> str:
-    """Where to sign in, by AZURE_CLOUD and AZURE_AUTHORITY_HOST alone, for calls that need no workspace."""
-    cloud = environ.get("AZURE_CLOUD", "").strip() or "AzureCloud"
-    return environ.get("AZURE_AUTHORITY_HOST", "").strip() or KNOWN_CLOUDS.get(cloud, KNOWN_CLOUDS["AzureCloud"])[0]
+def authority_of(environ: Mapping[str, str], cloud: str = "AzureCloud") -> str:
+    """Where to sign in, by AZURE_CLOUD and AZURE_AUTHORITY_HOST alone, for calls that need no workspace.
+
+    Args:
+        environ: The environment.
+        cloud: The cloud where AZURE_CLOUD names none that is known.
+    """
+    named = environ.get("AZURE_CLOUD", "").strip()
+    return environ.get("AZURE_AUTHORITY_HOST", "").strip() or KNOWN_CLOUDS.get(named, KNOWN_CLOUDS[cloud])[0]
 
 
 def scoring_token_provider(environ: Mapping[str, str]) -> Callable[[], str]:

@@ -58,8 +58,8 @@ class IdentityDirectory(ResourceManager):
     def registry_path(self, name: str) -> str:
         """Path of an Azure ML registry of the subscription; empty if it has none of that name."""
         path = f"{self.subscription}/providers/Microsoft.MachineLearningServices/registries"
-        found = self.find(f"registry {name!r}", path, _REGISTRIES_VERSION) or {}
-        return next((str(row["id"]) for row in found.get("value", []) if row["name"].lower() == name.lower()), "")
+        rows = self._rows(f"registry {name!r}", path, _REGISTRIES_VERSION)
+        return next((str(row["id"]) for row in rows if row["name"].lower() == name.lower()), "")
 
     def cluster_principal(self, cluster: str) -> str:
         """Object id of the identity that jobs on a compute cluster act as; empty if it has none, or does not exist."""
@@ -86,11 +86,8 @@ class IdentityDirectory(ResourceManager):
     def federations(self, name: str) -> list[Federation]:
         """Who may act as an identity; nobody if it does not exist."""
         path = f"{self._path(name)}/federatedIdentityCredentials"
-        found = self.find(f"federated credentials of {name!r}", path, IDENTITIES_VERSION, hint=_HINT) or {}
-        return [
-            Federation(item["name"], item["properties"]["issuer"], item["properties"]["subject"])
-            for item in found.get("value", [])
-        ]
+        rows = self._rows(f"federated credentials of {name!r}", path, IDENTITIES_VERSION, hint=_HINT)
+        return [Federation(row["name"], row["properties"]["issuer"], row["properties"]["subject"]) for row in rows]
 
     def federate(self, name: str, federation: Federation) -> None:
         """Let an outside identity act as one of these; replaces a credential of the same name."""
@@ -104,18 +101,16 @@ class IdentityDirectory(ResourceManager):
     def role_id(self, role: str) -> str:
         """Id of the definition of a role that is built into Azure, by its name; empty if there is none."""
         path = f"{self.subscription}{_ROLES}/roleDefinitions"
-        found = self.find(f"role {role!r}", path, ROLES_VERSION, filter=f"roleName eq '{role}'") or {}
-        rows = found.get("value", [])
+        rows = self._rows(f"role {role!r}", path, ROLES_VERSION, filter=f"roleName eq '{role}'")
         return str(rows[0]["name"]).lower() if rows else ""
 
     def held_roles(self, principal: str, scope: str) -> list[tuple[str, str]]:
         """Roles of a principal at a scope, above and below it: the id of each and its scope, both in lower case."""
         path = f"{scope}{_ROLES}/roleAssignments"
-        found = self.find("role assignments", path, ROLES_VERSION, filter=f"principalId eq '{principal}'") or {}
-        properties = [item["properties"] for item in found.get("value", [])]
+        rows = self._rows("role assignments", path, ROLES_VERSION, filter=f"principalId eq '{principal}'")
+        found = [row["properties"] for row in rows]
         return [
-            (str(item["roleDefinitionId"]).rpartition("/")[2].lower(), str(item["scope"]).lower())
-            for item in properties
+            (str(role["roleDefinitionId"]).rpartition("/")[2].lower(), str(role["scope"]).lower()) for role in found
         ]
 
     def assign(self, principal: str, role: str, scope: str) -> None:
@@ -136,6 +131,9 @@ class IdentityDirectory(ResourceManager):
         except AzureError as error:
             if "RoleAssignmentExists" not in error.message:  # someone else has assigned it in the meantime
                 raise
+
+    def _rows(self, what: str, path: str, version: str, **query: str) -> list[dict[str, Any]]:
+        return list((self.find(what, path, version, **query) or {}).get("value", []))
 
     def _path(self, name: str) -> str:
         return f"{self.group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"

@@ -48,7 +48,7 @@ class ResourceManager:
         page = self.get(what, path, version, **query)
         found = list(page.get("value") or [])
         while link := page.get("nextLink"):
-            page = self._send("GET", what, str(link), {}, None, "", ())
+            page = self.call("GET", what, str(link))
             found += page.get("value") or []
         return found
 
@@ -57,7 +57,7 @@ class ResourceManager:
         method: str,
         what: str,
         path: str,
-        version: str,
+        version: str = "",
         body: object = None,
         *,
         query: Mapping[str, str] | None = None,
@@ -69,7 +69,7 @@ class ResourceManager:
         Args:
             method: Such as ``GET``.
             what: Begins the message of an error.
-            path: Of the resource.
+            path: Of the resource; or a whole address that the resource manager gave, which needs no version.
             version: Of the interface.
             body: Sent as JSON.
             query: Further parameters; a filter is named ``filter``.
@@ -77,34 +77,23 @@ class ResourceManager:
             accepted: Statuses of refusals that are no error; the result is empty then. A resource group or subscription that
                 does not exist is always one.
         """
-        named = {"$filter" if key == "filter" else key: value for key, value in (query or {}).items()}
-        url = f"{self._settings.cloud.resource_manager}{path}"
-        return self._send(method, what, url, {"api-version": version, **named}, body, hint, accepted)
-
-    def close(self) -> None:
-        """Close all connections."""
-        if "_client" in self.__dict__:
-            self._client.close()
-
-    def _send(
-        self,
-        method: str,
-        what: str,
-        url: str,
-        query: Mapping[str, str],
-        body: object,
-        hint: str,
-        accepted: tuple[int, ...],
-    ) -> dict[str, Any]:
         from azure.core.rest import HttpRequest
 
+        url = path if "://" in path else f"{self._settings.cloud.resource_manager}{path}"
+        params = {"$filter" if key == "filter" else key: value for key, value in (query or {}).items()}
+        params |= {"api-version": version} if version else {}
         with azure_errors(what, hint):
-            response = self._client.send_request(HttpRequest(method, url, params=dict(query), json=body))
+            response = self._client.send_request(HttpRequest(method, url, params=params, json=body))
             if response.status_code in accepted and not _is_misplaced(response.text()):
                 return {}
             response.raise_for_status()
             found = response.json() if response.text() else {}
         return found if isinstance(found, dict) else {}
+
+    def close(self) -> None:
+        """Close all connections."""
+        if "_client" in self.__dict__:
+            self._client.close()
 
 
 def _is_misplaced(text: str) -> bool:

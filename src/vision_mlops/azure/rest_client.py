@@ -21,6 +21,7 @@ from vision_mlops.azure.proxy_check import silent_proxy
 from vision_mlops.azure.trusted_authorities import trusting_context
 from vision_mlops.core.errors import AzureError
 from vision_mlops.core.listening import LOOPBACK
+from vision_mlops.core.retry_after import wait_asked_for
 
 T = TypeVar("T")
 
@@ -42,8 +43,7 @@ class RetryableError(AzureError):
 
     def with_wait(self, response: httpx.Response, *, was_refused: bool) -> Self:
         """The same error with what a response says about the next attempt."""
-        asked = response.headers.get("Retry-After", "").strip()
-        self.wait = float(asked) if asked.isascii() and asked.isdigit() else None
+        self.wait = wait_asked_for(response.headers, _LONGEST_PAUSE_S)
         self.was_refused = was_refused
         return self
 
@@ -159,4 +159,4 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.wait if isinstance(error, RetryableError) else None
-    return min(_LONGEST_PAUSE_S, asked if asked is not None else 2.0 ** (state.attempt_number - 1))
+    return asked if asked is not None else min(_LONGEST_PAUSE_S, 2.0 ** (state.attempt_number - 1))

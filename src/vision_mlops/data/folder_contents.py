@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from vision_mlops.core.ignore_files import IGNORE_FILES, NEVER, snapshot_files
 from vision_mlops.core.revision import git_commit
 from vision_mlops.core.text import few
 from vision_mlops.data.fetch_record import RECORD, read_record
-from vision_mlops.data.image_files import is_image_file, on_one_line
+from vision_mlops.data.image_files import is_image_file, is_text, on_one_line
 from vision_mlops.data.manifest import MANIFEST, SPLITS, STATE, UNSPLIT, Manifest, read_manifest
 from vision_mlops.data.sources import list_images
 
@@ -110,7 +110,7 @@ def describe(path: Path, *, lenient: bool = False, progress: Progress | None = N
             f"{error.filename or path} cannot be read: {error.strerror}", "check its permissions"
         ) from error
     if not digests:
-        left = left_out_of(path, ())
+        left = left_out(path)
         raise DataError(
             f"{path} contains no files" + (f": {left}" if left else ""), "choose a folder that contains files"
         )
@@ -137,13 +137,13 @@ def data_files(folder: Path) -> list[str]:
     return [name for name in snapshot_files(folder) if not is_clutter(name)]
 
 
-def left_out(content: Content) -> str:
-    """Say what of a folder is not part of its content, and why; empty if everything is."""
-    return left_out_of(content.path, content.files.keys()) if content.path.is_dir() else ""
+def left_out(folder: Path, kept: Iterable[str] = ()) -> str:
+    """Say what of a folder is not part of its content, and why; empty if everything is.
 
-
-def left_out_of(folder: Path, kept: Collection[str]) -> str:
-    """Do the same as :func:`left_out`, for a folder of which these files are kept."""
+    Args:
+        folder: The folder.
+        kept: The files that are its content.
+    """
     known = {*kept, STATE}
     entries = [entry for entry in walk(folder, _is_no_data) if entry.kind is not EntryKind.FOLDER]
     ignored = sum(entry.kind is EntryKind.FILE and entry.name not in known for entry in entries)
@@ -185,7 +185,7 @@ def _of_file(path: Path) -> Content:
 
 
 def _hashed(folder: Path, names: list[str], progress: Progress | None = None) -> dict[str, str]:
-    foreign = next((name for name in names if not _is_text(name)), None)
+    foreign = next((name for name in names if not is_text(name)), None)
     if foreign is not None:
         raise DataError(f"{folder}: the name '{on_one_line(foreign)}' is not UTF-8", "rename the file")
     found: dict[str, str] = {}
@@ -195,14 +195,6 @@ def _hashed(folder: Path, names: list[str], progress: Progress | None = None) ->
             if progress is not None:
                 progress(len(found), len(names))
     return found
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_prepared(folder: Path) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from vision_mlops.azure.trusted_authorities import trusting_context
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.listening import LOOPBACK
+from vision_mlops.core.retry_after import wait_asked_for
 from vision_mlops.flask_app.app_errors import (
     AppError,
     BusyEndpointError,
@@ -40,6 +40,7 @@ UNDESCRIBED = "endpoint_undescribed"
 LONGEST_PAUSE_S = 2.0
 """An endpoint that asks for more patience than this is not waited for: the user is told."""
 _CONNECT_S = 3.0
+_LONGEST_WAIT_S = 3600.0
 _ANSWER_BYTES = 16 * 2**20
 _CONNECTIONS = 64
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
@@ -239,7 +240,7 @@ def _refused(status: int, response: httpx.Response, content: bytes, seconds: flo
             502, "endpoint_unauthorised", "The scoring endpoint does not accept the key or identity of this app."
         )
     if status == 429:
-        wait = _retry_after(response)
+        wait = wait_asked_for(response.headers, _LONGEST_WAIT_S)
         patience = f" Try again in {wait:.0f} s." if wait else " Try again in a moment."
         return BusyEndpointError(429, "endpoint_throttled", f"The scoring endpoint is busy.{patience}", wait)
     if status in _IMAGE_STATUSES and code:
@@ -253,12 +254,12 @@ def _refused(status: int, response: httpx.Response, content: bytes, seconds: flo
             503,
             "endpoint_not_ready",
             f"The scoring endpoint is not ready: {_sentence(message)}.",
-            _retry_after(response),
+            wait_asked_for(response.headers, _LONGEST_WAIT_S),
         )
     if status in (502, 503):
         return LostConnectionError(
             503, "endpoint_down", f"Nothing responds at the address of the scoring endpoint (HTTP {status}).",
-            _retry_after(response),
+            wait_asked_for(response.headers, _LONGEST_WAIT_S),
         )  # fmt: skip
     if status >= 500:
         return EndpointOutageError(502, "endpoint_failed", f"The scoring endpoint failed (HTTP {status}).")
@@ -290,17 +291,6 @@ def _nonsense(what: str) -> EndpointError:
     return EndpointOutageError(
         502, "endpoint_nonsense", f"The response {what}: check the address of the scoring endpoint."
     )
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds that the endpoint asks to wait for, at most an hour; None where it does not say."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return min(3600.0, float(text[:6]))
-    try:
-        return min(3600.0, max(0.0, parsedate_to_datetime(text).timestamp() - time.time()))
-    except ValueError:
-        return None
 
 
 def _may_retry(error: BaseException, deadline: float) -> bool:

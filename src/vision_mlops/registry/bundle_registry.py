@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vision_mlops.core.errors import RegistryError
+from vision_mlops.core.errors import BundleError, RegistryError
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.model.bundle import MANIFEST, Bundle, read_bundle
@@ -135,10 +135,12 @@ class Registry(ABC):
             raise RegistryError(
                 f"model {reference.name!r} has no versions; archived ones do not count", "mlops models register --help"
             )
+        if reference.alias is None and reference.version is None:
+            return versions[-1]
+        for version in versions:
+            if reference.alias in version.aliases or version.version == reference.version:
+                return version
         if reference.alias is not None:
-            for version in versions:
-                if reference.alias in version.aliases:
-                    return version
             known = sorted({alias for version in versions for alias in version.aliases})
             raise missing(
                 f"model {reference.name!r} has no alias {reference.alias!r}",
@@ -146,11 +148,6 @@ class Registry(ABC):
                 known,
                 f"mlops models promote {versions[-1].reference} --alias {reference.alias}",
             )
-        if reference.version is None:
-            return versions[-1]
-        for version in versions:
-            if version.version == reference.version:
-                return version
         raise missing(
             f"model {reference.name!r} has no version {reference.version}",
             "",
@@ -250,6 +247,14 @@ class Registry(ABC):
         self._point(name, alias, entry, since)
 
 
+def copy_verified(source: Path, content: Bundle, target: Path, digest: str) -> None:
+    """Copy a bundle as :func:`copy_bundle` does. Raises BundleError if the copy is not the bundle of this digest."""
+    copy_bundle(source, content, target)
+    read_bundle(target)
+    if file_hash(target / MANIFEST) != digest:
+        raise BundleError(f"{source} was changed while it was registered", "register it again")
+
+
 def copy_bundle(source: Path, content: Bundle, target: Path) -> None:
     """Copy the files that a bundle lists, and no others, into a folder."""
     for name in (MANIFEST, *content.files):
@@ -272,9 +277,7 @@ def _refuse_rejected(bundle: Path, aliases: Sequence[str], facts: Mapping[str, A
 
 def refusal(what: str, alias: str, verdict: Mapping[str, Any], hint: str) -> RegistryError:
     """The error for an alias that a rejected bundle must not get; it names the checks that failed."""
-    failed = [
-        reason["message"] or reason["check"] for reason in verdict.get("reasons", []) if reason.get("passed") is False
-    ]
+    failed = lineage.failed_checks(verdict)
     why = f" ({'; '.join(failed)})" if failed else ""
     return RegistryError(f"{what} cannot become {alias}: its verdict is reject{why}", hint)
 

@@ -51,12 +51,17 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         RegistryError: the file is missing or not a JSON object.
     """
     content = _read_object(path, "metrics.json", "give the --out of `mlops evaluate`")
-    numbers: dict[str, float] = {}
+    kept: dict[str, Any] = {}
     for key, value in content.items():
         if key == "accuracy_interval" and isinstance(value, list) and len(value) == 2:
-            _collect({"accuracy_low": value[0], "accuracy_high": value[1]}, "", numbers)
+            kept |= {"accuracy_low": value[0], "accuracy_high": value[1]}
         elif not (key == "per_class" and isinstance(value, dict) and len(value) > _MAX_CLASSES):
-            _collect({key: value}, "", numbers)
+            kept[key] = value
+    numbers = {
+        key: float(value)
+        for key, value in mlflow_runs.flatten(kept)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
     # A tag holds 100,000 characters, and the headline numbers come first.
     numbers = dict(list(numbers.items())[:_MAX_METRICS])
     texts = {key: str(content.get(key) or "") for key in ("data_fingerprint", "bundle_id")}
@@ -78,6 +83,12 @@ def read_verdict(path: Path) -> dict[str, Any]:
         if isinstance(r, dict)
     ]
     return {"decision": content["decision"], "reasons": kept, "bundle_id": str(content.get("bundle_id") or "")}
+
+
+def failed_checks(verdict: Mapping[str, Any]) -> list[str]:
+    """What the checks say that the bundle of a verdict has failed."""
+    reasons = verdict.get("reasons", [])
+    return [reason["message"] or reason["check"] for reason in reasons if reason.get("passed") is False]
 
 
 def data_facts(manifest: Manifest) -> dict[str, Any]:
@@ -243,7 +254,7 @@ def _verdict_link(version: ModelVersion, verdict: Mapping[str, Any]) -> Link:
     if not version.verdict:
         return Link("verdict", "not judged")
     reasons = verdict.get("reasons", [])
-    failed = [reason["message"] or reason["check"] for reason in reasons if reason.get("passed") is False]
+    failed = failed_checks(verdict)
     passed = sum(reason.get("passed") is True for reason in reasons)
     detail = "; ".join(failed) if failed else f"{passed} of {counted(len(reasons), 'check')} passed"
     return Link("verdict", f"{version.verdict}: {detail}", {"decision": version.verdict, "reasons": reasons})
@@ -267,11 +278,3 @@ def _read_object(path: Path, name: str, hint: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RegistryError(f"{file}: expected a JSON object, not {type(content).__name__}", hint)
     return content
-
-
-def _collect(values: Mapping[str, Any], prefix: str, into: dict[str, float]) -> None:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            _collect(value, f"{prefix}{key}.", into)
-        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            into[f"{prefix}{key}"] = float(value)

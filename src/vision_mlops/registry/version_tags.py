@@ -21,22 +21,18 @@ def evidence(content: Bundle, verdict: Path | None, metrics: Path | None) -> dic
     """Facts of the reports, refused where they are about another bundle."""
     found: dict[str, Any] = {}
     own = bundle_id(content)
-    reports = {
-        "verdict": verdict and lineage.read_verdict(verdict),
-        "metrics": metrics and lineage.read_evaluation(metrics),
-    }
-    for kind, report in reports.items():
+    judged = lineage.read_verdict(verdict) if verdict else {}
+    evaluated = lineage.read_evaluation(metrics) if metrics else {}
+    for path, report in ((verdict, judged), (metrics, evaluated)):
         if report and report["bundle_id"] not in ("", own):
-            path = verdict if kind == "verdict" else metrics
             raise RegistryError(
                 f"{path} is about bundle {report['bundle_id']}, but this is {own}",
                 "evaluate the bundle that you register",
             )
-    if reports["verdict"]:
-        found["verdict"] = {key: reports["verdict"][key] for key in ("decision", "reasons")}
-    if reports["metrics"]:
-        found["metrics"] = reports["metrics"]["metrics"]
-        found["evaluation_data"] = reports["metrics"]["data_fingerprint"]
+    if judged:
+        found["verdict"] = {key: judged[key] for key in ("decision", "reasons")}
+    if evaluated:
+        found |= {"metrics": evaluated["metrics"], "evaluation_data": evaluated["data_fingerprint"]}
     return found
 
 

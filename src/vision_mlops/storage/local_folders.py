@@ -12,7 +12,7 @@ from vision_mlops.core import folder_walk
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.files import is_clutter
 from vision_mlops.core.folder_walk import EntryKind
-from vision_mlops.core.hash_memory import Mark, mark_of
+from vision_mlops.core.hashing import Mark, mark_of
 from vision_mlops.storage.blob_names import ascii_safe
 
 

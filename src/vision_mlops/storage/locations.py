@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from vision_mlops.config.azure_settings import KNOWN_CLOUDS, AzureSettings, load_azure_settings
+from vision_mlops.config.azure_settings import AzureSettings, load_azure_settings
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.storage.addresses import CLOUD_SUFFIXES, ContainerAddress, DatastoreAddress, parse_address
 from vision_mlops.storage.blob_folder import BlobFolder
@@ -57,13 +57,8 @@ def _identity(address: ContainerAddress, settings: AzureSettings | None, environ
             f"{address.account_url} is not encrypted: your token could be read on the way",
             "export AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING for it",
         )
-    from vision_mlops.azure.clients import credential_at
+    from vision_mlops.azure.clients import authority_of, credential_at
 
-    if settings:
-        authority = settings.cloud.authority_host
-    else:
-        named = environ.get("AZURE_CLOUD", "").strip()
-        ending = next((name for name in CLOUD_SUFFIXES if address.account_url.endswith(f".blob.{name}")), "")
-        cloud = named if named in KNOWN_CLOUDS else CLOUD_SUFFIXES.get(ending, "AzureCloud")
-        authority = environ.get("AZURE_AUTHORITY_HOST", "").strip() or KNOWN_CLOUDS[cloud][0]
+    clouds = (cloud for suffix, cloud in CLOUD_SUFFIXES.items() if address.account_url.endswith(f".blob.{suffix}"))
+    authority = settings.cloud.authority_host if settings else authority_of(environ, next(clouds, "AzureCloud"))
     return EntraIdentity(credential_at(authority))

@@ -6,14 +6,12 @@ import http.client
 import re
 import socket
 import ssl
-import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from email.message import Message
-from email.utils import parsedate_to_datetime
 
 from vision_mlops.azure.azure_errors import SIGN_IN
 from vision_mlops.core.errors import AzureError
+from vision_mlops.core.retry_after import wait_asked_for
 from vision_mlops.storage.http_connections import StorageResponse
 
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
@@ -109,25 +107,8 @@ def refusal(what: str, answer: StorageResponse, kind: str, ended: str = "") -> R
         code=code,
         fatal=fatal,
         transient=status in _RETRIED or code in _DAMAGED,
-        pause=wait_asked_for(answer.headers),
+        pause=wait_asked_for(answer.headers, _LONGEST_WAIT_SECONDS),
     )
-
-
-def wait_asked_for(headers: Message) -> float | None:
-    """Return the seconds that the service asks to wait, at most two minutes; None if it does not say."""
-    for name, unit in (("retry-after-ms", 1000.0), ("x-ms-retry-after-ms", 1000.0), ("Retry-After", 1.0)):
-        text = headers.get(name)
-        if text is None:
-            continue
-        try:
-            seconds = float(text) / unit
-        except ValueError:
-            try:
-                seconds = parsedate_to_datetime(text).timestamp() - time.time()
-            except ValueError:
-                continue
-        return min(max(0.0, seconds), _LONGEST_WAIT_SECONDS)
-    return None
 
 
 def _sign_in_hint(code: str, kind: str, ended: str) -> str:

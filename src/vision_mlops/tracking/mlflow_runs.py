@@ -125,13 +125,13 @@ def experiment_id(name: str) -> str:
         if database_file() is not None:
             location = (paths.home() / "artifacts" / _NOT_IN_A_KEY.sub("_", name).replace("/", "_")).as_uri()
         try:
-            return str(with_retries(lambda: store.create_experiment(name, artifact_location=location)))
+            return str(with_retries(store.create_experiment, name, artifact_location=location))
         except refusal() as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         found = store.get_experiment_by_name(name)
     if found.lifecycle_stage == "deleted":
-        with_retries(lambda: store.restore_experiment(found.experiment_id))
+        with_retries(store.restore_experiment, found.experiment_id)
     return str(found.experiment_id)
 
 
@@ -141,10 +141,10 @@ def start_run(experiment: str, name: str, tags: Mapping[str, str] | None = None)
     if given:
         store = client()
         for key, value in (tags or {}).items():
-            _retry(store.set_tag, given, key, value)
+            with_retries(store.set_tag, given, key, value)
         return given
     experiment_key = experiment_id(experiment)
-    run = _retry(client().create_run, experiment_key, run_name=name, tags=dict(tags or {}))
+    run = with_retries(client().create_run, experiment_key, run_name=name, tags=dict(tags or {}))
     return str(run.info.run_id)
 
 
@@ -153,25 +153,25 @@ def start_child(parent: str, name: str, tags: Mapping[str, str] | None = None) -
     store = client()
     experiment = store.get_run(parent).info.experiment_id
     everything = {"mlflow.parentRunId": parent, **(tags or {})}
-    return str(_retry(store.create_run, experiment, run_name=name, tags=everything).info.run_id)
+    return str(with_retries(store.create_run, experiment, run_name=name, tags=everything).info.run_id)
 
 
 def reopen_run(run_id: str) -> None:
     """Mark a run that was ended as running again."""
-    _retry(client().update_run, run_id, status="RUNNING")
+    with_retries(client().update_run, run_id, status="RUNNING")
 
 
 def set_tags(run_id: str, tags: Mapping[str, str]) -> None:
     """Add tags to a run."""
     store = client()
     for key, value in tags.items():
-        _retry(store.set_tag, run_id, _key(key), value)
+        with_retries(store.set_tag, run_id, _key(key), value)
 
 
 def end_run(run_id: str, *, failed: bool = False) -> None:
     """Mark a run as finished or failed. The run of a surrounding job (MLFLOW_RUN_ID) is left to that job."""
     if os.environ.get("MLFLOW_RUN_ID") != run_id:
-        _retry(client().set_terminated, run_id, "FAILED" if failed else "FINISHED")
+        with_retries(client().set_terminated, run_id, "FAILED" if failed else "FINISHED")
 
 
 def log_params(run_id: str, params: Mapping[str, object]) -> None:
@@ -179,9 +179,9 @@ def log_params(run_id: str, params: Mapping[str, object]) -> None:
     store = client()
     from mlflow.entities import Param
 
-    entries = [Param(_key(key), str(value)[:_PARAM_LENGTH]) for key, value in _flatten(params)]
+    entries = [Param(_key(key), str(value)[:_PARAM_LENGTH]) for key, value in flatten(params)]
     for start in range(0, len(entries), _BATCH):
-        _retry(store.log_batch, run_id, params=entries[start : start + _BATCH])
+        with_retries(store.log_batch, run_id, params=entries[start : start + _BATCH])
 
 
 def log_metrics(run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
@@ -192,7 +192,7 @@ def log_metrics(run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> 
     now = int(time.time() * 1000)
     entries = [Metric(_key(key), float(value), now, step) for key, value in metrics.items() if math.isfinite(value)]
     for start in range(0, len(entries), _BATCH):
-        _retry(store.log_batch, run_id, metrics=entries[start : start + _BATCH])
+        with_retries(store.log_batch, run_id, metrics=entries[start : start + _BATCH])
 
 
 def log_artifacts(run_id: str, folder: Path, artifact_path: str | None = None) -> None:
@@ -245,7 +245,7 @@ def file_lock(path: Path) -> Iterator[None]:
         yield
 
 
-def with_retries(call: Callable[[], T]) -> T:
+def with_retries(call: Callable[..., T], *arguments: Any, **options: Any) -> T:
     """Repeat a call, at most 8 times over about 10 seconds, while the database is locked or a version number is taken.
 
     SQLite refuses at once, whatever its timeout, when two readers both want to write.
@@ -257,16 +257,12 @@ def with_retries(call: Callable[[], T]) -> T:
     retrying = Retrying(
         retry=retry_if_exception(_is_transient), stop=stop_after_attempt(_ATTEMPTS), wait=wait, reraise=True
     )
-    return retrying(call)
+    return retrying(call, *arguments, **options)
 
 
 def _is_transient(error: BaseException) -> bool:
     texts = ("is locked", "Giving up after", "TEMPORARILY_UNAVAILABLE")
     return isinstance(error, refusal()) and any(text in str(error) for text in texts)
-
-
-def _retry(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    return with_retries(lambda: function(*arguments, **options))
 
 
 def _load() -> Any:
@@ -338,9 +334,10 @@ def _key(name: str) -> str:
     return _NOT_IN_A_KEY.sub("_", name)
 
 
-def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+def flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the values of nested mappings, with dotted keys."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

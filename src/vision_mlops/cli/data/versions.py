@@ -44,7 +44,7 @@ def register(
         raise DataError(f"{folder} is a file, not a folder", "give the folder that it is in")
     with count_bar("hashing files") as progress:
         content = describe(folder, progress=progress)
-    if ignored := left_out(content):
+    if ignored := left_out(content.path, content.files):
         say(f"note: {ignored}")
     chosen = name if name is not None else data_versions.name_of(content)
     if on is RunLocation.AZURE:

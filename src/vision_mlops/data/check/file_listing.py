@@ -11,7 +11,7 @@ from vision_mlops.core.folder_walk import EntryKind
 from vision_mlops.data import sources
 from vision_mlops.data.check.dataset_findings import DatasetFinding, Shown
 from vision_mlops.data.class_names import lookalikes
-from vision_mlops.data.image_files import IGNORED, UNREADABLE, LeftOut, image_entries, other_files
+from vision_mlops.data.image_files import IGNORED, UNREADABLE, LeftOut, image_entries, is_text, other_files
 from vision_mlops.data.manifest import MANIFEST, SPLITS, read_manifest
 from vision_mlops.data.sources import RECORDS, Source
 
@@ -91,7 +91,7 @@ def from_source(source: Source) -> ImageListing:
             "bad-name", f"{entry.shown}: the name is not UTF-8", (Shown(entry.shown, i, entry.label, entry.split),)
         )
         for i, entry in enumerate(entries)
-        if not _is_utf8(entry.path)
+        if not is_text(str(entry.path))
     ]
     others = tuple(Shown(printable(item.name)) for item in source.left_out if item.reason == IGNORED)
     if others:
@@ -130,11 +130,3 @@ def _prepared(root: Path) -> ImageListing:
         if name not in listed and name not in RECORDS:
             findings.append(DatasetFinding("not-listed", f"{name} is not in {MANIFEST}", (Shown(name),)))
     return ImageListing(root, True, entries, list(manifest.classes), findings)
-
-
-def _is_utf8(path: Path) -> bool:
-    try:
-        os.fsencode(path).decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

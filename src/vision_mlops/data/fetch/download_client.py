@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vision_mlops.core.errors import DownloadError
+from vision_mlops.core.retry_after import wait_asked_for
 from vision_mlops.data.fetch.http_responses import (
     TEMPORARY,
     continues,
     length_of,
     phrase,
     remedy,
-    retry_after,
     shown,
     version_of,
 )
@@ -276,7 +276,7 @@ def _whole(wanted: ExpectedFile, part: Part, response: requests.Response) -> Ver
 def _refuse(url: str, response: requests.Response, longest_wait: float) -> NoReturn:
     said = f"the server responded with {phrase(response.status_code)}"
     if response.status_code in TEMPORARY:
-        wait = retry_after(response.headers)
+        wait = wait_asked_for(response.headers) or 0.0
         if wait > longest_wait:
             message = f"{shown(url)}: {said}, and asks to wait {wait:,.0f} s"
             raise DownloadError(message, "try again after that time", response.status_code)

@@ -1,12 +1,10 @@
-"""Interprets responses: which range, how long to wait, which version, and what a refusal means for the user."""
+"""Interprets responses: which range, which version, and what a refusal means for the user."""
 
 from __future__ import annotations
 
 import http.client
 import re
-import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit, urlunsplit
 
 from vision_mlops.data.fetch.partial_file import Version
@@ -67,17 +65,6 @@ def continues(headers: Mapping[str, str], start: int, version: Version, size: in
             return False
     etag = headers.get("ETag", "")
     return not (etag and version.etag) or etag == version.etag
-
-
-def retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds that the server asks to wait; 0 if it does not."""
-    text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
 
 
 def phrase(status: int) -> str:

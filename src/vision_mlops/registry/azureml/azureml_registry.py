@@ -19,19 +19,19 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_mlops.azure.azure_errors import azure_errors, is_missing
+from vision_mlops.azure.azure_errors import azure_errors, found_or_none
 from vision_mlops.azure.clients import quiet
 from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.core import paths
-from vision_mlops.core.errors import AzureError, BundleError, RegistryError
-from vision_mlops.core.hashing import file_hash
+from vision_mlops.core.errors import AzureError, RegistryError
 from vision_mlops.model.bundle import MANIFEST, Bundle, read_bundle
 from vision_mlops.registry import lineage
 from vision_mlops.registry.azureml.tag_packing import TAG_LENGTH, shorten, whole
-from vision_mlops.registry.bundle_registry import Registry, copy_bundle
+from vision_mlops.registry.bundle_registry import Registry, copy_bundle, copy_verified
 from vision_mlops.registry.model_versions import CHAMPION, HASH_TAG, ModelVersion, check_name, missing
 from vision_mlops.registry.version_tags import to_version
 from vision_mlops.tracking import mlflow_runs
@@ -56,18 +56,13 @@ class AzureRegistry(Registry):
 
     def __init__(self, connect: Callable[[], MLClient], place: str) -> None:
         self._connect = connect
-        self._place = place
-        self._connected: MLClient | None = None
-
-    @property
-    def place(self) -> str:
+        self.place = place
         """Where it is: ``workspace NAME`` or ``registry NAME``."""
-        return self._place
 
     def models(self) -> list[str]:
         """Names of all registered models, sorted."""
         with self._refused("models"), quiet():
-            return sorted({str(model.name) for model in self._client().models.list()})
+            return sorted({str(model.name) for model in self._client.models.list()})
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a model, sorted by number: without archived ones, and without those whose version is not a number.
@@ -99,15 +94,14 @@ class AzureRegistry(Registry):
             RegistryError: it is gone, or is not the bundle that was registered.
         """
         name = f"{version.version}-{version.tags.get(HASH_TAG, 'unknown')[:12]}"
-        folder = paths.home() / "models" / "azure" / self._place.replace(" ", "-") / version.name / name
+        folder = paths.home() / "models" / "azure" / self.place.replace(" ", "-") / version.name / name
         if not (folder / MANIFEST).is_file():
             self.download(version.reference, folder)
         return folder
 
+    @cached_property
     def _client(self) -> MLClient:
-        if self._connected is None:
-            self._connected = self._connect()
-        return self._connected
+        return self._connect()
 
     @contextmanager
     def _changing(self, name: str) -> Iterator[None]:
@@ -118,7 +112,7 @@ class AzureRegistry(Registry):
     def _refused(self, what: str) -> Iterator[None]:
         """Errors of Azure as errors of the registry, which is what callers expect."""
         try:
-            with azure_errors(f"{self._place}: {what}"):
+            with azure_errors(f"{self.place}: {what}"):
                 yield
         except AzureError as error:
             raise RegistryError(error.message, error.hint) from error
@@ -126,13 +120,8 @@ class AzureRegistry(Registry):
     def _entries(self, name: str) -> dict[int, Any]:
         """The SDK's entities of a model's versions, by number."""
         check_name(name)
-        try:
-            with azure_errors(f"{self._place}: model {name!r}"), quiet():
-                found = list(self._client().models.list(name=name))
-        except AzureError as error:
-            if is_missing(error):
-                return {}
-            raise RegistryError(error.message, error.hint) from error
+        with self._refused(f"model {name!r}"), quiet():
+            found = found_or_none(lambda: list(self._client.models.list(name=name))) or []
         return {int(entry.version): entry for entry in found if str(entry.version).isdigit()}
 
     def _identical(self, name: str, digest: str) -> ModelVersion | None:
@@ -146,10 +135,7 @@ class AzureRegistry(Registry):
         digest = tags[HASH_TAG]
         with tempfile.TemporaryDirectory(prefix="mlops-") as temporary:
             folder = Path(temporary) / _FOLDER
-            copy_bundle(bundle, content, folder)
-            read_bundle(folder)
-            if file_hash(folder / MANIFEST) != digest:
-                raise BundleError(f"{bundle} was changed while it was registered", "register it again")
+            copy_verified(bundle, content, folder, digest)
             for attempt in range(_ATTEMPTS):
                 model = Model(
                     name=name,
@@ -171,8 +157,8 @@ class AzureRegistry(Registry):
 
         def create() -> int:
             # The SDK gives the model its number before it sends it, so sending it again makes no second version.
-            with azure_errors(f"{self._place}: model {name!r}"), quiet():
-                return int(self._client().models.create_or_update(model).version)
+            with azure_errors(f"{self.place}: model {name!r}"), quiet():
+                return int(self._client.models.create_or_update(model).version)
 
         try:
             return retry_while_busy(create, lambda text: None, seconds=_PATIENCE_SECONDS)
@@ -209,18 +195,18 @@ class AzureRegistry(Registry):
     def _fetch(self, version: ModelVersion, folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="mlops-") as temporary:
             with self._refused(f"bundle of {version.reference}"), quiet():
-                self._client().models.download(version.name, str(version.version), download_path=temporary)
+                self._client.models.download(version.name, str(version.version), download_path=temporary)
             found = next(iter(sorted(Path(temporary).rglob(MANIFEST), key=lambda path: len(path.parts))), None)
             if found is None:
                 raise RegistryError(
-                    f"{version.reference} in {self._place} holds no model bundle (there is no {MANIFEST})",
+                    f"{version.reference} in {self.place} holds no model bundle (there is no {MANIFEST})",
                     "register a bundle with `mlops models register`",
                 )
             copy_bundle(found.parent, read_bundle(found.parent), folder)
 
     def _entry(self, name: str, version: int) -> Any:
         with self._refused(f"model {name}:{version}"), quiet():
-            return self._client().models.get(name, str(version))
+            return self._client.models.get(name, str(version))
 
     def _change(
         self, entry: Any, change: Callable[[dict[str, str]], dict[str, str]], *, stage: str | None = None
@@ -229,7 +215,7 @@ class AzureRegistry(Registry):
         if stage is not None:
             entry.stage = stage
         with self._refused(f"model {entry.name}:{entry.version}"), quiet():
-            self._client().models.create_or_update(entry)
+            self._client.models.create_or_update(entry)
 
 
 def _version(name: str, number: int, entry: Any, holders: Mapping[str, int]) -> ModelVersion:
