@@ -36,15 +36,15 @@ class ResourceManager:
         return manager_calls(self._settings, self._credential)
 
     def get(self, what: str, path: str, version: str, **query: str) -> dict[str, Any]:
-        """The response to a question; ``what`` begins the message of an error."""
+        """Return the response to a GET; ``what`` begins the message of an error."""
         return self.call("GET", what, path, version, query=query)
 
     def find(self, what: str, path: str, version: str, *, hint: str = "", **query: str) -> dict[str, Any] | None:
-        """The response to a question; None if the resource does not exist."""
+        """Return the response to a GET; None if the resource does not exist."""
         return self.call("GET", what, path, version, query=query, hint=hint, accepted=(404,)) or None
 
     def list(self, what: str, path: str, version: str, **query: str) -> list[dict[str, Any]]:
-        """All items of a list, page by page."""
+        """Return all items of a list, which comes page by page."""
         page = self.get(what, path, version, **query)
         found = list(page.get("value") or [])
         while link := page.get("nextLink"):
@@ -64,7 +64,7 @@ class ResourceManager:
         hint: str = "",
         accepted: tuple[int, ...] = (),
     ) -> dict[str, Any]:
-        """The response to a call.
+        """Make a call and return its response.
 
         Args:
             method: Such as ``GET``.
@@ -73,9 +73,9 @@ class ResourceManager:
             version: Of the interface.
             body: Sent as JSON.
             query: Further parameters; a filter is named ``filter``.
-            hint: What to do if the kind of error does not say it better.
-            accepted: Statuses of refusals that are no error; the result is empty then. A resource group or subscription that
-                does not exist is always one.
+            hint: What to do, if the kind of error has no better hint.
+            accepted: Statuses of refusals that are not errors; the result is empty then. A resource group or subscription
+                that does not exist is always an error.
         """
         from azure.core.rest import HttpRequest
 
@@ -84,18 +84,16 @@ class ResourceManager:
         params |= {"api-version": version} if version else {}
         with azure_errors(what, hint):
             response = self._client.send_request(HttpRequest(method, url, params=params, json=body))
-            if response.status_code in accepted and not _is_misplaced(response.text()):
+            text = response.text()
+            # A mistake in the settings, whatever was asked for.
+            misplaced = "ResourceGroupNotFound" in text or "SubscriptionNotFound" in text
+            if response.status_code in accepted and not misplaced:
                 return {}
             response.raise_for_status()
-            found = response.json() if response.text() else {}
+            found = response.json() if text else {}
         return found if isinstance(found, dict) else {}
 
     def close(self) -> None:
         """Close all connections."""
         if "_client" in self.__dict__:
             self._client.close()
-
-
-def _is_misplaced(text: str) -> bool:
-    """Whether the resource group or subscription is missing, which is a mistake in the settings."""
-    return "ResourceGroupNotFound" in text or "SubscriptionNotFound" in text

@@ -42,7 +42,7 @@ class RetryableError(AzureError):
     was_refused = False
 
     def with_wait(self, response: httpx.Response, *, was_refused: bool) -> Self:
-        """The same error with what a response says about the next attempt."""
+        """Return the same error with what a response says about the next attempt."""
         self.wait = wait_asked_for(response.headers, _LONGEST_PAUSE_S)
         self.was_refused = was_refused
         return self
@@ -55,7 +55,7 @@ class RestClient:
         url: Address of the service; all calls are below it or go to hosts beside it.
         timeout: How long a call may take.
         sleep: Waits some seconds between attempts.
-        told: Gets one message for each call that has to wait.
+        told: Called with one message for each call that has to wait.
     """
 
     service: str
@@ -94,7 +94,7 @@ class RestClient:
             raise self._lost(error) from error
 
     def _repeated(self, action: Callable[[], T], *, repeatable: bool) -> T:
-        """Do something, again while its errors may pass.
+        """Do something, and repeat it while its errors may pass.
 
         Args:
             action: Raises :class:`RetryableError` if it is worth another attempt.
@@ -120,7 +120,7 @@ class RestClient:
         return attempts(action)
 
     def _lost(self, error: httpx.RequestError) -> AzureError:
-        """The error for a request without a response."""
+        """Make the error for a request without a response."""
         if self._http.trust_env and (fault := silent_proxy(urlsplit(self.url).hostname or "")) is not None:
             return self.error(f"{self.service} cannot be reached at {self.url}: {fault[0]}", fault[1])
         reason = str(error).rstrip(".") or type(error).__name__
@@ -138,7 +138,7 @@ class RestClient:
 
 
 def json_of(response: httpx.Response) -> Any:
-    """The JSON of a response; None if it has none."""
+    """Return the JSON of a response; None if it has none."""
     try:
         return response.json() if response.content else None
     except ValueError:
@@ -146,7 +146,7 @@ def json_of(response: httpx.Response) -> Any:
 
 
 def message_of(content: Any) -> str:
-    """The message in the JSON of a refusal, on one line; empty if there is none."""
+    """Return the message in the JSON of a refusal, on one line; empty if there is none."""
     return " ".join(str(content.get("message") or "").split())[:_LENGTH] if isinstance(content, dict) else ""
 
 

@@ -1,4 +1,4 @@
-"""The asset store of this machine: what ``azureml:NAME:VERSION`` means in a local run. A version never changes."""
+"""The asset store of this machine: what ``azureml:NAME:VERSION`` refers to in a local run. A version never changes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LONGEST_SECONDS = 300.0  # another process copies a large version
 class Asset:
     """One version of an asset, here or on Azure ML.
 
-    ``path`` is where its content is: a file or folder of this machine, of a component its definition; or an address in
+    ``path`` is where its content is: a file or folder of this machine (of a component, its definition), or an address in
     Azure storage.
     """
 
@@ -58,7 +58,7 @@ class Asset:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the content of data; empty where `mlops` did not register it."""
+        """Identifies the content of data; empty if `mlops` did not register it."""
         return self.properties.get(FINGERPRINT, "")
 
     def number(self, key: str) -> int | None:
@@ -68,7 +68,7 @@ class Asset:
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Number of images by split and class; empty where it is not known."""
+        """Number of images by split and class; empty if it is not known."""
         try:
             found = json.loads(self.properties.get("counts", "{}"))
             return {split: {label: int(n) for label, n in labels.items()} for split, labels in found.items()}
@@ -93,7 +93,7 @@ class AssetStore:
         """Find one version, from ``NAME:VERSION``, ``NAME@latest`` or ``NAME`` (the latest), with or without ``azureml:``.
 
         Raises:
-            PipelineError: there is no such version.
+            PipelineError: the version does not exist.
         """
         name, version = split_reference(reference)
         before = f"{what}: " if what else ""
@@ -115,7 +115,7 @@ class AssetStore:
         """List all versions of an asset, lowest first; empty if there are none."""
         folder = self._root / kind / name if _NAME.fullmatch(name) else None
         files = folder.glob(f"*/{_FACTS}") if folder else ()
-        # A folder whose name begins with a dot is half written, perhaps for ever.
+        # A folder whose name begins with a dot is incomplete, and may stay so.
         found = [self._read(kind, path) for path in files if _NAME.fullmatch(path.parent.name)]
         return sorted(found, key=lambda asset: version_order(asset.version))
 
@@ -148,10 +148,10 @@ class AssetStore:
             version: Any text of that form; must not exist.
             type_: For instance ``uri_folder``.
             content: File or folder to copy, or a function that writes into a folder and returns the content's path.
-            description: For people.
-            tags: For people, too: what they search for.
-            properties: What is known of the content.
-            same: Returns whether an existing version is what would be added: then it is returned, and nothing is added.
+            description: Description for people.
+            tags: Tags for people, who search for them.
+            properties: What is known about the content.
+            same: Returns whether an existing version is what would be added; then that is returned, and nothing is added.
 
         Raises:
             PipelineError: the name or version is malformed, or exists.
@@ -174,24 +174,21 @@ class AssetStore:
                 raise PipelineError(message, f"choose another one; taken are: {', '.join(taken)}")
             for left in target.parent.glob(".*"):  # of a process that was killed: this one holds the lock
                 remove_path(left)
-            facts = {"description": description, "tags": dict(tags or {}), "properties": dict(properties or {})}
-            return self._add(kind, target, type_, content, facts)
-
-    def _add(
-        self, kind: str, target: Path, type_: str, content: Path | Callable[[Path], Path], facts: dict[str, Any]
-    ) -> Asset:
-        with atomic_folder(target) as folder:
-            if callable(content):
-                path = content(folder).relative_to(folder)
-            else:
-                path = Path("content") / content.name
-                (folder / "content").mkdir()
-                copy = shutil.copytree if content.is_dir() else shutil.copy2
-                copy(content, folder / path)
-            created = datetime.now(UTC).isoformat(timespec="milliseconds")
-            facts = {"type": type_, "path": path.as_posix(), "created": created, **facts}
-            (folder / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        return self._read(kind, target / _FACTS)
+            with atomic_folder(target) as folder:
+                if callable(content):
+                    path = content(folder).relative_to(folder)
+                else:
+                    path = Path("content") / content.name
+                    (folder / "content").mkdir()
+                    copy = shutil.copytree if content.is_dir() else shutil.copy2
+                    copy(content, folder / path)
+                created = datetime.now(UTC).isoformat(timespec="milliseconds")
+                facts = {
+                    "type": type_, "path": path.as_posix(), "created": created, "description": description,
+                    "tags": dict(tags or {}), "properties": dict(properties or {}),
+                }  # fmt: skip
+                (folder / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+            return self._read(kind, target / _FACTS)
 
     def _read(self, kind: str, path: Path) -> Asset:
         try:

@@ -27,10 +27,10 @@ def name_of(content: Content, otherwise: str = "") -> str:
 
     Args:
         content: The file or folder.
-        otherwise: Where nothing of its name can be part of one.
+        otherwise: Name to use if no part of its own name is valid.
 
     Raises:
-        DataError: that is so, and ``otherwise`` is empty.
+        DataError: no part of its own name is valid, and ``otherwise`` is empty.
     """
     if content.manifest is not None:
         return content.manifest.name
@@ -114,10 +114,10 @@ def verify(version: Asset) -> dict[str, list[str]]:
     """Hash the files of a version of this machine again.
 
     Returns:
-        Names of files that are ``changed``, ``missing`` or ``added``; empty where the version is as it was registered.
+        Names of files that are ``changed``, ``missing`` or ``added``; empty if the version is as it was registered.
 
     Raises:
-        DataError: there is no record of what it held.
+        DataError: it has no record of what it held.
     """
     content = version.content
     try:

@@ -76,14 +76,14 @@ def differences(folder: Path, record: FetchRecord) -> str:
         for split, classes in record.counts.items()
         for label, count in classes.items()
     }
-    off = [name for name, count in wanted.items() if _files_below(folder / name) != count]
+    off = [
+        name
+        for name, count in wanted.items()
+        if count != sum(entry.kind is EntryKind.FILE for entry in walk(folder / name, is_clutter))
+    ]
     if not off:
         return ""
     return f"the number of images in {few(off, most=3)} does not match the download"
-
-
-def _files_below(folder: Path) -> int:
-    return sum(entry.kind is EntryKind.FILE for entry in walk(folder, is_clutter))
 
 
 def download_folder(workload: Workload) -> Path:

@@ -1,7 +1,7 @@
-"""What a folder of data holds: its files with their hashes, its fingerprint, its images by class and split.
+"""Describes what a folder of data holds: its files with their hashes, its fingerprint, its images by class and split.
 
 The fingerprint of prepared data is that of its manifest, so that models and data assets name the same data alike. That of
-any other folder is a hash of the names and contents of its files; dates, and where the folder is, do not matter.
+any other folder is a hash of the names and contents of its files; dates and the place of the folder do not matter.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class Content:
     manifest: Manifest | None = None
 
     def file(self, name: str) -> Path:
-        """Return where one of the files is."""
+        """Return the path of one of the files."""
         return self.path / name if self.path.is_dir() else self.path
 
     def properties(self, *, shared: bool) -> dict[str, str]:
         """Return what a data asset says of its content; all values are text.
 
         Args:
-            shared: Others read it: of a path of this machine, only the last part is told.
+            shared: Whether others will read it. Of a path of this machine, they only see the last part.
         """
         facts = {
             "fingerprint": self.fingerprint,
@@ -145,17 +145,14 @@ def left_out(folder: Path, kept: Iterable[str] = ()) -> str:
         kept: The files that are its content.
     """
     known = {*kept, STATE}
-    entries = [entry for entry in walk(folder, _is_no_data) if entry.kind is not EntryKind.FOLDER]
+    below = walk(folder, lambda part: is_clutter(part) or part in NEVER)
+    entries = [entry for entry in below if entry.kind is not EntryKind.FOLDER]
     ignored = sum(entry.kind is EntryKind.FILE and entry.name not in known for entry in entries)
     ignore = next((folder / name for name in IGNORE_FILES if (folder / name).is_file()), None)
     said = [f"{ignore} excludes {ignored} of its files"] if ignore is not None and ignored else []
     if odd := [f"{on_one_line(entry.name)} {entry.problem}" for entry in entries if entry.problem]:
         said.append(f"left out: {few(odd, '; ')}")
     return "; ".join(said)
-
-
-def _is_no_data(part: str) -> bool:
-    return is_clutter(part) or part in NEVER
 
 
 def public_source(source: str) -> str:

@@ -181,8 +181,5 @@ def is_passed_over(part: str) -> bool:
 
 def hidden_folder(name: str) -> str | None:
     """Return the outermost hidden folder that a relative name is in."""
-    parts = name.split("/")
-    for place, part in enumerate(parts[:-1]):
-        if part.startswith("."):
-            return "/".join(parts[: place + 1])
-    return None
+    folders = name.split("/")[:-1]
+    return next(("/".join(folders[: place + 1]) for place, part in enumerate(folders) if part.startswith(".")), None)

@@ -33,7 +33,7 @@ class LabelAdditions:
     """What corrections make of prepared data.
 
     Attributes:
-        folder: The new prepared data, whose files are links; None where there is nothing new.
+        folder: The new prepared data, whose files are links; None if nothing is new.
         added: Records of its new images.
         left_out: Images that were not added, with the reason.
         warnings: What the check of a dataset says of the new images.
@@ -67,7 +67,7 @@ def add_labels(
 ) -> LabelAdditions:
     """Add corrected images to prepared data.
 
-    They go to train, unless they, or nearly the same pictures, are in the data already, wherever. Images of a class that is
+    They go to train, unless they, or nearly the same pictures, are anywhere in the data already. Images of a class that is
     new are split as the workload splits, since a class without test images could not be judged.
 
     Args:
@@ -76,11 +76,11 @@ def add_labels(
         scratch: Empty folder for the result, on a disk with room for the images of the corrections.
         workload: Its limits and split.
         new_classes: Whether classes that the data does not have are added.
-        source: What the manifest calls the source; that of ``base`` where nothing is given.
+        source: What the manifest calls the source; by default that of ``base``.
         progress: Called with (images looked at, total) now and then.
 
     Raises:
-        DataError: ``base`` is no prepared data or was changed, or a label is none of its classes.
+        DataError: ``base`` is not prepared data or was changed, or a label is not one of its classes.
     """
     manifest = read_manifest(base)
     describe(base)  # refuses one that is not what its manifest says

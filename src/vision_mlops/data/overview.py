@@ -24,9 +24,9 @@ MOST_HEADERS = 2_000
 class FolderOverview:
     """What a folder holds.
 
-    ``counts`` are images by class, ``splits`` images by split (empty where the folder is not split), both of what will be
+    ``counts`` are images by class, ``splits`` images by split (empty if the folder is not split), both of what will be
     used: without files whose header was found unreadable, and without the classes in ``small``, which have too few images
-    left to be prepared (where two others remain; else those without any image only). Sizes are in pixels,
+    left to be prepared (if two others remain; otherwise only those without any image). Sizes are in pixels,
     as displayed, medians over the images whose headers were read; ``same_size`` says that those are all alike.
     ``unreadable`` names image files whose header cannot be read, ``left_out`` says what else is not used.
     """

@@ -78,10 +78,10 @@ def prepare(
 
     Args:
         workload: Source, split fractions and limits.
-        out: Folder to write, whole or not at all; replaced when it is an older preparation.
-        images: Folder of class folders to use in place of the workload's source.
-        named: What the manifest calls the source; its folder where nothing is given.
-        strict: Raise where anything would be left out with a warning.
+        out: Folder to write, whole or not at all; replaced if it is an older preparation.
+        images: Folder of class folders to use instead of the workload's source.
+        named: What the manifest calls the source; by default its folder.
+        strict: Raise an error if anything would be left out with a warning.
         progress: Called with (checked, total) now and then.
 
     Raises:

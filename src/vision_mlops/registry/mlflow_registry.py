@@ -29,10 +29,10 @@ _HISTORY_LENGTH = 100
 
 
 class MlflowRegistry(Registry):
-    """Registry in the store of :func:`vision_mlops.tracking.mlflow_runs.tracking_uri`. Safe for threads and processes."""
+    """The registry in the store of :func:`~vision_mlops.tracking.mlflow_runs.tracking_uri`, for any number of processes."""
 
     def models(self) -> list[str]:
-        """Names of all registered models, sorted."""
+        """Return the names of all registered models, sorted."""
 
         def ask() -> list[str]:
             found = _pages(lambda token: mlflow_runs.client().search_registered_models(page_token=token))
@@ -41,7 +41,7 @@ class MlflowRegistry(Registry):
         return list(kept("models", ask))
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model, sorted by number. Raises RegistryError where there is no such model."""
+        """Return all versions of a model, sorted by number. Raises RegistryError if no such model is registered."""
         check_name(name)
 
         def ask() -> list[dict[str, Any]]:
@@ -55,11 +55,11 @@ class MlflowRegistry(Registry):
         return sorted(versions, key=lambda version: version.version)
 
     def history(self, name: str) -> list[dict[str, Any]]:
-        """Alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced."""
+        """Return the alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced."""
         return lineage.stored_history(self._model(name).tags)
 
     def bundle_path(self, version: ModelVersion) -> Path:
-        """Folder of the version's bundle; found again where the whole home folder was moved.
+        """Return the folder of the version's bundle, which is found even if the whole home folder was moved.
 
         Raises:
             RegistryError: the folder is gone.
@@ -74,7 +74,7 @@ class MlflowRegistry(Registry):
 
     @contextmanager
     def _changing(self, name: str) -> Iterator[None]:
-        """One change of a model at a time on this machine, and the index after it; readers do not wait."""
+        """Allow one change of a model at a time on this machine, and write the index after it; readers do not wait."""
         with mlflow_runs.file_lock(paths.home() / "models" / f".{check_name(name)}.lock"):
             yield
             write_index(name, self.versions(name))
@@ -160,7 +160,7 @@ def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
 
 
 def _version(entry: Any, aliases: Mapping[int, tuple[str, ...]]) -> ModelVersion:
-    """MLflow's version entity as ours; ``aliases`` are those of the whole model, by version number."""
+    """Turn MLflow's version entity into ours; ``aliases`` are those of the whole model, by version number."""
     number = int(entry.version)
     return to_version(
         entry.name,

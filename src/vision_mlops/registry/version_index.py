@@ -1,7 +1,7 @@
-"""What is registered here, in a file beside the bundles: readable within a millisecond, and without MLflow.
+"""An index of what is registered here, in a file beside the bundles: readable within a millisecond, and without MLflow.
 
-The registry writes it after each change. It is there to warn of a bundle before it serves, and for nothing else: what a
-reference such as ``textile@champion`` means, the registry alone says.
+The registry writes it after each change. It serves only to warn of a bundle before it is served: what a reference such as
+``textile@champion`` means, the registry alone decides.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def warning_about(version: ModelVersion, versions: Iterable[ModelVersion], what:
 
 
 def warning_about_folder(bundle: Path) -> str:
-    """Why the bundle in a folder should perhaps not be served, as far as this machine knows; empty if there is no reason."""
+    """Say why the bundle in a folder should perhaps not be served, as far as this machine knows; empty if it may be."""
     manifest = bundle / MANIFEST
     models = [_read(file) for file in sorted(_folder().glob(f"*/{INDEX}"))] if manifest.is_file() else []
     if not any(models):
@@ -84,7 +84,7 @@ def _digest(version: ModelVersion) -> str:
 
 
 def _read(file: Path) -> list[ModelVersion]:
-    """The versions in a file; none where it cannot be read, since a warning is no reason not to serve."""
+    """Return the versions in a file; none if it cannot be read, since that is no reason not to serve."""
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
         return [

@@ -1,4 +1,4 @@
-"""A version's facts as registry tags and back: what is searched for by name, and everything else as one JSON tag."""
+"""Turns a version's facts into registry tags and back: what people search for by name, and all facts as one JSON tag."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEADLINES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "expected_
 
 
 def evidence(content: Bundle, verdict: Path | None, metrics: Path | None) -> dict[str, Any]:
-    """Facts of the reports, refused where they are about another bundle."""
+    """Return the facts of the reports. Raises RegistryError if they are about another bundle."""
     found: dict[str, Any] = {}
     own = bundle_id(content)
     judged = lineage.read_verdict(verdict) if verdict else {}
@@ -37,7 +37,7 @@ def evidence(content: Bundle, verdict: Path | None, metrics: Path | None) -> dic
 
 
 def identity_tags(content: Bundle, digest: str) -> dict[str, str]:
-    """What a version is: ids, origin and the hash of its ``bundle.json``."""
+    """Return what identifies a version: ids, origin and the hash of its ``bundle.json``."""
     return {
         HASH_TAG: digest,
         "bundle_id": bundle_id(content),
@@ -49,7 +49,7 @@ def identity_tags(content: Bundle, digest: str) -> dict[str, str]:
 
 
 def fact_tags(facts: Mapping[str, Any]) -> dict[str, str]:
-    """All facts as one JSON tag, and the few that a person searches for in MLflow's page as tags of their own."""
+    """Return all facts as one JSON tag, and the few that people search for in MLflow's page as tags of their own."""
     metrics = facts.get("metrics", {})
     tags = {key: f"{metrics[key]:.6g}" for key in HEADLINES if key in metrics}
     if "verdict" in facts:
@@ -67,7 +67,7 @@ def to_version(
     run_id: str = "",
     source: str = "",
 ) -> ModelVersion:
-    """A version out of its tags and what the store itself knows; the ``run_id`` of the tags wins."""
+    """Make a version from its tags and what the store itself knows; the ``run_id`` of the tags takes precedence."""
     version = ModelVersion(
         name=name,
         version=number,

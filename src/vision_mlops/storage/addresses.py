@@ -53,7 +53,7 @@ class ContainerAddress:
 
 @dataclass(frozen=True)
 class DatastoreAddress:
-    """A folder of a datastore. Workspace, group and subscription are empty where the settings decide."""
+    """A folder of a datastore. Workspace, group and subscription are empty if the settings decide."""
 
     name: str
     path: str
@@ -95,7 +95,7 @@ def parse_address(text: str, suffixes: Iterable[str] = ()) -> ContainerAddress |
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine."""
+    """Return whether a host name or address means this machine."""
     if host == "localhost":
         return True
     try:

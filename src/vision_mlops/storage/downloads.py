@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Unpack
 
 from vision_mlops.core import locks
@@ -114,14 +114,14 @@ class _Download:
         self._transfer.work({name: blob.size for name, blob in self._blobs.items()}, left, self._fetch)
 
     def _tidy(self) -> None:
-        """Remove what an interrupted download left, but parts of blobs that are still the same."""
+        """Remove what an interrupted download left, except parts of blobs that are still the same."""
         wanted = {self._part_name(name, blob) for name, blob in self._blobs.items() if blob.size > self._transfer.block}
         for path in (self._out / _WORK).iterdir():
             if path.name != "lock" and path.name.partition(".")[0] not in wanted:
                 path.unlink()
 
     def _is_known(self, name: str) -> bool:
-        """Whether a file is there, and known to be what is in storage; then it is counted."""
+        """Return whether a file is known to be what is in storage, and count it if so."""
         blob, file = self._blobs[name], self._files.get(name)
         if file is None or file.mark[1] != blob.size or self._transfer.checksum:
             return False
@@ -148,7 +148,7 @@ class _Download:
             raise FileError(f"it cannot be read or written: {error.strerror or error}") from error
 
     def _has_content(self, file: File, wanted: bytes) -> bool:
-        """Whether a file has an MD5, which is read and remembered."""
+        """Read a file, remember its MD5, and return whether it is the given one."""
         read = time.time_ns()
         with open(file.path, "rb") as stream:  # noqa: PTH123
             digest = hashlib.file_digest(stream, md5)
@@ -212,13 +212,13 @@ class _Download:
             self._etags.note(target, mark, self._version(name, blob))
 
     def _target(self, name: str) -> str:
-        """Absolute path of a file; its folder is made, and is not outside of the target through a link."""
+        """Return the absolute path of a file. Its folder is created, and may not be outside of the target through a link."""
         folder = name.rpartition("/")[0]
         parent = os.path.join(self._root, folder) if folder else self._root  # noqa: PTH118
         with self._lock:
             if parent not in self._folders:
                 # What exists of the way there is looked at before something is made in it.
-                if not _is_below(os.path.realpath(parent), self._root):
+                if not f"{os.path.realpath(parent)}/".startswith(f"{self._root.rstrip('/')}/"):
                     raise FileError(f"{folder!r} is a link to a place outside of {self._out}")
                 os.makedirs(parent, exist_ok=True)  # noqa: PTH103
                 self._folders.add(parent)
@@ -236,16 +236,12 @@ class _Download:
 
 
 def _leave(work: Path) -> None:
-    """Remove the working folder, but parts of large files that did not come whole: the next download goes on with them."""
+    """Remove the working folder, except parts of incomplete large files: the next download continues with them."""
     for path in work.iterdir():
         if path.suffix == ".new" or path.name == "lock":
             path.unlink()
     with contextlib.suppress(OSError):  # parts are left
         work.rmdir()
-
-
-def _is_below(path: str, root: str) -> bool:
-    return path == root or path.startswith(root.rstrip("/") + "/")
 
 
 def _delete(summary: TransferSummary, out: Path, extra: Mapping[str, int]) -> None:
@@ -264,6 +260,5 @@ def _delete(summary: TransferSummary, out: Path, extra: Mapping[str, int]) -> No
 
 
 def _folders(out: Path, name: str) -> list[Path]:
-    """Folders between the target and a file of it."""
-    parts = name.split("/")[:-1]
-    return [out.joinpath(*parts[:count]) for count in range(1, len(parts) + 1)]
+    """Return the folders between the target and a file of it."""
+    return [out / folder for folder in PurePosixPath(name).parents[:-1]]

@@ -24,7 +24,7 @@ class File(NamedTuple):
 
 
 def walk(folder: Path, *, lenient: bool = False) -> dict[str, File]:
-    """Files below a folder by relative name, with / between its parts.
+    """Return the files below a folder by relative name, with / between its parts.
 
     Links to files and folders are followed, but not into a folder that they are in. What file browsers leave behind is
     skipped.

@@ -69,7 +69,7 @@ class ThreadPool(Generic[Item]):
         """Hand out the parts of one large item, in the thread that works on it.
 
         At the end of the context all parts are done, or one has failed. The thread itself only prepares them, so its
-        turn is free meanwhile.
+        turn is free in the meantime.
         """
         parts = Parts(self._parts, self._turns, self._room)
         self._turns.release()

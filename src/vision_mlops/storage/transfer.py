@@ -133,7 +133,7 @@ class Transfer:
                 self.fail(name, sizes.get(name, 0), str(error))
             except RefusalError as error:
                 if error.transient:
-                    self.service.require()  # raises where it is not about this file
+                    self.service.require()  # raises an error if it is not about this file
                 if error.fatal:
                     raise
                 reason = error.message.removeprefix(f"{self.service.place.prefix}{name}: ")

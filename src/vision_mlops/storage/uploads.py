@@ -36,7 +36,7 @@ def upload(
     """Make a folder in storage hold the files of a folder of this machine.
 
     Files are compared by MD5. What is there with the same content is not sent again, so a transfer that was
-    interrupted for any reason continues where it was.
+    interrupted for any reason continues where it stopped.
 
     Args:
         folder: The folder.
@@ -130,7 +130,7 @@ class _Upload:
             raise FileError(f"it cannot be read: {error.strerror or error}") from error
 
     def _send_once(self, name: str, path: str) -> None:
-        """Send a file, if it needs to be; if it changes meanwhile, nothing changes in storage."""
+        """Send a file if it has to be sent. If it changes in the meantime, nothing changes in storage."""
         read = time.time_ns()
         with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 - a text, as there are many
             mark = mark_of(os.fstat(stream.fileno()))
@@ -217,14 +217,14 @@ class _Upload:
             now = self._service.find(self._full(name))
             if now is None or (now.size, now.md5) != (size, digest):
                 raise FileError(
-                    "it was changed in storage by somebody else meanwhile; run again to replace it"
+                    "somebody else changed it in storage in the meantime; run again to replace it"
                 ) from error
 
 
 def _check_same(path: str, mark: Mark, size: int | None = None) -> None:
     """Raise UnsettledError if a file was changed since it was opened, or so many bytes are not all of it."""
     if size not in (None, mark[1]) or mark_of(os.stat(path)) != mark:  # noqa: PTH116
-        raise UnsettledError("it changes while it is read; run again when nothing writes to it")
+        raise UnsettledError("it changed while it was read; run again when nothing writes to it")
 
 
 def delete_blobs(transfer: Transfer, extra: Mapping[str, Blob]) -> None:

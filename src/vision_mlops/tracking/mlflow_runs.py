@@ -34,12 +34,12 @@ _NOT_IN_A_KEY = re.compile(r"[^\w\-./ ]", re.ASCII)
 
 
 def tracking_uri() -> str:
-    """Where runs and models are recorded: MLFLOW_TRACKING_URI, else ``mlflow.db`` below the home folder."""
+    """Return where runs and models are recorded: MLFLOW_TRACKING_URI, else ``mlflow.db`` below the home folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{(paths.home() / 'mlflow.db').as_posix()}"
 
 
 def absolute_uri() -> str:
-    """The same for a process with another working folder."""
+    """Return the same address for a process with another working folder."""
     uri = tracking_uri()
     database = _database(uri)
     if database is not None:
@@ -48,22 +48,17 @@ def absolute_uri() -> str:
 
 
 def database_file() -> Path | None:
-    """The file of the store where it is an SQLite database, which may not exist yet; None for any other store."""
+    """Return the file of the store if it is an SQLite database, which may not exist yet; None for any other store."""
     return _database(tracking_uri())
 
 
-def shown_uri() -> str:
-    """The address of the store to be shown, without a password that it may contain."""
-    return without_credentials(tracking_uri())
-
-
 def without_credentials(text: str) -> str:
-    """A text without what stands before the host of an address."""
+    """Return a text without user names and passwords of the addresses in it."""
     return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 def store_key() -> str:
-    """A key that tells one store from another; empty for a database that does not exist yet. It does not import MLflow."""
+    """Return a key that tells one store from another, without MLflow; empty for a database that does not exist yet."""
     uri = absolute_uri()
     database = _database(uri)
     if database is not None and not database.exists():
@@ -72,7 +67,7 @@ def store_key() -> str:
 
 
 def check_reachable(experiment: str) -> None:
-    """Ask the store for an experiment, and give up within seconds, where MLflow would retry for minutes.
+    """Ask the store for an experiment, and give up within seconds instead of retrying for minutes as MLflow does.
 
     Raises:
         MlopsError: the database file cannot be used.
@@ -92,7 +87,7 @@ def check_reachable(experiment: str) -> None:
 
 
 def client() -> Any:
-    """A silent ``mlflow.MlflowClient`` of the store; the first use creates the database, also when two processes race.
+    """Return a silent ``mlflow.MlflowClient`` of the store; the first use creates the database, even if two processes race.
 
     Raises:
         MissingExtraError: MLflow is not installed.
@@ -111,13 +106,13 @@ def client() -> Any:
 
 
 def refusal() -> Any:
-    """``MlflowException``, which a store raises; nothing to catch where MLflow is not loaded, and this does not load it."""
+    """Return ``MlflowException``, which a store raises. Nothing, if MLflow is not loaded: this does not load it."""
     module = sys.modules.get("mlflow.exceptions")
     return getattr(module, "MlflowException", ())
 
 
 def experiment_id(name: str) -> str:
-    """Id of the experiment of this name; created, or restored where it was deleted, when needed."""
+    """Return the id of the experiment of this name, which is created, or restored if it was deleted."""
     store = client()
     found = store.get_experiment_by_name(name)
     if found is None:
@@ -136,7 +131,7 @@ def experiment_id(name: str) -> str:
 
 
 def start_run(experiment: str, name: str, tags: Mapping[str, str] | None = None) -> str:
-    """Create a run and return its id. Where MLFLOW_RUN_ID names the run of a surrounding job, that one is used."""
+    """Create a run and return its id. If MLFLOW_RUN_ID names the run of a surrounding job, that one is used."""
     given = os.environ.get("MLFLOW_RUN_ID")
     if given:
         store = client()
@@ -185,7 +180,7 @@ def log_params(run_id: str, params: Mapping[str, object]) -> None:
 
 
 def log_metrics(run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
-    """Record numbers; those that are not finite are left out, because no store orders or plots them."""
+    """Record numbers, except those that are not finite, because no store sorts or plots them."""
     store = client()
     from mlflow.entities import Metric
 
@@ -195,21 +190,18 @@ def log_metrics(run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> 
         with_retries(store.log_batch, run_id, metrics=entries[start : start + _BATCH])
 
 
-def log_artifacts(run_id: str, folder: Path, artifact_path: str | None = None) -> None:
-    """Copy the content of ``folder`` to the run's artifacts, below ``artifact_path`` where given."""
-    client().log_artifacts(run_id, str(folder), artifact_path)
-
-
-def log_artifact(run_id: str, file: Path) -> None:
-    """Copy one file to the run's artifacts."""
-    client().log_artifact(run_id, str(file))
+def log_artifacts(run_id: str, path: Path, artifact_path: str | None = None) -> None:
+    """Copy a file, or the content of a folder, to the run's artifacts, below ``artifact_path`` if given."""
+    store = client()
+    log = store.log_artifacts if path.is_dir() else store.log_artifact
+    log(run_id, str(path), artifact_path)
 
 
 def log_evaluation(run_id: str, metrics: Mapping[str, float], folder: Path) -> bool:
     """Add an evaluation's numbers and files (as ``evaluation/``) to the run that trained the model.
 
     Returns:
-        False, and nothing is written, where this store has no such run: the bundle was trained elsewhere.
+        False if this store has no such run, since the bundle was trained elsewhere; nothing is written then.
     """
     if find_run(run_id) is None:
         return False
@@ -219,7 +211,7 @@ def log_evaluation(run_id: str, metrics: Mapping[str, float], folder: Path) -> b
 
 
 def find_run(run_id: str) -> Any | None:
-    """The ``mlflow.entities.Run``, or None where this store has none of that id, or it was deleted."""
+    """Return the ``mlflow.entities.Run``; None if this store has no run of that id, or if it was deleted."""
     database = database_file()
     if not run_id or (database is not None and not database.exists()):
         return None
@@ -227,7 +219,7 @@ def find_run(run_id: str) -> Any | None:
     try:
         run = store.get_run(run_id)
     except refusal() as error:
-        # An id of another kind of store may be malformed for this one, which is an invalid parameter.
+        # An id of another kind of store may be malformed here, which MLflow calls an invalid parameter.
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}:
             return None
         raise
@@ -236,7 +228,7 @@ def find_run(run_id: str) -> Any | None:
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Hold a lock between processes and threads. Raises MlopsError when it is not free within two minutes."""
+    """Hold a lock between processes and threads. Raises MlopsError if it is not free within two minutes."""
     refusal = MlopsError(
         f"{path} has been locked by another process for more than {LOCK_TIMEOUT_SECONDS:g} seconds",
         "wait for the other command, or stop it",
@@ -266,7 +258,7 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _load() -> Any:
-    """Import MLflow with everything off that prints or phones home; returns MlflowClient."""
+    """Import MLflow with everything switched off that prints or phones home, and return MlflowClient."""
     library_settings.apply()
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
@@ -281,7 +273,7 @@ def _load() -> Any:
 
 
 def _database(uri: str) -> Path | None:
-    """The file of an SQLite address, None for any other store."""
+    """Return the file of an SQLite address; None for any other store."""
     return Path(uri.removeprefix(_SQLITE).partition("?")[0]).absolute() if uri.startswith(_SQLITE) else None
 
 
@@ -314,7 +306,7 @@ def _create_database(path: Path) -> None:
 
 @contextmanager
 def _written_at_once(database: Path) -> Iterator[None]:
-    """Have SQLite wait for the disk after none of the 400 statements that build a database, which nobody else opens yet."""
+    """Keep SQLite from waiting for the disk after each of the 400 statements that build a database that nobody uses yet."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 

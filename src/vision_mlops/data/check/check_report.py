@@ -124,7 +124,9 @@ def _badge(severity: Severity) -> str:
 
 def _section(kind: str, found: list[DatasetFinding], thumbnails: _Thumbnails) -> str:
     description = KINDS[kind]
-    head = f'<h2 id="{kind}">{description.title} {_badge(found[0].level)}</h2><p class="mend">{description.remedy}</p>'
+    head = (
+        f'<h2 id="{kind}">{description.title} {_badge(found[0].level)}</h2><p class="remedy">{description.remedy}</p>'
+    )
     if kind in _GROUPED:
         body = f'<div class="groups">{"".join(_group(item, thumbnails) for item in found[:_GROUPS])}</div>'
         return head + body + _more(len(found) - _GROUPS, "group")

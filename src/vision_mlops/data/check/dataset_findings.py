@@ -44,14 +44,14 @@ KINDS: dict[str, Kind] = {
         "decide on its class and remove the other copies",
         True,
     ),
-    "leak": Kind(Severity.ERROR, "The same picture in two splits", "keep it in one split, the one that judges", True),
+    "leak": Kind(Severity.ERROR, "The same picture in two splits", "keep it in one split: test, or else val", True),
     "missing-class": Kind(Severity.ERROR, "Classes missing from a split", "add images of the class, or split again"),
     "empty-class": Kind(Severity.WARNING, "Class folders without images", "add images, or remove the folder"),
     "small-class": Kind(Severity.WARNING, "Classes with few images", "collect more images, or merge the class"),
     "imbalance": Kind(
         Severity.WARNING,
         "Class imbalance",
-        "collect images of the small class; training weighs classes by itself",
+        "collect images of the small class; training weights the classes automatically",
     ),
     "exact-duplicate": Kind(Severity.WARNING, "Exact duplicates", "keep one copy", True),
     "near-duplicate": Kind(Severity.WARNING, "Near duplicates", "keep the best copy", True),
@@ -82,7 +82,7 @@ KINDS: dict[str, Kind] = {
     "odd-aspect": Kind(Severity.NOTE, "Unusual proportions", "check whether it is cut off or a scan of several", True),
     "not-listed": Kind(Severity.NOTE, "Images that the manifest does not list", "run `mlops data prepare` again"),
     "ignored": Kind(Severity.NOTE, "Files that are not images", "nothing, if they are meant to be there"),
-    "skipped": Kind(Severity.NOTE, "Checks that were not made", "see the message"),
+    "skipped": Kind(Severity.NOTE, "Checks that were skipped", "see the message"),
 }
 """All kinds, in the order of the report."""
 
@@ -99,7 +99,7 @@ class Shown:
     split: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """Path, class and split, without what is empty."""
+        """Return path, class and split, without what is empty."""
         values = {"path": self.path, "class": self.label, "split": self.split}
         return {key: value for key, value in values.items() if value}
 
@@ -135,7 +135,7 @@ class DatasetFinding:
         return self.files if self.surplus is None else tuple(self.files[place] for place in self.surplus)
 
     def to_dict(self) -> dict[str, Any]:
-        """The finding as in report.json."""
+        """Return the finding as it is in report.json."""
         return {
             "severity": self.level.value,
             "kind": self.kind,

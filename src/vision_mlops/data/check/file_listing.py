@@ -18,7 +18,7 @@ from vision_mlops.data.sources import RECORDS, Source
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """One image file: where it is, how a person reads its path, its class, its split, and its hash where one is recorded."""
+    """One image file: where it is, its path as people read it, its class, its split, and its hash if one is recorded."""
 
     path: Path
     shown: str
@@ -39,7 +39,7 @@ class ImageListing:
 
     @property
     def splits(self) -> list[str]:
-        """Splits that occur, in their usual order; empty where the folder is not split."""
+        """Splits that occur, in their usual order; empty if the folder is not split."""
         present = {entry.split for entry in self.entries}
         return [name for name in SPLITS if name in present]
 

@@ -31,8 +31,8 @@ Floats = npt.NDArray[np.float64]
 def find(listing: ImageListing, scan: Scan, image_size: int, *, assumed: bool = False) -> Iterator[DatasetFinding]:
     """Find single images beyond an absolute limit that are also far from the rest of the folder.
 
-    A folder in which everything is dark, or soft, is meant to be so. ``image_size`` is the network's, in pixels; where it is
-    ``assumed``, the network was not named.
+    A folder in which everything is dark, or soft, is meant to be so. ``image_size`` is the network's, in pixels; if it is
+    ``assumed``, no network was named.
     """
     network = f"the network takes {image_size}"
     if assumed:

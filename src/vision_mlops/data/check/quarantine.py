@@ -110,7 +110,7 @@ def _free(quarantine: Path, wanted: Path) -> Path:
 
 
 def move(root: Path, quarantine: Path, moves: list[Move]) -> int:
-    """Move the files and return how many. A file that has gone meanwhile is skipped."""
+    """Move the files and return how many. A file that has disappeared in the meantime is skipped."""
     done = 0
     for start in range(0, len(moves), _BATCH):
         batch = moves[start : start + _BATCH]

@@ -1,4 +1,4 @@
-"""Where the images of archives go: folders of classes, below train, val and test where the split is published."""
+"""Plans where the images of archives go: folders of classes, below train, val and test if the split is published."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Layout:
 
     Attributes:
         targets: Path in the new folder, by name in the archives.
-        counts: Images by split (``all`` where there is none) and class.
+        counts: Number of images by split (``all`` if there is none) and class.
         unlisted: Images that are not in a split list.
         loose: Images outside of the class folders.
         others: Files that are not images, in the folder of the class folders if that is given.
@@ -55,11 +55,11 @@ def lay_out(
     """Plan where each image goes.
 
     Args:
-        names: Of all files in the archives; they are harmless and differ.
+        names: Names of all files in the archives; they are harmless, and no two are equal.
         download: Says where the class folders are, and how folders name classes.
-        lists: Paths below the class folders' parent by split, where a split is published.
-        is_image: Whether a file is one to lay out; by its suffix, where nothing is known of its content.
-        folders: That the archives list themselves, also empty ones.
+        lists: Paths below the class folders' parent by split, if a split is published.
+        is_image: Returns whether a file is an image; by default, its suffix decides.
+        folders: Folders that the archives list themselves, also empty ones.
 
     Raises:
         DataError: there are no class folders with images, a folder gives no class name, two give the same, or the lists

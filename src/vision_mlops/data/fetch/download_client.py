@@ -14,7 +14,6 @@ from vision_mlops.core.retry_after import wait_asked_for
 from vision_mlops.data.fetch.http_responses import (
     TEMPORARY,
     continues,
-    length_of,
     phrase,
     remedy,
     shown,
@@ -266,7 +265,7 @@ def _rest(wanted: ExpectedFile, part: Part, response: requests.Response) -> Vers
 
 def _whole(wanted: ExpectedFile, part: Part, response: requests.Response) -> Version:
     """Return the version that is sent from its first byte."""
-    version = version_of(response.headers, length_of(response.headers))
+    version = version_of(response.headers)
     check_length(wanted, version.length)
     check_space(part.target, version.length or 0)
     part.begin(version)

@@ -36,25 +36,21 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
-def version_of(headers: Mapping[str, str], length: int | None) -> Version:
-    """Return the version that a response is of."""
-    return Version(headers.get("ETag", ""), headers.get("Last-Modified", ""), length)
-
-
-def length_of(headers: Mapping[str, str]) -> int | None:
-    """Return the size in bytes of the body of a response; None if it does not say."""
-    text = headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdigit() else None
+def version_of(headers: Mapping[str, str]) -> Version:
+    """Return the version that a whole response is of."""
+    length = headers.get("Content-Length", "")
+    size = int(length) if length.isascii() and length.isdigit() else None
+    return Version(headers.get("ETag", ""), headers.get("Last-Modified", ""), size)
 
 
 def continues(headers: Mapping[str, str], start: int, version: Version, size: int | None) -> bool:
     """Return whether a partial response is the rest of what is there.
 
     Args:
-        headers: Of the response with status 206.
-        start: Bytes that are there.
-        version: What they are of.
-        size: Bytes that the whole must have, where that is known.
+        headers: Those of the response with status 206.
+        start: Number of bytes that are there.
+        version: Version that they belong to.
+        size: Number of bytes that the whole file must have, if that is known.
     """
     match = _RANGE.fullmatch(headers.get("Content-Range", ""))
     if match is None or int(match[1]) != start:

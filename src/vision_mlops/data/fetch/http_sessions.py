@@ -78,7 +78,7 @@ def read_some(response: requests.Response, done: int, total: int | None) -> byte
     """Read what has arrived, at most a chunk; empty at the end.
 
     Not iter_content: it would undo a Content-Encoding, which some servers declare for .tar.gz files. And not read: it
-    gives nothing before a whole chunk is there, and loses what has come where the connection breaks.
+    returns nothing before a whole chunk is there, and loses what has arrived if the connection breaks.
     """
     from urllib3.exceptions import ProtocolError, SSLError
 

@@ -26,7 +26,7 @@ from vision_mlops.images.decoding import IMAGE_SUFFIXES, read_suffix
 MAX_LIST_BYTES = 256 * 2**20
 MAX_IMAGE_BYTES = 256 * 2**20
 _COLUMNS = ("url", "label", "split")
-_HINT = "a list has an address a line, or the columns url,label[,split]"
+_HINT = "a list has one address per line, or the columns url,label[,split]"
 
 
 class ListError(DataError):

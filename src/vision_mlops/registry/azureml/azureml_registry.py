@@ -1,15 +1,15 @@
 """The registry on Azure ML: model assets of a workspace, or of an Azure ML registry that several workspaces share.
 
-A version is a ``custom_model`` of the bundle's folder. What is known about it stands in its tags, and the hash of its
-``bundle.json``, which never changes, in its properties as well.
+A version is a ``custom_model`` of the bundle's folder. Its tags hold what is known about it, and its properties the hash
+of its ``bundle.json`` as well, which never changes.
 
-Azure ML has no aliases. Here a version has an alias where its tag ``mlops.alias.NAME`` holds the highest number among all
+Azure ML has no aliases. Here a version has an alias if its tag ``mlops.alias.NAME`` holds the highest number among all
 versions of the model. An alias is moved in two steps: the new version gets the next number, then the old one loses its
-tag. The first step is the promotion: after it, also when the second never happens, ``get("x@champion")`` answers the new
-version; the next promotion clears what was left. Before it, the old one is answered. There is always exactly one answer.
+tag. The first step is the promotion: after it, even if the second never happens, ``get("x@champion")`` returns the new
+version; the next promotion removes what is left over. Before it, ``get`` returns the old one. The result is always unique.
 
 Two machines that promote at the same moment may write the same number; then the later time stamp wins, and then the
-higher version. On one machine changes wait for each other.
+higher version. On one machine, changes wait for each other.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class AzureRegistry(Registry):
     """Registry in Azure ML.
 
     Args:
-        connect: Gives the client of a workspace or of an Azure ML registry; called when it is first needed.
+        connect: Creates the client of a workspace or of an Azure ML registry; called when it is first needed.
         place: Where that is, for messages and for the folder of downloaded bundles: ``workspace mlw-vision``.
     """
 
@@ -60,17 +60,17 @@ class AzureRegistry(Registry):
         """Where it is: ``workspace NAME`` or ``registry NAME``."""
 
     def models(self) -> list[str]:
-        """Names of all registered models, sorted."""
+        """Return the names of all registered models, sorted."""
         with self._refused("models"), quiet():
             return sorted({str(model.name) for model in self._client.models.list()})
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model, sorted by number: without archived ones, and without those whose version is not a number.
+        """Return the versions of a model, sorted by number, except archived ones and those whose version is not a number.
 
-        The latter are left to other tools. Azure ML lists a model as long as it has any version, archived or not.
+        The latter belong to other tools. Azure ML lists a model as long as it has any version, archived or not.
 
         Raises:
-            RegistryError: there is no such model, or Azure refuses.
+            RegistryError: no such model is registered, or Azure refuses.
         """
         entries = self._entries(name)
         if not entries and name not in (known := self.models()):
@@ -79,7 +79,7 @@ class AzureRegistry(Registry):
         return [_version(name, number, entry, holders) for number, entry in sorted(entries.items())]
 
     def history(self, name: str) -> list[dict[str, Any]]:
-        """Alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced.
+        """Return the alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced.
 
         Each version keeps its own promotions, as many as a tag holds, which is about eight.
         """
@@ -88,10 +88,10 @@ class AzureRegistry(Registry):
         return [{key: value for key, value in item.items() if key != "number"} for item in found]
 
     def bundle_path(self, version: ModelVersion) -> Path:
-        """Folder of the version's bundle: downloaded below the home folder when it is first asked for, and verified.
+        """Return the folder of the version's bundle, which is downloaded and verified when it is first needed.
 
         Raises:
-            RegistryError: it is gone, or is not the bundle that was registered.
+            RegistryError: the bundle is gone, or is not the one that was registered.
         """
         name = f"{version.version}-{version.tags.get(HASH_TAG, 'unknown')[:12]}"
         folder = paths.home() / "models" / "azure" / self.place.replace(" ", "-") / version.name / name
@@ -110,7 +110,7 @@ class AzureRegistry(Registry):
 
     @contextmanager
     def _refused(self, what: str) -> Iterator[None]:
-        """Errors of Azure as errors of the registry, which is what callers expect."""
+        """Turn errors of Azure into errors of the registry, which is what callers expect."""
         try:
             with azure_errors(f"{self.place}: {what}"):
                 yield
@@ -118,7 +118,7 @@ class AzureRegistry(Registry):
             raise RegistryError(error.message, error.hint) from error
 
     def _entries(self, name: str) -> dict[int, Any]:
-        """The SDK's entities of a model's versions, by number."""
+        """Return the SDK's entities of a model's versions, by number."""
         check_name(name)
         with self._refused(f"model {name!r}"), quiet():
             found = found_or_none(lambda: list(self._client.models.list(name=name))) or []
@@ -153,7 +153,7 @@ class AzureRegistry(Registry):
         raise RegistryError(f"{name}: other processes keep registering versions", "try again")
 
     def _create(self, model: Any, name: str, *, last: bool) -> int | None:
-        """Number of the new version; None where the number that the SDK chose was taken in between."""
+        """Return the number of the new version; None if the number that the SDK chose was taken in the meantime."""
 
         def create() -> int:
             # The SDK gives the model its number before it sends it, so sending it again makes no second version.
@@ -186,7 +186,7 @@ class AzureRegistry(Registry):
         def demoted(own: dict[str, str]) -> dict[str, str]:
             return {name: value for name, value in own.items() if name != key}
 
-        # A model that has no version of this number was checked before; here it is there.
+        # The caller has checked that the version exists.
         self._change(entries[version], promoted, stage=_STAGES[True] if alias == CHAMPION else None)
         for other, item in entries.items():
             if other != version and key in (item.tags or {}):
@@ -199,7 +199,7 @@ class AzureRegistry(Registry):
             found = next(iter(sorted(Path(temporary).rglob(MANIFEST), key=lambda path: len(path.parts))), None)
             if found is None:
                 raise RegistryError(
-                    f"{version.reference} in {self.place} holds no model bundle (there is no {MANIFEST})",
+                    f"{version.reference} in {self.place} holds no model bundle ({MANIFEST} is missing)",
                     "register a bundle with `mlops models register`",
                 )
             copy_bundle(found.parent, read_bundle(found.parent), folder)
@@ -239,7 +239,7 @@ def _digest(entry: Any) -> str:
 
 
 def _holders(entries: Mapping[int, Any]) -> dict[str, int]:
-    """Which version has each alias: of several that claim it, the one that was promoted last."""
+    """Return the version that has each alias: of several that claim it, the one that was promoted last."""
     claims: dict[str, tuple[tuple[int, str], int]] = {}
     for number, entry in entries.items():
         for key in entry.tags or {}:
@@ -250,6 +250,6 @@ def _holders(entries: Mapping[int, Any]) -> dict[str, int]:
 
 
 def _number(tags: Mapping[str, str] | None, alias: str) -> tuple[int, str]:
-    """Number and time of a promotion; 0 where there is none, or somebody edited the tag into something else."""
+    """Return number and time of a promotion; 0 if there is none, or if somebody edited the tag into something else."""
     number, _, moment = str((tags or {}).get(f"{ALIAS}{alias}", "")).partition(" ")
     return (int(number), moment) if number.isdigit() else (0, "")
