@@ -124,7 +124,7 @@ def publishing_client(settings: AzureSettings, host: str) -> PipelineClient[Http
 
     Args:
         settings: Cloud.
-        host: Such as ``NAME.scm.azurewebsites.net``.
+        host: Host of the site, such as ``NAME.scm.azurewebsites.net``.
 
     Raises:
         MissingExtraError: the Azure packages are not installed.

@@ -71,9 +71,7 @@ def pipeline_credential(environ: Mapping[str, str] = os.environ, **options: Any)
         asked = choice == name.lower()
         missing = [variable for variable in variables if not environ.get(variable, "").strip()]
         if asked and missing:
-            raise AzureError(
-                f"sign-in: {CHOICE}={name}, but these are not set: {', '.join(missing)}", _HINTS[name]
-            )
+            raise AzureError(f"sign-in: {CHOICE}={name}, but these are not set: {', '.join(missing)}", _HINTS[name])
         if not asked and choice not in ("", "prod"):
             continue
         if missing == [ACCESS_TOKEN]:

@@ -67,10 +67,10 @@ class ResourceManager:
         """Make a call and return its response.
 
         Args:
-            method: Such as ``GET``.
+            method: HTTP method.
             what: Begins the message of an error.
-            path: Of the resource; or a whole address that the resource manager gave, which needs no version.
-            version: Of the interface.
+            path: Path of the resource, or a whole address that the resource manager gave, which needs no version.
+            version: Version of the interface.
             body: Sent as JSON.
             query: Further parameters; a filter is named ``filter``.
             hint: What to do, if the kind of error has no better hint.

@@ -6,8 +6,11 @@ import math
 import re
 import time
 from collections.abc import Mapping
-from email.message import Message
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from email.message import Message
 
 _NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 

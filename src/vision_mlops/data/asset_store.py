@@ -144,9 +144,9 @@ class AssetStore:
 
         Args:
             kind: One of :data:`KINDS`.
-            name: Letters, digits, ``_``, ``-`` and ``.``.
-            version: Any text of that form; must not exist.
-            type_: For instance ``uri_folder``.
+            name: A name of letters, digits, ``_``, ``-`` and ``.``.
+            version: A text of the same form, which must not exist.
+            type_: Type of the asset, such as ``uri_folder``.
             content: File or folder to copy, or a function that writes into a folder and returns the content's path.
             description: Description for people.
             tags: Tags for people, who search for them.

@@ -20,11 +20,11 @@ class CorrectedLabel:
     """What one person said of one image at one time.
 
     Attributes:
-        sha256: Of the image's bytes.
-        suffix: Of the image's type, with its dot.
+        sha256: Hash of the image's bytes.
+        suffix: Suffix of the image's type, with its dot.
         label: The right class; None for "none of these".
-        who: Tells one person from another.
-        at: When, with a time zone.
+        who: Identifies the person.
+        at: When it was said, with a time zone.
         image: Reads the bytes. Raises DataError if they are missing or were changed.
     """
 

@@ -81,8 +81,8 @@ def register(
     Args:
         content: A folder, as :func:`~vision_mlops.data.folder_contents.describe` found it.
         name: Name of the asset.
-        description: For people.
-        tags: For people, too.
+        description: Description for people.
+        tags: Tags for people.
         progress: Called with (copied, total) files now and then.
 
     Returns:

@@ -14,8 +14,9 @@ from vision_mlops.core.errors import DataError, Severity
 from vision_mlops.core.files import is_clutter
 from vision_mlops.core.text import counted, few, nearest
 from vision_mlops.data.check import dataset_check
+from vision_mlops.data.check.dataset_findings import ImageFile
 from vision_mlops.data.check.duplicates import copies_of
-from vision_mlops.data.check.file_listing import ImageFile, list_images
+from vision_mlops.data.check.file_listing import list_images
 from vision_mlops.data.check.image_quality import BLANK_CONTRAST
 from vision_mlops.data.check.image_scan import Progress, Scan, scan
 from vision_mlops.data.class_names import lookalikes
@@ -36,7 +37,7 @@ class LabelAdditions:
         folder: The new prepared data, whose files are links; None if nothing is new.
         added: Records of its new images.
         left_out: Images that were not added, with the reason.
-        warnings: What the check of a dataset says of the new images.
+        warnings: What the check of a dataset says about the new images.
     """
 
     folder: Path | None
@@ -89,7 +90,7 @@ def add_labels(
     _check_classes(manifest, settled, new_classes)
     received = _receive(_without_exact_copies(settled, there, left), scratch / "received", left)
     if received:
-        entries = [ImageFile(item.path, item.label.name, str(item.label.label), "train") for item in received]
+        entries = [ImageFile(item.label.name, -1, str(item.label.label), "train", item.path) for item in received]
         looking = scan([*there, *entries], scratch, max_pixels=workload.data.max_pixels, progress=progress)
         with looking as found:
             received = _without_near_copies(received, there, found, left)
@@ -144,11 +145,11 @@ def _without_exact_copies(
 def _copy(label: CorrectedLabel, files: Sequence[ImageFile], what: str, otherwise: NotAddedReason) -> NotAdded:
     """Say why an image is not added that the data has copies of: one in a split that judges weighs most."""
     for split, reason in _JUDGING.items():
-        if found := [file.shown for file in files if file.split == split]:
+        if found := [file.path for file in files if file.split == split]:
             return not_added(label, reason, f"{what} {found[0]}")
     if others := [file for file in files if file.label != label.label]:
-        return not_added(label, "other-label", f"{what} {others[0].shown}, and is corrected to {label.label!r}")
-    return not_added(label, otherwise, f"{what} {files[0].shown}")
+        return not_added(label, "other-label", f"{what} {others[0].path}, and is corrected to {label.label!r}")
+    return not_added(label, otherwise, f"{what} {files[0].path}")
 
 
 def _receive(labels: Sequence[CorrectedLabel], folder: Path, left: list[NotAdded]) -> list[_Received]:

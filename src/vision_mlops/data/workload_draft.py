@@ -62,7 +62,7 @@ def workload_text(name: str, title: str, images: str, look: FolderOverview, spli
 
     Args:
         name: Name of the workload.
-        title: For people.
+        title: Title for people.
         images: Value of ``data.path``.
         look: What that folder holds.
         split: Fractions of the images in each split.

@@ -42,7 +42,7 @@ def warning_about(version: ModelVersion, versions: Iterable[ModelVersion], what:
     Args:
         version: The version.
         versions: All versions of its model.
-        what: How the message calls it; by default its reference.
+        what: Name of the version in the message; by default its reference.
     """
     what = what or version.reference
     judged = f"was judged {version.verdict!r} by the gate" if version.verdict in UNFIT else ""

@@ -19,11 +19,11 @@ def check_for_storage(names: Iterable[str], prefix: str) -> None:
     """Refuse files whose names are not valid for blobs.
 
     Args:
-        names: Relative to the folder.
-        prefix: What comes before them.
+        names: Names relative to the folder.
+        prefix: What comes before them in names of blobs.
 
     Raises:
-        DataError: names them, with what is wrong.
+        DataError: some names are not valid; the message lists them.
     """
     _refuse(
         "cannot be used for blobs", [(name, wrong) for name in names if (wrong := _wrong_for_storage(name, prefix))]
@@ -34,7 +34,7 @@ def check_for_folder(names: Sequence[str]) -> None:
     """Refuse blobs whose names are not valid for files below a folder, or that would be the same file.
 
     Raises:
-        DataError: names them, with what is wrong.
+        DataError: some names are not valid; the message lists them.
     """
     problems = [(name, wrong) for name in names if (wrong := _wrong_for_folder(name))]
     files: dict[str, str] = {}

@@ -88,11 +88,11 @@ class BlobService:
         """Write a blob with one request.
 
         Args:
-            name: Its name.
+            name: Name of the blob.
             content: The content.
-            digest: Its MD5; the service compares it, and keeps it.
+            digest: Its MD5, which the service compares and keeps.
             kind: Its Content-Type.
-            known: The blob to replace, as it was listed; it is not replaced if it was changed since. None if there is none.
+            known: The blob to replace, as it was listed; None if there is none. It is not replaced if it was changed since.
         """
         text = encode_md5(digest)
         headers = {
@@ -142,11 +142,11 @@ class BlobService:
         """Return the content of a blob, or a part of it, if it has not changed since it was listed.
 
         Args:
-            name: Its name.
-            known: As it was listed.
+            name: Name of the blob.
+            known: The blob as it was listed.
             start: First byte.
             size: Number of bytes; by default all.
-            check: Let the service send the part's MD5, for at most 4 MiB, and compare it.
+            check: Ask the service for the MD5 of the part, which may have at most 4 MiB, and compare it.
         """
         wanted = known.size if size is None else size
         headers = {"If-Match": known.etag}
@@ -160,8 +160,8 @@ class BlobService:
         """Read a blob in several requests; if it was changed since it was listed, read it again as it is now.
 
         Args:
-            name: Its name.
-            known: As it was listed.
+            name: Name of the blob.
+            known: The blob as it was listed.
             read: Reads the given version.
 
         Raises:
@@ -188,8 +188,8 @@ class BlobService:
         """Write a blob of the folder to a file, in parts whose MD5 is compared, all of one version.
 
         Args:
-            name: Its name relative to the folder.
-            blob: As it was listed.
+            name: Name relative to the folder.
+            blob: The blob as it was listed.
             target: The file.
 
         Raises:

@@ -42,7 +42,7 @@ def download(place: BlobFolder, out: Path, **options: Unpack[TransferOptions]) -
     Args:
         place: Where from; see :func:`~vision_mlops.storage.locations.locate`.
         out: The folder; created if it does not exist.
-        options: How.
+        options: How to transfer.
 
     Returns:
         What was done. ``failures`` names the files that could not be fetched; the others were.

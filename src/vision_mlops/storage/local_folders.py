@@ -34,7 +34,7 @@ def walk(folder: Path, *, lenient: bool = False) -> dict[str, File]:
         lenient: Skip broken links, and what is neither a file nor a folder, instead of refusing them.
 
     Raises:
-        DataError: there is such a thing, or a folder may not be read.
+        DataError: the folder contains such an entry, or a folder may not be read.
     """
     found: dict[str, File] = {}
     for entry in folder_walk.walk(folder, is_clutter):

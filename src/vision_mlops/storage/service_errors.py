@@ -140,8 +140,8 @@ def not_reached(what: str, host: str, error: Exception, reached: bool, hide: Cal
     Args:
         what: What was asked for; begins the message.
         host: Host and port.
-        error: What was raised.
-        reached: There was a response before.
+        error: The exception that was raised.
+        reached: Whether there was a response before.
         hide: Replaces secrets in a text.
     """
     if isinstance(error, ssl.SSLCertVerificationError):

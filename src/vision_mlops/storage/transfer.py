@@ -58,7 +58,7 @@ class Transfer:
     Args:
         summary: Filled in.
         place: The folder in storage.
-        options: How; ``summary`` is told whether it is a dry run.
+        options: How to transfer.
     """
 
     def __init__(self, summary: TransferSummary, place: BlobFolder, options: TransferOptions) -> None:

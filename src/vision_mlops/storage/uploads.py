@@ -43,7 +43,7 @@ def upload(
         place: Where to; see :func:`~vision_mlops.storage.locations.locate`.
         files: Files to send in place of all that are in the folder, by their names there. They may lie anywhere.
         create_container: Create the container if it does not exist.
-        options: How.
+        options: How to transfer.
 
     Returns:
         What was done. ``failures`` names the files that could not be sent; the others were.

@@ -134,12 +134,9 @@ def start_run(experiment: str, name: str, tags: Mapping[str, str] | None = None)
     """Create a run and return its id. If MLFLOW_RUN_ID names the run of a surrounding job, that one is used."""
     given = os.environ.get("MLFLOW_RUN_ID")
     if given:
-        store = client()
-        for key, value in (tags or {}).items():
-            with_retries(store.set_tag, given, key, value)
+        set_tags(given, tags or {})
         return given
-    experiment_key = experiment_id(experiment)
-    run = with_retries(client().create_run, experiment_key, run_name=name, tags=dict(tags or {}))
+    run = with_retries(client().create_run, experiment_id(experiment), run_name=name, tags=dict(tags or {}))
     return str(run.info.run_id)
 
 

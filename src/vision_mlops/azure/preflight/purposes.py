@@ -39,7 +39,7 @@ class Demand:
     """Machines of one size.
 
     Attributes:
-        size: Such as ``Standard_DS3_v2``.
+        size: Size of a machine, such as ``Standard_DS3_v2``.
         machines: Number of machines.
         setting: The setting or option with that number.
         least: How many are needed for it to work at all.

@@ -127,10 +127,9 @@ def check(
 def _files(listing: ImageListing, looks: list[ImageAppearance]) -> Iterator[DatasetFinding]:
     """Find files that do not decode, and prepared ones that no longer match the manifest."""
     for index, look in enumerate(looks):
-        file = listing.shown(index)
+        file = listing.entries[index]
         if look.reason:
             details = {"reason": look.reason}
             yield DatasetFinding(_KIND_OF_REASON.get(look.reason, "corrupt"), look.message, (file,), details=details)
-        recorded = listing.entries[index].sha256
-        if recorded and look.sha256 and look.sha256.hex() != recorded:
+        if file.sha256 and look.sha256 and look.sha256.hex() != file.sha256:
             yield DatasetFinding("changed-file", f"{file.path}: its content does not match the manifest", (file,))

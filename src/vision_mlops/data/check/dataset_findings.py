@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vision_mlops.core.errors import Severity
@@ -90,13 +91,24 @@ FIXABLE = tuple(name for name, kind in KINDS.items() if kind.fixable)
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A file of a finding: ``path`` below the folder as a person reads it, ``index`` in the listing, or -1."""
+class ImageFile:
+    """A file of a dataset.
+
+    Attributes:
+        path: Its path below the folder, as people read it.
+        index: Its index in the listing; -1 if it is not listed.
+        label: Its class.
+        split: Its split; empty if the folder is not split.
+        place: Where it is, if it is listed.
+        sha256: Its hash, if one is recorded.
+    """
 
     path: str
     index: int = -1
     label: str = ""
     split: str = ""
+    place: Path = Path()
+    sha256: str = ""
 
     def to_dict(self) -> dict[str, str]:
         """Return path, class and split, without what is empty."""
@@ -111,15 +123,15 @@ class DatasetFinding:
     Args:
         kind: A key of :data:`KINDS`.
         message: What is wrong, naming the file or class.
-        files: All files that it is about; of duplicates the kept one first.
-        severity: That of the kind, unless it is milder or worse here.
-        surplus: Places in ``files`` that ``--fix`` moves away; all, where None.
-        details: Numbers behind it, for the report.
+        files: All files that it is about; of duplicates, the one to keep comes first.
+        severity: By default that of the kind.
+        surplus: Indices in ``files`` of those that ``--fix`` moves away; None means all.
+        details: Numbers for the report.
     """
 
     kind: str
     message: str
-    files: tuple[Shown, ...] = ()
+    files: tuple[ImageFile, ...] = ()
     severity: Severity | None = None
     surplus: tuple[int, ...] | None = None
     details: dict[str, Any] = field(default_factory=dict)
@@ -130,7 +142,7 @@ class DatasetFinding:
         return self.severity or KINDS[self.kind].severity
 
     @property
-    def moved(self) -> tuple[Shown, ...]:
+    def moved(self) -> tuple[ImageFile, ...]:
         """Files that ``--fix`` of this kind moves away."""
         return self.files if self.surplus is None else tuple(self.files[place] for place in self.surplus)
 

@@ -61,9 +61,9 @@ def copies_of(scan: Scan, index: int, others: npt.NDArray[np.int64]) -> npt.NDAr
     Every pair is compared, whereas :func:`near_groups` compares with the first picture of a group only.
 
     Args:
-        scan: Of all of them.
-        index: The one.
-        others: Indices, rising, of pictures that could be decoded.
+        scan: Scan of all of them.
+        index: Index of the picture.
+        others: Indices, in ascending order, of pictures that could be decoded.
     """
     look = scan.looks[index]
     if look.contrast < BLANK_CONTRAST:
@@ -143,8 +143,8 @@ def find(listing: ImageListing, scan: Scan, exact: Groups, near: Groups) -> Iter
 
 def _findings_of_group(listing: ImageListing, scan: Scan, group: list[int], *, exact: bool) -> Iterator[DatasetFinding]:
     entries, looks = listing.entries, scan.looks
-    order = sorted(group, key=lambda i: (_RANK[entries[i].split], -looks[i].width * looks[i].height, entries[i].shown))
-    files = tuple(listing.shown(i) for i in order)
+    order = sorted(group, key=lambda i: (_RANK[entries[i].split], -looks[i].width * looks[i].height, entries[i].path))
+    files = tuple(entries[i] for i in order)
     labels = sorted({file.label for file in files})
     splits = [name for name in ("train", "val", "test") if any(file.split == name for file in files)]
     details = {"match": "exact" if exact else "near", "copies": len(files)}

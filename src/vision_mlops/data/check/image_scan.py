@@ -16,8 +16,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from vision_mlops.core.errors import ImageError
+from vision_mlops.data.check.dataset_findings import ImageFile
 from vision_mlops.data.check.feature_rows import RowFile
-from vision_mlops.data.check.file_listing import ImageFile
 from vision_mlops.images.decoding import Pixels, ResizeMode, open_reduced
 from vision_mlops.images.perceptual_hash import SIGNATURE, perceptual_hash, signature
 from vision_mlops.images.resizing import resize
@@ -134,12 +134,12 @@ def scan(
 
 def _read(entry: ImageFile, edge: int, max_pixels: int) -> tuple[ImageAppearance, Image.Image | None]:
     try:
-        data = entry.path.read_bytes()
+        data = entry.place.read_bytes()
     except OSError as error:
-        return ImageAppearance(b"", "unreadable", f"{entry.shown}: cannot be read ({error.strerror or error})"), None
+        return ImageAppearance(b"", "unreadable", f"{entry.path}: cannot be read ({error.strerror or error})"), None
     digest = hashlib.sha256(data).digest()
     try:
-        image, (width, height) = open_reduced(data, edge, name=entry.shown, max_pixels=max_pixels)
+        image, (width, height) = open_reduced(data, edge, name=entry.path, max_pixels=max_pixels)
     except ImageError as error:
         return ImageAppearance(digest, error.reason, error.message), None
     grey = image.convert("L")

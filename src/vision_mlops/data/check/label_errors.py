@@ -51,7 +51,7 @@ def find(
 
     Args:
         listing: The files.
-        scan: Their features.
+        scan: Scan with their features.
         groups: Copies of one picture, which must not be judged by each other.
         folder: Where numbers are kept for the time being.
 
@@ -81,7 +81,7 @@ def find(
     ranked = sorted(np.flatnonzero(doubted), key=lambda number: float(given[number]))
     findings = []
     for number in ranked:
-        file = listing.shown(int(rows[number]))
+        file = listing.entries[rows[number]]
         suggested, confidence = classes[predicted[number]], float(probabilities[number, predicted[number]])
         details = {
             "given": file.label,

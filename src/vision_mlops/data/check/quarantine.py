@@ -94,7 +94,7 @@ def plan(listing: ImageListing, findings: Iterable[DatasetFinding], kinds: list[
                 if file.index < 0 or file.index in seen:
                     continue
                 seen.add(file.index)
-                source = listing.entries[file.index].path.relative_to(listing.root)
+                source = file.place.relative_to(listing.root)
                 target = _free(quarantine, Path(kind, source))
                 moves.append(Move(str(source), str(target), finding.message))
     return moves

@@ -45,10 +45,10 @@ class FetchRequest:
     """What to fetch.
 
     Attributes:
-        name: Of the dataset.
+        name: Name of the dataset.
         out: Folder to create.
         download: Archives and their layout. A single file may also be a list of addresses of images.
-        elsewhere: ``out`` is not where a workload looks for its images.
+        elsewhere: Whether a workload would look for its images in another folder than ``out``.
     """
 
     name: str

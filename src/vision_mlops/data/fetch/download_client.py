@@ -38,11 +38,11 @@ class DownloadRetryPolicy:
     """How often and how long to try. All times are in seconds.
 
     Attributes:
-        attempts: Attempts in a row that bring less than a megabyte, before giving up.
-        pause: Before the second try; doubles with each, less a random part, up to ``longest_pause``.
-        longest_wait: Most that a server may ask for with ``Retry-After``.
-        connect: Until a connection is established.
-        stall: Without data, until a connection is considered dead.
+        attempts: Number of attempts in a row that bring less than a megabyte, before it gives up.
+        pause: Pause before the second attempt; it doubles with each, less a random part, up to ``longest_pause``.
+        longest_wait: The most that a server may ask for with ``Retry-After``.
+        connect: Time until a connection has to be established.
+        stall: Time without data after which a connection is considered dead.
     """
 
     attempts: int = 6
@@ -62,7 +62,7 @@ class DownloadClient:
 
     Args:
         patience: How often and how long to try.
-        say: Told why and when it tries again.
+        say: Called with the reason whenever it tries again.
     """
 
     def __init__(
@@ -92,10 +92,10 @@ class DownloadClient:
         """Download a file to ``target``, whole or not at all, continuing what an interruption left.
 
         Args:
-            wanted: Address, and what is known of the content.
+            wanted: Address, and what is known about the content.
             target: The file; its beginning is next to it as ``NAME.part``.
             known: Version of the caller's copy; the file is not sent again if it is the same.
-            progress: Told how far it is.
+            progress: Called with the progress.
 
         Returns:
             The version of the file; None if ``known`` is still what the server has.
@@ -103,7 +103,7 @@ class DownloadClient:
         Raises:
             DownloadError: it cannot be downloaded, or is not what was wanted.
             DataError: the disk is full.
-            StoppedError: after :meth:`stop`.
+            DownloadStoppedError: :meth:`stop` was called.
             MissingExtraError: requests is not installed.
         """
         self._session()

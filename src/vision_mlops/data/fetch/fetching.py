@@ -50,11 +50,11 @@ def fetch(
     """Download a dataset, whole or not at all.
 
     Args:
-        request: What, and where to.
-        client: Downloads; its patience is the caller's.
-        options: How.
+        request: What to fetch, and where to.
+        client: Client that downloads, with the patience of the caller.
+        options: How to fetch it.
         begin: Called before the first request; not called if everything is already there.
-        progress: Told how far it is.
+        progress: Called with the progress.
 
     Raises:
         DataError: it cannot be downloaded, is not what was wanted, is dangerous or damaged, or does not fit on the disk.

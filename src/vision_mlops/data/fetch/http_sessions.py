@@ -22,8 +22,8 @@ class RetryError(Exception):
     """An attempt that failed in a way that the next one may not.
 
     Args:
-        reason: For the message, should it be the last.
-        status: Of the response, 0 without one.
+        reason: Reason for the message, if it is the last attempt.
+        status: Status of the response; 0 if there is none.
         wait: Seconds that the server asked for.
     """
 
