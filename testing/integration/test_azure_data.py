@@ -19,7 +19,7 @@ from testing.support.proxy import Proxy
 
 from azureml_emulator.rest.faults import Faults
 from vision_mlops.core.errors import AzureError, DataError, PipelineError
-from vision_mlops.data.data_versions import DataVersion
+from vision_mlops.data.asset_store import Asset
 from vision_mlops.data.folder_contents import describe
 from vision_mlops.data.manifest import read_manifest, write_manifest
 from vision_mlops.jobs.azureml import azure_jobs, data_assets
@@ -61,11 +61,11 @@ def answer(done: tuple[int, str, str]) -> Any:
     return json.loads(out)
 
 
-def create(place: Place, folder: Path, name: str, **options: Any) -> tuple[DataVersion, bool]:
+def create(place: Place, folder: Path, name: str, **options: Any) -> tuple[Asset, bool]:
     return find_or_create(place.client, place.settings, describe(folder), name, **options)
 
 
-def stored(place: Place, version: DataVersion) -> dict[str, bytes]:
+def stored(place: Place, version: Asset) -> dict[str, bytes]:
     """Files of a version in the loopback cloud's storage."""
     cloud = place.loopback
     store, path = version.path.split("/datastores/")[1].split("/paths/")

@@ -463,7 +463,7 @@ def test_a_container_is_scored_like_a_folder(
     container.client.delete_blob(f"data/{first.name}")
     container.client.upload_blob(f"data/{second.name}", b"changed", overwrite=True)
     missing, changed = gone.fetch([first, second], tmp_path)
-    assert missing.failed == Failed("unreadable", f"{first.name}: it was removed in storage meanwhile; run again")
+    assert missing.failed == Failed("unreadable", f"{first.name}: it was removed in storage in the meantime; run again")
     assert changed.failed is None
     assert changed.path.read_bytes() == b"changed"
     gone.close()

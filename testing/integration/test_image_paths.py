@@ -77,7 +77,7 @@ def test_all_agree_on_size_reason_and_probabilities(tmp_path: Path) -> None:
     predictor = Predictor(bundle)
     listing = list_images(folder)
     checked = check("x", listing, tmp_path, settings=CheckSettings(image_size=32, no_labels="not wanted"))
-    looks = {entry.path: look for entry, look in zip(listing.entries, checked.looks, strict=True)}
+    looks = {entry.place: look for entry, look in zip(listing.entries, checked.looks, strict=True)}
     assert len(looks) == len(given)
     workload = Workload.model_validate(
         {"name": "photos", "data": {"min_images_per_class": 1}, "model": {"image_size": 32}}

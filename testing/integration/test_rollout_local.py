@@ -202,7 +202,7 @@ def test_the_command_is_killed_and_another_one_goes_on(
         registry.register(bundles[number], NAME, aliases=(CHAMPION,) if number == 1 else ())
     target = LocalTarget()
     first = DeploymentRequest(
-        NAME, "version-1", registry.get(NAME, "1"), registry, DeploymentOptions(port=0, workers=1)
+        NAME, "version-1", registry.get(f"{NAME}:1"), registry, DeploymentOptions(port=0, workers=1)
     )
     target.deploy(first, lambda text: None)
     try:
@@ -216,7 +216,7 @@ def test_the_command_is_killed_and_another_one_goes_on(
         assert state["traffic"] == {"version-1": 90, "version-2": 10}
         pace = Pace(probe_rate=50)
         assert resume(Controls(target, registry, NAME, lambda text: None, pace=pace)).outcome is RolloutOutcome.PROMOTED
-        assert registry.get(NAME, CHAMPION).version == 2
+        assert registry.get(f"{NAME}@{CHAMPION}").version == 2
         (left,) = target.endpoint(NAME).deployments
         assert (left.name, left.traffic, target.endpoint(NAME).tags) == ("version-2", 100, {})
         (folder,) = (store / "rollouts" / NAME).glob("2*")

@@ -33,9 +33,9 @@ def test_a_good_candidate_takes_a_managed_endpoint_over_and_a_bad_one_does_not(
     assert (code, "disagreement" in out) == (1, True), said
     endpoint = Managed().endpoint("colours")
     assert [(item.name, item.traffic, item.mirror) for item in endpoint.deployments] == [("version-1", 100, 0)]
-    assert (endpoint.tags, registry.get("colours", CHAMPION).version) == ({}, 1)
+    assert (endpoint.tags, registry.get(f"colours@{CHAMPION}").version) == ({}, 1)
     code, out, said = run("rollout", "start", "colours", "-m", "colours:3", *QUICK)
     assert code == 0, said
     endpoint = Managed().endpoint("colours")
     assert [(item.name, item.traffic) for item in endpoint.deployments] == [("version-3", 100)]
-    assert (endpoint.tags, registry.get("colours", CHAMPION).version) == ({}, 3)
+    assert (endpoint.tags, registry.get(f"colours@{CHAMPION}").version) == ({}, 3)

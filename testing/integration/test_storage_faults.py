@@ -180,7 +180,7 @@ def test_what_somebody_else_writes_meanwhile_is_not_lost(
     proxy.trouble("cut request", method="PUT", part="00003.bin", before=write_it)
     summary = upload(folder, through.place())
     assert list(summary.failures) == ["3/00003.bin"]
-    assert "it was changed in storage by somebody else meanwhile" in summary.failures["3/00003.bin"]
+    assert "somebody else changed it in storage in the meantime" in summary.failures["3/00003.bin"]
     assert container.client.download_blob("data/3/00003.bin").readall() == b"of somebody else"
     check(upload(folder, through.place()), container, transferred=1)
 

@@ -194,10 +194,10 @@ class MemoryRegistry:
     promoted: list[int] = field(default_factory=list)
     before: Callable[[str], None] = lambda call: None
 
-    def get(self, name: str, ref: str = "") -> ModelVersion:
-        number = int(name.partition(":")[2])
+    def get(self, ref: str) -> ModelVersion:
+        number = int(ref.partition(":")[2])
         if number not in self.versions:
-            raise RegistryError(f"there is no {name}")
+            raise RegistryError(f"there is no {ref}")
         return self.versions[number]
 
     def promote(self, name: str, version: int, alias: str = CHAMPION, *, force: bool = False) -> ModelVersion:

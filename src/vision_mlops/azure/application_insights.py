@@ -45,12 +45,12 @@ def check_connection_string(text: str) -> None:
 
 
 def span_exporter(connection_string: str, storage: Path, *, retry_after_s: int = 60) -> SpanExporter:
-    """The exporter of Application Insights. It signs in if APPLICATIONINSIGHTS_AUTHENTICATION_STRING asks for it.
+    """Create the exporter of Application Insights. It signs in if APPLICATIONINSIGHTS_AUTHENTICATION_STRING asks for it.
 
     Args:
         connection_string: Connection string of the resource.
         storage: Folder for data that could not be sent, to be sent later: at most 50 MB and two days.
-        retry_after_s: How long it stays there at least.
+        retry_after_s: Seconds that it stays there at least.
 
     Raises:
         ConfigError: the connection string cannot be used.

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from vision_mlops.azure.proxy_check import silent_proxy
 from vision_mlops.core.errors import AzureError, MlopsError, missing_extra
+from vision_mlops.core.retry_after import wait_asked_for
 
 T = TypeVar("T")
 
@@ -148,7 +149,7 @@ def azure_errors(action: str, hint: str = "") -> Iterator[None]:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same call may succeed a little later: after throttling, a fault of the service or a lost connection."""
+    """Return whether the same call may succeed later: after throttling, a fault of the service or a lost connection."""
     from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
     origin = _origin(error)
@@ -158,18 +159,12 @@ def is_transient(error: BaseException) -> bool:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """How many seconds the service asks to wait; None if it does not say."""
-    headers = getattr(getattr(_origin(error), "response", None), "headers", None) or {}
-    for name, unit in (("retry-after-ms", 1000.0), ("x-ms-retry-after-ms", 1000.0), ("Retry-After", 1.0)):
-        try:
-            return max(0.0, float(headers[name]) / unit)
-        except (KeyError, ValueError):  # not there, or a date
-            continue
-    return None
+    """Return the seconds that the service asks to wait; None if it does not say."""
+    return wait_asked_for(getattr(getattr(_origin(error), "response", None), "headers", None) or {})
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether the service says that the requested thing does not exist.
+    """Return whether the service says that the requested thing does not exist.
 
     A subscription, resource group or workspace that does not exist is a mistake in the settings instead.
     """
@@ -184,7 +179,7 @@ def is_missing(error: BaseException) -> bool:
 
 
 def found_or_none(get: Callable[[], T]) -> T | None:
-    """What a call returns; None if the service says that it does not exist."""
+    """Return what a call returns; None if the service says that it does not exist."""
     try:
         return get()
     except Exception as error:
@@ -217,19 +212,20 @@ def _translate(action: str, error: Exception, hint: str) -> AzureError | None:
         told = reason[0][:_LENGTH] if reason else _first_line(origin)
         return AzureError(f"{action}: not signed in to Azure: {told}", SIGN_IN)
     if isinstance(origin, HttpResponseError) and origin.status_code:
-        return _answered(action, origin, hint)
+        return _service_error(action, origin, hint)
     if unanswered:
         hint = "check the network and proxy, and AZURE_CLOUD if this is not Azure's public cloud"
         return AzureError(f"{action}: Azure cannot be reached: {_first_line(origin)}", hint)
     return AzureError(f"{action}: {_reason(error)}", hint or "fix what the message names")
 
 
-def _answered(action: str, error: Any, hint: str) -> AzureError:
+def _service_error(action: str, error: Any, hint: str) -> AzureError:
     status = int(error.status_code or 0)
     code = str(getattr(error.error, "code", None) or getattr(error, "error_code", None) or _capitalised(error, "Code"))
     reason = _reason(error)
     known = _hint(f"{code} {error}")
-    if status == 403 and not known and (found := _PROVIDER.search(_address(error))):
+    address = str(getattr(getattr(getattr(error, "response", None), "request", None), "url", ""))
+    if status == 403 and not known and (found := _PROVIDER.search(address)):
         known = _hint(f"authorization to perform action '{found[1]}/'")  # the response need not name the action
     if status >= 500:
         hint = "Azure has a fault: try again in a minute"
@@ -245,13 +241,8 @@ def _hint(text: str) -> str:
     return next((hint for pattern, hint in _FIXES if re.search(pattern, text.lower())), "")
 
 
-def _address(error: Any) -> str:
-    """The address of the call; empty if it is not known."""
-    return str(getattr(getattr(getattr(error, "response", None), "request", None), "url", ""))
-
-
 def _origin(error: BaseException) -> BaseException:
-    """The response of the service, or the lost connection, behind an exception; else the exception itself."""
+    """Return the response of the service, or the lost connection, behind an exception; else the exception itself."""
     from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
     seen: list[BaseException] = []
@@ -266,7 +257,7 @@ def _origin(error: BaseException) -> BaseException:
 
 
 def _reason(error: BaseException) -> str:
-    """The message on one line: the texts of the service's response, or the items of a list of the SDK."""
+    """Return the message on one line: the texts of the service's response, or the items of a list of the SDK."""
     answer: Any = getattr(error, "error", None)
     texts = [str(answer.message or "")] if getattr(answer, "message", None) else []
     texts += [str(detail.message) for detail in getattr(answer, "details", []) if getattr(detail, "message", None)]
@@ -279,7 +270,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _capitalised(error: BaseException, key: str) -> str:
-    """A value of a response of App Service, whose keys begin with capitals, so that the SDK does not read them."""
+    """Return a value of a response of App Service, whose keys begin with capitals, so that the SDK does not read them."""
     try:
         content = json.loads(getattr(error, "response").text())  # noqa: B009 - not every error has one
     except (AttributeError, ValueError, TypeError):

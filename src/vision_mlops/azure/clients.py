@@ -50,7 +50,7 @@ _LOGGERS = ("azure", "azure.ai.ml", "azure.ai.ml._utils._experimental", "azure.i
 
 
 def ml_client(settings: AzureSettings, credential: TokenCredential | None = None) -> MLClient:
-    """A client of the workspace. Nothing is sent before it is used; :func:`check_workspace` sends a first call.
+    """Create a client of the workspace. Nothing is sent before it is used; :func:`check_workspace` sends a first call.
 
     Args:
         settings: Subscription, workspace and cloud.
@@ -65,14 +65,11 @@ def ml_client(settings: AzureSettings, credential: TokenCredential | None = None
     return client
 
 
-def registry_client(
-    settings: AzureSettings, credential: TokenCredential | None = None, *, name: str | None = None
-) -> MLClient:
-    """A client of an Azure ML registry; looks up the address of the registry at once.
+def registry_client(settings: AzureSettings, *, name: str | None = None) -> MLClient:
+    """Create a client of an Azure ML registry; this looks up the address of the registry at once.
 
     Args:
         settings: Cloud, and AZUREML_REGISTRY_NAME if ``name`` is not given.
-        credential: See :func:`ml_client`.
         name: Name of the registry.
 
     Raises:
@@ -83,44 +80,38 @@ def registry_client(
     registry = name or settings.registry_name
     if not registry:
         raise ConfigError("AZUREML_REGISTRY_NAME is not set", "export AZUREML_REGISTRY_NAME=mlr-vision")
-    return _client(settings, credential, registry_name=registry)
+    return _client(settings, None, registry_name=registry)
 
 
-def containers_client(
-    settings: AzureSettings, credential: TokenCredential | None = None
-) -> ContainerInstanceManagementClient:
-    """A client of Azure Container Instances. Nothing is sent before it is used.
+def containers_client(settings: AzureSettings) -> ContainerInstanceManagementClient:
+    """Create a client of Azure Container Instances. Nothing is sent before it is used.
 
     Raises:
         MissingExtraError: the Azure packages are not installed.
     """
-    _prepare()
     with azure_errors("Azure Container Instances"):
         from azure.mgmt.containerinstance import ContainerInstanceManagementClient
 
-        return _manager_client(ContainerInstanceManagementClient, settings, credential)
+        return _manager_client(ContainerInstanceManagementClient, settings)
 
 
-def web_client(settings: AzureSettings, credential: TokenCredential | None = None) -> WebSiteManagementClient:
-    """A client of Azure App Service. Nothing is sent before it is used.
+def web_client(settings: AzureSettings) -> WebSiteManagementClient:
+    """Create a client of Azure App Service. Nothing is sent before it is used.
 
     Raises:
         MissingExtraError: the Azure packages are not installed.
     """
-    _prepare()
     with azure_errors("Azure App Service"):
         from azure.mgmt.web import WebSiteManagementClient
 
-        return _manager_client(WebSiteManagementClient, settings, credential)
+        return _manager_client(WebSiteManagementClient, settings)
 
 
-def _manager_client(
-    kind: Callable[..., ClientT], settings: AzureSettings, credential: TokenCredential | None
-) -> ClientT:
-    """A client of one service behind the resource manager of the cloud."""
+def _manager_client(kind: Callable[..., ClientT], settings: AzureSettings) -> ClientT:
+    """Create a client of one service behind the resource manager of the cloud."""
     manager = settings.cloud.resource_manager
     return kind(
-        credential or default_credential(settings),
+        default_credential(settings),
         settings.subscription_id,
         base_url=manager,
         credential_scopes=[f"{manager}/.default"],
@@ -128,26 +119,23 @@ def _manager_client(
     )
 
 
-def publishing_client(
-    settings: AzureSettings, host: str, credential: TokenCredential | None = None
-) -> PipelineClient[HttpRequest, HttpResponse]:
-    """A client of the publishing site of a web app, which accepts tokens for the resource manager.
+def publishing_client(settings: AzureSettings, host: str) -> PipelineClient[HttpRequest, HttpResponse]:
+    """Create a client of the publishing site of a web app, which accepts tokens for the resource manager.
 
     Args:
         settings: Cloud.
-        host: Such as ``NAME.scm.azurewebsites.net``.
-        credential: See :func:`ml_client`.
+        host: Host of the site, such as ``NAME.scm.azurewebsites.net``.
 
     Raises:
         MissingExtraError: the Azure packages are not installed.
     """
-    return _plain_client(f"https://{host}", settings, credential)
+    return _plain_client(f"https://{host}", settings)
 
 
 def manager_calls(
     settings: AzureSettings, credential: TokenCredential | None = None
 ) -> PipelineClient[HttpRequest, HttpResponse]:
-    """A client of the resource manager for calls that no installed package of Azure makes; it takes whole addresses.
+    """Create a client of the resource manager for calls that no installed package of Azure makes; it takes whole addresses.
 
     Raises:
         MissingExtraError: the Azure packages are not installed.
@@ -156,9 +144,9 @@ def manager_calls(
 
 
 def _plain_client(
-    url: str, settings: AzureSettings, credential: TokenCredential | None
+    url: str, settings: AzureSettings, credential: TokenCredential | None = None
 ) -> PipelineClient[HttpRequest, HttpResponse]:
-    """A client for any request, with a token for the resource manager."""
+    """Create a client for any request, with a token for the resource manager."""
     _prepare()
     with azure_errors("Azure"):
         from azure.core import PipelineClient
@@ -170,7 +158,7 @@ def _plain_client(
 
 
 def vault_client(settings: AzureSettings, credential: TokenCredential | None = None) -> SecretClient:
-    """A client of the secrets of the key vault. Nothing is sent before it is used.
+    """Create a client of the secrets of the key vault. Nothing is sent before it is used.
 
     Raises:
         ConfigError: MLOPS_AZURE_KEY_VAULT is not set.
@@ -185,10 +173,10 @@ def vault_client(settings: AzureSettings, credential: TokenCredential | None = N
 
 
 def check_workspace(client: MLClient, settings: AzureSettings) -> Any:
-    """The workspace entity.
+    """Return the workspace entity.
 
     Raises:
-        AzureError: there is no sign-in, no access, or the subscription, resource group or workspace does not exist.
+        AzureError: nobody is signed in, access is denied, or the subscription, resource group or workspace does not exist.
     """
     hint = "check AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZUREML_WORKSPACE_NAME"
     with azure_errors(f"workspace {settings.workspace_name!r}", hint):
@@ -196,12 +184,12 @@ def check_workspace(client: MLClient, settings: AzureSettings) -> Any:
 
 
 def default_credential(settings: AzureSettings) -> TokenCredential:
-    """The sign-in of this machine for the cloud of the settings; see :func:`credential_at`."""
+    """Return the sign-in of this machine for the cloud of the settings; see :func:`credential_at`."""
     return credential_at(settings.cloud.authority_host)
 
 
 def credential_at(authority_host: str) -> TokenCredential:
-    """The sign-in of this machine, which is only tried when a token is needed.
+    """Return the sign-in of this machine, which is only tried when a token is needed.
 
     ``AZURE_TOKEN_CREDENTIALS`` names the one to use. Without it, a job on Azure ML uses the identity of its user if the
     definition asks for that (``user_identity``), else the managed identity of the cluster; an Azure DevOps pipeline uses its
@@ -236,10 +224,15 @@ def credential_at(authority_host: str) -> TokenCredential:
             raise AzureError(f"sign-in: {error}", SIGN_IN) from error
 
 
-def authority_of(environ: Mapping[str, str]) -> str:
-    """Where to sign in, by AZURE_CLOUD and AZURE_AUTHORITY_HOST alone, for calls that need no workspace."""
-    cloud = environ.get("AZURE_CLOUD", "").strip() or "AzureCloud"
-    return environ.get("AZURE_AUTHORITY_HOST", "").strip() or KNOWN_CLOUDS.get(cloud, KNOWN_CLOUDS["AzureCloud"])[0]
+def authority_of(environ: Mapping[str, str], cloud: str = "AzureCloud") -> str:
+    """Return where to sign in, by AZURE_CLOUD and AZURE_AUTHORITY_HOST alone, for calls that need no workspace.
+
+    Args:
+        environ: The environment.
+        cloud: The cloud if AZURE_CLOUD does not name a known one.
+    """
+    named = environ.get("AZURE_CLOUD", "").strip()
+    return environ.get("AZURE_AUTHORITY_HOST", "").strip() or KNOWN_CLOUDS.get(named, KNOWN_CLOUDS[cloud])[0]
 
 
 def scoring_token_provider(environ: Mapping[str, str]) -> Callable[[], str]:
@@ -250,7 +243,7 @@ def scoring_token_provider(environ: Mapping[str, str]) -> Callable[[], str]:
             public one.
 
     Returns:
-        A function for any number of threads. It raises AzureError if there is no sign-in.
+        A function for any number of threads. It raises AzureError if nobody is signed in.
 
     Raises:
         MissingExtraError: the Azure packages are not installed.
@@ -261,12 +254,12 @@ def scoring_token_provider(environ: Mapping[str, str]) -> Callable[[], str]:
 
 
 def cognitive_token_provider(environ: Mapping[str, str]) -> Callable[[], str]:
-    """The same for Azure's cognitive services, such as Custom Vision; raises the same as :func:`scoring_token_provider`."""
+    """Do as :func:`scoring_token_provider` does, for Azure's cognitive services, such as Custom Vision."""
     return _token_provider(_of_cloud(_COGNITIVE_RESOURCES, environ), "sign-in to Custom Vision", environ)
 
 
 def _of_cloud(resources: Mapping[str, str], environ: Mapping[str, str]) -> str:
-    """The audience of the cloud in AZURE_CLOUD; that of the public cloud if it is unknown."""
+    """Return the audience of the cloud in AZURE_CLOUD; that of the public cloud if it is unknown."""
     return resources.get(environ.get("AZURE_CLOUD", "").strip(), resources["AzureCloud"])
 
 
@@ -327,5 +320,5 @@ def _prepare() -> None:
 
 
 def _verbose() -> bool:
-    """Whether the log of the Azure packages is wanted: if that of this package is, as with ``mlops --verbose``."""
+    """Return whether the log of the Azure packages is wanted: if that of this package is, as with ``mlops --verbose``."""
     return logging.getLogger("vision_mlops").isEnabledFor(logging.DEBUG)

@@ -19,7 +19,7 @@ IDENTITY_ONLY = frozenset({"NoneCredentialConfiguration", "AadCredentialConfigur
 
 
 def opened_by_identity(datastore: Any) -> bool:
-    """Whether a datastore has neither a key nor a signature."""
+    """Return whether a datastore has neither a key nor a signature."""
     return type(datastore.credentials).__name__ in IDENTITY_ONLY
 
 

@@ -26,7 +26,7 @@ _SECRET = re.compile(r"/secrets/(?P<name>[A-Za-z0-9-]{1,127})(/(?P<version>[0-9a
 def service_token(
     service: Literal["Azure DevOps", "GitHub"], *, secret: str = "", environ: Mapping[str, str] | None = None
 ) -> str:
-    """A token for one of the two services.
+    """Return a token for one of the two services.
 
     Args:
         service: Azure DevOps accepts the token of the pipeline that this is a step of, or one of Microsoft Entra ID for
@@ -36,7 +36,7 @@ def service_token(
 
     Raises:
         ConfigError: no token for GitHub is set, or the address is not that of a secret.
-        AzureError: there is no sign-in, or the vault refuses.
+        AzureError: nobody is signed in, or the vault refuses.
     """
     environ = os.environ if environ is None else environ
     if secret:
@@ -77,7 +77,7 @@ def _github_token(environ: Mapping[str, str]) -> str:
 
 
 def _vault_address(address: str) -> tuple[str, str, str | None]:
-    """Vault, name and version of the address of a secret. Raises ConfigError."""
+    """Return vault, name and version of the address of a secret. Raises ConfigError."""
     try:
         parts = urlsplit(address)
         vault = f"https://{parts.netloc}" if parts.scheme == "https" and parts.hostname else ""

@@ -46,23 +46,23 @@ class IdentityDirectory(ResourceManager):
     """Identities of the resource group of the settings."""
 
     def subscription_name(self) -> str:
-        """Display name of the subscription."""
+        """Return the display name of the subscription."""
         found = self.find("subscription", self.subscription, _SUBSCRIPTIONS_VERSION)
         return str((found or {}).get("displayName") or self._settings.subscription_id)
 
     def workspace_properties(self) -> Mapping[str, Any]:
-        """The properties of the workspace, which name the resources around it; empty if it does not exist."""
+        """Return the properties of the workspace, which name the resources around it; empty if it does not exist."""
         found = self.find(f"workspace {self._settings.workspace_name!r}", self.workspace, _WORKSPACES_VERSION)
         return dict((found or {}).get("properties") or {})
 
     def registry_path(self, name: str) -> str:
-        """Path of an Azure ML registry of the subscription; empty if it has none of that name."""
+        """Return the path of an Azure ML registry of the subscription; empty if it has none of that name."""
         path = f"{self.subscription}/providers/Microsoft.MachineLearningServices/registries"
-        found = self.find(f"registry {name!r}", path, _REGISTRIES_VERSION) or {}
-        return next((str(row["id"]) for row in found.get("value", []) if row["name"].lower() == name.lower()), "")
+        rows = self._rows(f"registry {name!r}", path, _REGISTRIES_VERSION)
+        return next((str(row["id"]) for row in rows if row["name"].lower() == name.lower()), "")
 
     def cluster_principal(self, cluster: str) -> str:
-        """Object id of the identity that jobs on a compute cluster act as; empty if it has none, or does not exist."""
+        """Return the object id of the identity that jobs on a cluster act as; empty if it has none, or does not exist."""
         path = f"{self.workspace}/computes/{cluster}"
         found = self.find(f"compute cluster {cluster!r}", path, _WORKSPACES_VERSION) or {}
         identity = found.get("identity") or {}
@@ -70,11 +70,11 @@ class IdentityDirectory(ResourceManager):
         return str(next(filter(None, assigned), None) or identity.get("principalId") or "")
 
     def exists(self, path: str, version: str) -> bool:
-        """Whether a resource exists."""
+        """Return whether a resource exists."""
         return self.find(path.rpartition("/")[2], path, version) is not None
 
     def identity(self, name: str) -> ManagedIdentity | None:
-        """An identity by its name; None if it does not exist."""
+        """Return an identity by its name; None if it does not exist."""
         found = self.find(f"identity {name!r}", self._path(name), IDENTITIES_VERSION, hint=_HINT)
         return _identity(found) if found is not None else None
 
@@ -84,13 +84,10 @@ class IdentityDirectory(ResourceManager):
         return _identity(self.call("PUT", f"identity {name!r}", self._path(name), IDENTITIES_VERSION, body, hint=_HINT))
 
     def federations(self, name: str) -> list[Federation]:
-        """Who may act as an identity; nobody if it does not exist."""
+        """Return who may act as an identity; nobody if it does not exist."""
         path = f"{self._path(name)}/federatedIdentityCredentials"
-        found = self.find(f"federated credentials of {name!r}", path, IDENTITIES_VERSION, hint=_HINT) or {}
-        return [
-            Federation(item["name"], item["properties"]["issuer"], item["properties"]["subject"])
-            for item in found.get("value", [])
-        ]
+        rows = self._rows(f"federated credentials of {name!r}", path, IDENTITIES_VERSION, hint=_HINT)
+        return [Federation(row["name"], row["properties"]["issuer"], row["properties"]["subject"]) for row in rows]
 
     def federate(self, name: str, federation: Federation) -> None:
         """Let an outside identity act as one of these; replaces a credential of the same name."""
@@ -102,20 +99,18 @@ class IdentityDirectory(ResourceManager):
         self.call("PUT", what, path, IDENTITIES_VERSION, body, hint=_HINT)
 
     def role_id(self, role: str) -> str:
-        """Id of the definition of a role that is built into Azure, by its name; empty if there is none."""
+        """Return the id of the definition of a role that is built into Azure, by its name; empty if there is none."""
         path = f"{self.subscription}{_ROLES}/roleDefinitions"
-        found = self.find(f"role {role!r}", path, ROLES_VERSION, filter=f"roleName eq '{role}'") or {}
-        rows = found.get("value", [])
+        rows = self._rows(f"role {role!r}", path, ROLES_VERSION, filter=f"roleName eq '{role}'")
         return str(rows[0]["name"]).lower() if rows else ""
 
     def held_roles(self, principal: str, scope: str) -> list[tuple[str, str]]:
-        """Roles of a principal at a scope, above and below it: the id of each and its scope, both in lower case."""
+        """Return the roles of a principal at, above and below a scope: the id of each and its scope, both in lower case."""
         path = f"{scope}{_ROLES}/roleAssignments"
-        found = self.find("role assignments", path, ROLES_VERSION, filter=f"principalId eq '{principal}'") or {}
-        properties = [item["properties"] for item in found.get("value", [])]
+        rows = self._rows("role assignments", path, ROLES_VERSION, filter=f"principalId eq '{principal}'")
+        found = [row["properties"] for row in rows]
         return [
-            (str(item["roleDefinitionId"]).rpartition("/")[2].lower(), str(item["scope"]).lower())
-            for item in properties
+            (str(role["roleDefinitionId"]).rpartition("/")[2].lower(), str(role["scope"]).lower()) for role in found
         ]
 
     def assign(self, principal: str, role: str, scope: str) -> None:
@@ -136,6 +131,9 @@ class IdentityDirectory(ResourceManager):
         except AzureError as error:
             if "RoleAssignmentExists" not in error.message:  # someone else has assigned it in the meantime
                 raise
+
+    def _rows(self, what: str, path: str, version: str, **query: str) -> list[dict[str, Any]]:
+        return list((self.find(what, path, version, **query) or {}).get("value", []))
 
     def _path(self, name: str) -> str:
         return f"{self.group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"

@@ -8,19 +8,19 @@ from typing import Any
 MADE_BY = "mlops.made-by"
 MAKER = "mlops"
 WORKLOAD = "mlops.workload"
-"""Tag of things that belong to one workload."""
+"""Tag of resources that belong to one workload."""
 
 
 def made_tags(workload: str = "") -> dict[str, str]:
-    """The tags of a new thing; ``workload`` is empty if several workloads share it."""
+    """Return the tags of a new resource; ``workload`` is empty if several workloads share it."""
     return {MADE_BY: MAKER, **({WORKLOAD: workload} if workload else {})}
 
 
 def is_made(tags: Mapping[str, Any] | None) -> bool:
-    """Whether this package created the thing with these tags."""
+    """Return whether this package created the resource with these tags."""
     return (tags or {}).get(MADE_BY) == MAKER
 
 
 def workload_of(tags: Mapping[str, Any] | None) -> str:
-    """The workload that a thing with these tags belongs to; empty if they do not say."""
+    """Return the workload that a resource with these tags belongs to; empty if they do not say."""
     return str((tags or {}).get(WORKLOAD) or "")

@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 
 def pipeline_credential(environ: Mapping[str, str] = os.environ, **options: Any) -> TokenCredential | None:
-    """The credential of the pipeline or workflow that this process runs in.
+    """Return the credential of the pipeline or workflow that this process runs in.
 
     Args:
         environ: The environment.
@@ -71,7 +71,7 @@ def pipeline_credential(environ: Mapping[str, str] = os.environ, **options: Any)
         asked = choice == name.lower()
         missing = [variable for variable in variables if not environ.get(variable, "").strip()]
         if asked and missing:
-            raise AzureError(f"sign-in: {CHOICE}={name}, and {', '.join(missing)} not set", _HINTS[name])
+            raise AzureError(f"sign-in: {CHOICE}={name}, but these are not set: {', '.join(missing)}", _HINTS[name])
         if not asked and choice not in ("", "prod"):
             continue
         if missing == [ACCESS_TOKEN]:
@@ -93,7 +93,7 @@ def _credential(name: str, environ: Mapping[str, str], options: Mapping[str, Any
 
 
 def _assertion(url: str, token: str) -> str:
-    """A token of the workflow. Raises AzureError if GitHub issues none."""
+    """Return a token of the workflow. Raises AzureError if GitHub issues none."""
     from azure.core import PipelineClient
     from azure.core.exceptions import AzureError as SdkError
     from azure.core.pipeline.policies import RetryPolicy
@@ -116,7 +116,7 @@ def _assertion(url: str, token: str) -> str:
 
 @functools.cache
 def _warn_of_an_early_end() -> None:
-    """Say once what the pipeline's definition lacks: without it ``az`` signs in, and nothing tells why that ends early."""
+    """Warn once of what the pipeline's definition lacks: without it, ``az`` signs in, and that ends early."""
     log.warning(
         "%s is not set, so the sign-in of this pipeline may end within the hour: %s",
         ACCESS_TOKEN,

@@ -13,7 +13,7 @@ _AZURE = "management.azure.com"
 
 
 def silent_proxy(host: str = _AZURE) -> tuple[str, str] | None:
-    """What is wrong with the proxy for a host, and what to do; None if it responds, or if there is no proxy.
+    """Say what is wrong with the proxy for a host, and what to do; None if it responds, or if there is no proxy.
 
     Args:
         host: Host that a call could not reach.
@@ -38,7 +38,7 @@ def silent_proxy(host: str = _AZURE) -> tuple[str, str] | None:
         )
     try:
         with socket.create_connection((place, port), _SECONDS) as connection:
-            if parts.scheme == "http" and not _answers(connection, host):
+            if parts.scheme == "http" and not _responds(connection, host):
                 hint = f"set {variable} to the address of a proxy, or unset it"
                 return f"what listens at {place}:{port}, which {variable} names, is not a proxy", hint
     except OSError:
@@ -46,8 +46,8 @@ def silent_proxy(host: str = _AZURE) -> tuple[str, str] | None:
     return None
 
 
-def _answers(connection: socket.socket, host: str) -> bool:
-    """Whether a connection responds like a proxy, even with a refusal. A slow one counts as a proxy."""
+def _responds(connection: socket.socket, host: str) -> bool:
+    """Return whether a connection responds like a proxy, even with a refusal. A slow one counts as a proxy."""
     connection.sendall(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n".encode())
     try:
         return connection.recv(5).startswith(b"HTTP")

@@ -36,19 +36,19 @@ class ResourceManager:
         return manager_calls(self._settings, self._credential)
 
     def get(self, what: str, path: str, version: str, **query: str) -> dict[str, Any]:
-        """The response to a question; ``what`` begins the message of an error."""
+        """Return the response to a GET; ``what`` begins the message of an error."""
         return self.call("GET", what, path, version, query=query)
 
     def find(self, what: str, path: str, version: str, *, hint: str = "", **query: str) -> dict[str, Any] | None:
-        """The response to a question; None if the resource does not exist."""
+        """Return the response to a GET; None if the resource does not exist."""
         return self.call("GET", what, path, version, query=query, hint=hint, accepted=(404,)) or None
 
     def list(self, what: str, path: str, version: str, **query: str) -> list[dict[str, Any]]:
-        """All items of a list, page by page."""
+        """Return all items of a list, which comes page by page."""
         page = self.get(what, path, version, **query)
         found = list(page.get("value") or [])
         while link := page.get("nextLink"):
-            page = self._send("GET", what, str(link), {}, None, "", ())
+            page = self.call("GET", what, str(link))
             found += page.get("value") or []
         return found
 
@@ -57,56 +57,43 @@ class ResourceManager:
         method: str,
         what: str,
         path: str,
-        version: str,
+        version: str = "",
         body: object = None,
         *,
         query: Mapping[str, str] | None = None,
         hint: str = "",
         accepted: tuple[int, ...] = (),
     ) -> dict[str, Any]:
-        """The response to a call.
+        """Make a call and return its response.
 
         Args:
-            method: Such as ``GET``.
+            method: HTTP method.
             what: Begins the message of an error.
-            path: Of the resource.
-            version: Of the interface.
+            path: Path of the resource, or a whole address that the resource manager gave, which needs no version.
+            version: Version of the interface.
             body: Sent as JSON.
             query: Further parameters; a filter is named ``filter``.
-            hint: What to do if the kind of error does not say it better.
-            accepted: Statuses of refusals that are no error; the result is empty then. A resource group or subscription that
-                does not exist is always one.
+            hint: What to do, if the kind of error has no better hint.
+            accepted: Statuses of refusals that are not errors; the result is empty then. A resource group or subscription
+                that does not exist is always an error.
         """
-        named = {"$filter" if key == "filter" else key: value for key, value in (query or {}).items()}
-        url = f"{self._settings.cloud.resource_manager}{path}"
-        return self._send(method, what, url, {"api-version": version, **named}, body, hint, accepted)
+        from azure.core.rest import HttpRequest
+
+        url = path if "://" in path else f"{self._settings.cloud.resource_manager}{path}"
+        params = {"$filter" if key == "filter" else key: value for key, value in (query or {}).items()}
+        params |= {"api-version": version} if version else {}
+        with azure_errors(what, hint):
+            response = self._client.send_request(HttpRequest(method, url, params=params, json=body))
+            text = response.text()
+            # A mistake in the settings, whatever was asked for.
+            misplaced = "ResourceGroupNotFound" in text or "SubscriptionNotFound" in text
+            if response.status_code in accepted and not misplaced:
+                return {}
+            response.raise_for_status()
+            found = response.json() if text else {}
+        return found if isinstance(found, dict) else {}
 
     def close(self) -> None:
         """Close all connections."""
         if "_client" in self.__dict__:
             self._client.close()
-
-    def _send(
-        self,
-        method: str,
-        what: str,
-        url: str,
-        query: Mapping[str, str],
-        body: object,
-        hint: str,
-        accepted: tuple[int, ...],
-    ) -> dict[str, Any]:
-        from azure.core.rest import HttpRequest
-
-        with azure_errors(what, hint):
-            response = self._client.send_request(HttpRequest(method, url, params=dict(query), json=body))
-            if response.status_code in accepted and not _is_misplaced(response.text()):
-                return {}
-            response.raise_for_status()
-            found = response.json() if response.text() else {}
-        return found if isinstance(found, dict) else {}
-
-
-def _is_misplaced(text: str) -> bool:
-    """Whether the resource group or subscription is missing, which is a mistake in the settings."""
-    return "ResourceGroupNotFound" in text or "SubscriptionNotFound" in text

@@ -21,6 +21,7 @@ from vision_mlops.azure.proxy_check import silent_proxy
 from vision_mlops.azure.trusted_authorities import trusting_context
 from vision_mlops.core.errors import AzureError
 from vision_mlops.core.listening import LOOPBACK
+from vision_mlops.core.retry_after import wait_asked_for
 
 T = TypeVar("T")
 
@@ -41,9 +42,8 @@ class RetryableError(AzureError):
     was_refused = False
 
     def with_wait(self, response: httpx.Response, *, was_refused: bool) -> Self:
-        """The same error with what a response says about the next attempt."""
-        asked = response.headers.get("Retry-After", "").strip()
-        self.wait = float(asked) if asked.isascii() and asked.isdigit() else None
+        """Return the same error with what a response says about the next attempt."""
+        self.wait = wait_asked_for(response.headers, _LONGEST_PAUSE_S)
         self.was_refused = was_refused
         return self
 
@@ -55,7 +55,7 @@ class RestClient:
         url: Address of the service; all calls are below it or go to hosts beside it.
         timeout: How long a call may take.
         sleep: Waits some seconds between attempts.
-        told: Gets one message for each call that has to wait.
+        told: Called with one message for each call that has to wait.
     """
 
     service: str
@@ -94,7 +94,7 @@ class RestClient:
             raise self._lost(error) from error
 
     def _repeated(self, action: Callable[[], T], *, repeatable: bool) -> T:
-        """Do something, again while its errors may pass.
+        """Do something, and repeat it while its errors may pass.
 
         Args:
             action: Raises :class:`RetryableError` if it is worth another attempt.
@@ -120,7 +120,7 @@ class RestClient:
         return attempts(action)
 
     def _lost(self, error: httpx.RequestError) -> AzureError:
-        """The error for a request without a response."""
+        """Make the error for a request without a response."""
         if self._http.trust_env and (fault := silent_proxy(urlsplit(self.url).hostname or "")) is not None:
             return self.error(f"{self.service} cannot be reached at {self.url}: {fault[0]}", fault[1])
         reason = str(error).rstrip(".") or type(error).__name__
@@ -138,7 +138,7 @@ class RestClient:
 
 
 def json_of(response: httpx.Response) -> Any:
-    """The JSON of a response; None if it has none."""
+    """Return the JSON of a response; None if it has none."""
     try:
         return response.json() if response.content else None
     except ValueError:
@@ -146,7 +146,7 @@ def json_of(response: httpx.Response) -> Any:
 
 
 def message_of(content: Any) -> str:
-    """The message in the JSON of a refusal, on one line; empty if there is none."""
+    """Return the message in the JSON of a refusal, on one line; empty if there is none."""
     return " ".join(str(content.get("message") or "").split())[:_LENGTH] if isinstance(content, dict) else ""
 
 
@@ -159,4 +159,4 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.wait if isinstance(error, RetryableError) else None
-    return min(_LONGEST_PAUSE_S, asked if asked is not None else 2.0 ** (state.attempt_number - 1))
+    return asked if asked is not None else min(_LONGEST_PAUSE_S, 2.0 ** (state.attempt_number - 1))

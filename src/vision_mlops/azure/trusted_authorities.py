@@ -9,7 +9,7 @@ from vision_mlops.core.errors import ConfigError
 
 
 def trusting_context(url: str) -> ssl.SSLContext:
-    """A context that verifies certificates, also with the authorities in the file that REQUESTS_CA_BUNDLE names.
+    """Create a context that verifies certificates, also with the authorities in the file that REQUESTS_CA_BUNDLE names.
 
     Raises:
         ConfigError: that file cannot be used.
@@ -25,6 +25,6 @@ def trusting_context(url: str) -> ssl.SSLContext:
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
                 f"the file of trusted authorities {bundle!r} cannot be used: {error}",
-                "correct or unset REQUESTS_CA_BUNDLE",
+                "fix or unset REQUESTS_CA_BUNDLE",
             ) from error
     return context

@@ -34,7 +34,7 @@ def log_new_results(found: Standings, folder: BenchmarkFolder, report: Path, say
     new = [row for row in found.rows if not store or not folder.is_logged(row.result.name, store)]
     if not new:
         return
-    say(f"logging to MLflow at {mlflow_runs.shown_uri()}")
+    say(f"logging to MLflow at {mlflow_runs.without_credentials(mlflow_runs.tracking_uri())}")
     try:
         mlflow_runs.check_reachable(experiment_of(found.workload))
         _log(found, new, folder, report)
@@ -55,7 +55,7 @@ def _log(found: Standings, new: list[StandingRow], folder: BenchmarkFolder, repo
         if best is not None:
             mlflow_runs.log_metrics(parent, {"best_accuracy": best.metrics["accuracy"]})
             mlflow_runs.set_tags(parent, {"best": best.name})
-        mlflow_runs.log_artifact(parent, report)
+        mlflow_runs.log_artifacts(parent, report)
     except BaseException:
         mlflow_runs.end_run(parent, failed=True)
         raise

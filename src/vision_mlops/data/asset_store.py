@@ -1,12 +1,12 @@
-"""The asset store of this machine: what ``azureml:NAME:VERSION`` means in a local run. A version never changes."""
+"""The asset store of this machine: what ``azureml:NAME:VERSION`` refers to in a local run. A version never changes."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from vision_mlops.core.locks import locked
 from vision_mlops.core.text import nearest
 
 KINDS = ("components", "data", "environments", "models")
+FINGERPRINT = "fingerprint"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,254}", re.ASCII)
 _FACTS = "asset.json"
 _ADD = {
@@ -29,13 +30,17 @@ _LONGEST_SECONDS = 300.0  # another process copies a large version
 
 @dataclass(frozen=True)
 class Asset:
-    """One version. ``path`` is its content: a file or folder, of a component its definition."""
+    """One version of an asset, here or on Azure ML.
+
+    ``path`` is where its content is: a file or folder of this machine (of a component, its definition), or an address in
+    Azure storage.
+    """
 
     kind: str
     name: str
     version: str
     type: str
-    path: Path
+    path: str
     created: str
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -45,6 +50,37 @@ class Asset:
     def reference(self) -> str:
         """How a definition names it."""
         return f"azureml:{self.name}:{self.version}"
+
+    @property
+    def content(self) -> Path:
+        """The file or folder with its content, if it is on this machine."""
+        return Path(self.path)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the content of data; empty if `mlops` did not register it."""
+        return self.properties.get(FINGERPRINT, "")
+
+    def number(self, key: str) -> int | None:
+        """Return a property that is a whole number; None if it is not."""
+        text = self.properties.get(key, "")
+        return int(text) if text.isdecimal() else None
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Number of images by split and class; empty if it is not known."""
+        try:
+            found = json.loads(self.properties.get("counts", "{}"))
+            return {split: {label: int(n) for label, n in labels.items()} for split, labels in found.items()}
+        except (ValueError, AttributeError, TypeError):  # another tool's property of that name
+            return {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON; what the properties say becomes values of their own."""
+        facts = {key: value for key, value in asdict(self).items() if key != "kind"}
+        known = {key: self.number(key) for key in ("images", "files", "bytes")}
+        texts = {key: self.properties.get(key, "") for key in (FINGERPRINT, "source", "git_commit", "created_by")}
+        return {"reference": self.reference, **facts, **texts, **known, "counts": self.counts}
 
 
 class AssetStore:
@@ -57,7 +93,7 @@ class AssetStore:
         """Find one version, from ``NAME:VERSION``, ``NAME@latest`` or ``NAME`` (the latest), with or without ``azureml:``.
 
         Raises:
-            PipelineError: there is no such version.
+            PipelineError: the version does not exist.
         """
         name, version = split_reference(reference)
         before = f"{what}: " if what else ""
@@ -68,7 +104,7 @@ class AssetStore:
                 f"{before}no {kind.removesuffix('s')} named {name!r} is registered on this machine", hint
             )
         if version in ("", "latest"):
-            return max(versions.values(), key=lambda asset: (asset.created, version_order(asset.version)))
+            return newest(versions.values())
         if version not in versions:
             message = f"{before}{name!r} has no version {version!r} on this machine"
             label = f"write {name}@latest: labels are lowercase" if version.lower() == "latest" else ""
@@ -79,7 +115,7 @@ class AssetStore:
         """List all versions of an asset, lowest first; empty if there are none."""
         folder = self._root / kind / name if _NAME.fullmatch(name) else None
         files = folder.glob(f"*/{_FACTS}") if folder else ()
-        # A folder whose name begins with a dot is half written, perhaps for ever.
+        # A folder whose name begins with a dot is incomplete, and may stay so.
         found = [self._read(kind, path) for path in files if _NAME.fullmatch(path.parent.name)]
         return sorted(found, key=lambda asset: version_order(asset.version))
 
@@ -108,14 +144,14 @@ class AssetStore:
 
         Args:
             kind: One of :data:`KINDS`.
-            name: Letters, digits, ``_``, ``-`` and ``.``.
-            version: Any text of that form; must not exist.
-            type_: For instance ``uri_folder``.
+            name: A name of letters, digits, ``_``, ``-`` and ``.``.
+            version: A text of the same form, which must not exist.
+            type_: Type of the asset, such as ``uri_folder``.
             content: File or folder to copy, or a function that writes into a folder and returns the content's path.
-            description: For people.
-            tags: For people, too: what they search for.
-            properties: What is known of the content.
-            same: Returns whether an existing version is what would be added: then it is returned, and nothing is added.
+            description: Description for people.
+            tags: Tags for people, who search for them.
+            properties: What is known about the content.
+            same: Returns whether an existing version is what would be added; then that is returned, and nothing is added.
 
         Raises:
             PipelineError: the name or version is malformed, or exists.
@@ -138,31 +174,28 @@ class AssetStore:
                 raise PipelineError(message, f"choose another one; taken are: {', '.join(taken)}")
             for left in target.parent.glob(".*"):  # of a process that was killed: this one holds the lock
                 remove_path(left)
-            facts = {"description": description, "tags": dict(tags or {}), "properties": dict(properties or {})}
-            return self._add(kind, target, type_, content, facts)
-
-    def _add(
-        self, kind: str, target: Path, type_: str, content: Path | Callable[[Path], Path], facts: dict[str, Any]
-    ) -> Asset:
-        with atomic_folder(target) as folder:
-            if callable(content):
-                path = content(folder).relative_to(folder)
-            else:
-                path = Path("content") / content.name
-                (folder / "content").mkdir()
-                copy = shutil.copytree if content.is_dir() else shutil.copy2
-                copy(content, folder / path)
-            created = datetime.now(UTC).isoformat(timespec="milliseconds")
-            facts = {"type": type_, "path": path.as_posix(), "created": created, **facts}
-            (folder / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        return self._read(kind, target / _FACTS)
+            with atomic_folder(target) as folder:
+                if callable(content):
+                    path = content(folder).relative_to(folder)
+                else:
+                    path = Path("content") / content.name
+                    (folder / "content").mkdir()
+                    copy = shutil.copytree if content.is_dir() else shutil.copy2
+                    copy(content, folder / path)
+                created = datetime.now(UTC).isoformat(timespec="milliseconds")
+                facts = {
+                    "type": type_, "path": path.as_posix(), "created": created, "description": description,
+                    "tags": dict(tags or {}), "properties": dict(properties or {}),
+                }  # fmt: skip
+                (folder / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+            return self._read(kind, target / _FACTS)
 
     def _read(self, kind: str, path: Path) -> Asset:
         try:
             facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             content = path.parent / facts["path"]
             return Asset(
-                kind, path.parents[1].name, path.parent.name, facts["type"], content, facts["created"],
+                kind, path.parents[1].name, path.parent.name, facts["type"], str(content), facts["created"],
                 facts.get("description", ""), dict(facts.get("tags") or {}), dict(facts.get("properties") or {}),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -174,6 +207,11 @@ def split_reference(reference: str) -> tuple[str, str]:
     plain = reference.removeprefix("azureml:")
     name, _, version = plain.partition("@") if "@" in plain else plain.partition(":")
     return name, version
+
+
+def newest(versions: Iterable[Asset]) -> Asset:
+    """Return what ``@latest`` means: the version that was created last, which need not have the highest number."""
+    return max(versions, key=lambda item: (item.created, version_order(item.version)))
 
 
 def version_order(version: str) -> tuple[int, int, str]:

@@ -28,7 +28,7 @@ def copy_images(source: Source, out: Path, per_class: int | None = None) -> Copi
     Args:
         source: The images, sorted.
         out: Folder to create.
-        per_class: Most images of a class, the first by name; all where nothing is given.
+        per_class: Number of images of a class at most, the first by name; by default all.
 
     Raises:
         DataError: ``out`` is a file, or holds anything but these images.

@@ -1,4 +1,4 @@
-"""Names of classes that a person takes for one: they differ in case, blanks, or how their letters are encoded."""
+"""Finds names of classes that look the same to people: they differ in case, spaces, or how their letters are encoded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def lookalikes(names: Iterable[str]) -> list[str]:
     """Report class names that look the same, or nearly so: a line for each group of them."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(set(names)):
-        groups[_skeleton(name)].append(name)
+        groups[_trimmed(_composed(name).casefold()).translate(_LATIN)].append(name)
     return [
         f"classes {', '.join(map(_exactly, group[:-1]))} and {_exactly(group[-1])} differ only {_difference(group)}"
         for group in groups.values()
@@ -30,10 +30,6 @@ def _difference(names: list[str]) -> str:
     if len({_trimmed(_composed(name)) for name in names}) == 1:
         return "in spaces or a trailing dot"
     return "in characters that look alike"
-
-
-def _skeleton(name: str) -> str:
-    return _trimmed(_composed(name).casefold()).translate(_LATIN)
 
 
 def _composed(name: str) -> str:

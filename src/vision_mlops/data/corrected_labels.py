@@ -20,12 +20,12 @@ class CorrectedLabel:
     """What one person said of one image at one time.
 
     Attributes:
-        sha256: Of the image's bytes.
-        suffix: Of the image's type, with its dot.
+        sha256: Hash of the image's bytes.
+        suffix: Suffix of the image's type, with its dot.
         label: The right class; None for "none of these".
-        who: Tells one person from another.
-        at: When, with a time zone.
-        image: Reads the bytes. Raises DataError where they are missing or were changed.
+        who: Identifies the person.
+        at: When it was said, with a time zone.
+        image: Reads the bytes. Raises DataError if they are missing or were changed.
     """
 
     sha256: str
@@ -60,8 +60,8 @@ def settle(labels: Iterable[CorrectedLabel]) -> tuple[list[CorrectedLabel], list
     """Choose one label for each image: the latest of one person, or what several people last agree on.
 
     Returns:
-        The labels, the earliest first; and the images without one: people contradict each other, or say that none of the
-        classes is right.
+        The labels, the earliest first; and the images without one, because people contradict each other, or say that none
+        of the classes is right.
     """
     said: dict[str, dict[str, CorrectedLabel]] = defaultdict(dict)
     for label in sorted(labels, key=lambda item: item.at):

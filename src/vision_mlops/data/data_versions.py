@@ -1,22 +1,19 @@
-"""Versions of data: what is known of one, here or on Azure ML, and those of this machine's asset store."""
+"""Versions of data in the asset store of this machine."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.core.text import nearest
-from vision_mlops.data.asset_store import Asset, AssetStore, version_order
+from vision_mlops.data.asset_store import Asset, AssetStore, newest
 from vision_mlops.data.folder_contents import Content, Progress, compare, data_files
 
-FINGERPRINT = "fingerprint"
 FILES = "files.json"
 """Beside the content of a version: the hash of each of its files."""
 
@@ -25,64 +22,15 @@ _CONTENT = "content"
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
-@dataclass(frozen=True)
-class DataVersion:
-    """One version of a data asset. ``path`` is a path of this machine, or an address in Azure storage."""
-
-    name: str
-    version: str
-    type: str
-    path: str
-    created: str
-    description: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    properties: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def reference(self) -> str:
-        """How a definition names it."""
-        return f"azureml:{self.name}:{self.version}"
-
-    @property
-    def fingerprint(self) -> str:
-        """Identifies the content; empty where `mlops` did not register it."""
-        return self.properties.get(FINGERPRINT, "")
-
-    def number(self, key: str) -> int | None:
-        """Return a property that is a whole number; None if it is not."""
-        text = self.properties.get(key, "")
-        return int(text) if text.isdecimal() else None
-
-    @property
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Number of images by split and class; empty where it is not known."""
-        try:
-            found = json.loads(self.properties.get("counts", "{}"))
-            return {split: {label: int(n) for label, n in labels.items()} for split, labels in found.items()}
-        except (ValueError, AttributeError, TypeError):  # another tool's property of that name
-            return {}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything, ready for JSON; what the properties say becomes values of their own."""
-        known = {key: self.number(key) for key in ("images", "files", "bytes")}
-        texts = {key: self.properties.get(key, "") for key in (FINGERPRINT, "source", "git_commit", "created_by")}
-        return {"reference": self.reference, **asdict(self), **texts, **known, "counts": self.counts}
-
-
-def newest(versions: Iterable[DataVersion]) -> DataVersion:
-    """Return what ``@latest`` means: the version that was created last, which need not have the highest number."""
-    return max(versions, key=lambda item: (item.created, version_order(item.version)))
-
-
 def name_of(content: Content, otherwise: str = "") -> str:
     """Derive the asset name of a file or folder: that of the workload for prepared data, else its own.
 
     Args:
         content: The file or folder.
-        otherwise: Where nothing of its name can be part of one.
+        otherwise: Name to use if no part of its own name is valid.
 
     Raises:
-        DataError: that is so, and ``otherwise`` is empty.
+        DataError: no part of its own name is valid, and ``otherwise`` is empty.
     """
     if content.manifest is not None:
         return content.manifest.name
@@ -93,22 +41,14 @@ def name_of(content: Content, otherwise: str = "") -> str:
     return name
 
 
-def describe_asset(asset: Asset) -> DataVersion:
-    """Describe a version of this machine's store."""
-    return DataVersion(
-        asset.name, asset.version, asset.type, str(asset.path), asset.created, asset.description, asset.tags,
-        asset.properties,
-    )  # fmt: skip
-
-
-def find(reference: str) -> DataVersion:
+def find(reference: str) -> Asset:
     """Find a version in this machine's store, from ``NAME[:VERSION]`` or ``NAME@latest``. Raises PipelineError."""
-    return describe_asset(AssetStore().find(_KIND, reference))
+    return AssetStore().find(_KIND, reference)
 
 
-def versions(name: str) -> list[DataVersion]:
+def versions(name: str) -> list[Asset]:
     """List all versions of a name in this machine's store, lowest first."""
-    return [describe_asset(asset) for asset in AssetStore().versions(_KIND, name)]
+    return AssetStore().versions(_KIND, name)
 
 
 def suggestion(name: str) -> str:
@@ -116,7 +56,7 @@ def suggestion(name: str) -> str:
     return nearest(name, AssetStore().names(_KIND), "register one with `mlops data register FOLDER --name NAME`")
 
 
-def list_newest() -> list[DataVersion]:
+def list_newest() -> list[Asset]:
     """List the newest version of each data asset on this machine."""
     return [newest(versions(name)) for name in AssetStore().names(_KIND)]
 
@@ -124,7 +64,7 @@ def list_newest() -> list[DataVersion]:
 def reference_of(fingerprint: str) -> str:
     """Return the reference of the newest version with a fingerprint; empty if this machine has none."""
     assets = AssetStore().all(_KIND) if fingerprint else []
-    found = [describe_asset(asset) for asset in assets if asset.properties.get(FINGERPRINT) == fingerprint]
+    found = [asset for asset in assets if asset.fingerprint == fingerprint]
     return newest(found).reference if found else ""
 
 
@@ -135,14 +75,14 @@ def register(
     description: str = "",
     tags: Mapping[str, str] | None = None,
     progress: Progress | None = None,
-) -> tuple[DataVersion, bool]:
+) -> tuple[Asset, bool]:
     """Copy content into this machine's store, unless a version of this name already holds the same.
 
     Args:
         content: A folder, as :func:`~vision_mlops.data.folder_contents.describe` found it.
         name: Name of the asset.
-        description: For people.
-        tags: For people, too.
+        description: Description for people.
+        tags: Tags for people.
         progress: Called with (copied, total) files now and then.
 
     Returns:
@@ -165,21 +105,21 @@ def register(
     asset = AssetStore().add(
         _KIND, name, None, "uri_folder", write, description=description, tags=tags,
         properties=content.properties(shared=False),
-        same=lambda known: known.properties.get(FINGERPRINT) == content.fingerprint,
+        same=lambda known: known.fingerprint == content.fingerprint,
     )  # fmt: skip
-    return describe_asset(asset), made
+    return asset, made
 
 
-def verify(version: DataVersion) -> dict[str, list[str]]:
+def verify(version: Asset) -> dict[str, list[str]]:
     """Hash the files of a version of this machine again.
 
     Returns:
-        Names of files that are ``changed``, ``missing`` or ``added``; empty where the version is as it was registered.
+        Names of files that are ``changed``, ``missing`` or ``added``; empty if the version is as it was registered.
 
     Raises:
-        DataError: there is no record of what it held.
+        DataError: it has no record of what it held.
     """
-    content = Path(version.path)
+    content = version.content
     try:
         files = json.loads((content.parent / FILES).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
 from vision_mlops.config import list_workloads
 from vision_mlops.config.workload import Download, Workload
@@ -15,17 +15,13 @@ from vision_mlops.core.errors import DataError
 from vision_mlops.core.files import is_clutter
 from vision_mlops.core.folder_walk import EntryKind, walk
 from vision_mlops.core.text import few
-from vision_mlops.data.manifest import UNSPLIT
+from vision_mlops.data.manifest import UNSPLIT, DataRecord
 
 RECORD = "fetch.json"
 _KEYS = ("archives", "images", "label_pattern", "splits", "list_variable")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FetchedFile(_Model):
+class FetchedFile(DataRecord):
     """A file that was downloaded. Its address is without user and query, which may hold a secret; ``size`` in bytes."""
 
     url: str
@@ -33,7 +29,7 @@ class FetchedFile(_Model):
     sha256: str
 
 
-class FetchRecord(_Model):
+class FetchRecord(DataRecord):
     """Content of ``fetch.json``. ``counts`` are images by split, or ``all``, and class; ``key`` is of what was asked for."""
 
     schema_version: int = 1
@@ -46,7 +42,7 @@ class FetchRecord(_Model):
     licence: str = ""
     citation: str = ""
     counts: dict[str, dict[str, int]]
-    left_out: list[str] = []
+    left_out: list[str] = Field(default_factory=list)
 
     @property
     def images(self) -> int:
@@ -69,7 +65,7 @@ def read_record(folder: Path) -> FetchRecord | None:
     """Read the record of a fetched folder; None if it has none that can be read."""
     try:
         return FetchRecord.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError, ValidationError):
+    except (OSError, ValueError):
         return None
 
 
@@ -80,14 +76,14 @@ def differences(folder: Path, record: FetchRecord) -> str:
         for split, classes in record.counts.items()
         for label, count in classes.items()
     }
-    off = [name for name, count in wanted.items() if _files_below(folder / name) != count]
+    off = [
+        name
+        for name, count in wanted.items()
+        if count != sum(entry.kind is EntryKind.FILE for entry in walk(folder / name, is_clutter))
+    ]
     if not off:
         return ""
     return f"the number of images in {few(off, most=3)} does not match the download"
-
-
-def _files_below(folder: Path) -> int:
-    return sum(entry.kind is EntryKind.FILE for entry in walk(folder, is_clutter))
 
 
 def download_folder(workload: Workload) -> Path:

@@ -1,7 +1,7 @@
-"""What a folder of data holds: its files with their hashes, its fingerprint, its images by class and split.
+"""Describes what a folder of data holds: its files with their hashes, its fingerprint, its images by class and split.
 
 The fingerprint of prepared data is that of its manifest, so that models and data assets name the same data alike. That of
-any other folder is a hash of the names and contents of its files; dates, and where the folder is, do not matter.
+any other folder is a hash of the names and contents of its files; dates and the place of the folder do not matter.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from vision_mlops.core.ignore_files import IGNORE_FILES, NEVER, snapshot_files
 from vision_mlops.core.revision import git_commit
 from vision_mlops.core.text import few
 from vision_mlops.data.fetch_record import RECORD, read_record
-from vision_mlops.data.image_files import is_image_file, on_one_line
+from vision_mlops.data.image_files import is_image_file, is_text, on_one_line
 from vision_mlops.data.manifest import MANIFEST, SPLITS, STATE, UNSPLIT, Manifest, read_manifest
 from vision_mlops.data.sources import list_images
 
@@ -59,14 +59,14 @@ class Content:
     manifest: Manifest | None = None
 
     def file(self, name: str) -> Path:
-        """Return where one of the files is."""
+        """Return the path of one of the files."""
         return self.path / name if self.path.is_dir() else self.path
 
     def properties(self, *, shared: bool) -> dict[str, str]:
         """Return what a data asset says of its content; all values are text.
 
         Args:
-            shared: Others read it: of a path of this machine, only the last part is told.
+            shared: Whether others will read it. Of a path of this machine, they only see the last part.
         """
         facts = {
             "fingerprint": self.fingerprint,
@@ -110,7 +110,7 @@ def describe(path: Path, *, lenient: bool = False, progress: Progress | None = N
             f"{error.filename or path} cannot be read: {error.strerror}", "check its permissions"
         ) from error
     if not digests:
-        left = left_out_of(path, ())
+        left = left_out(path)
         raise DataError(
             f"{path} contains no files" + (f": {left}" if left else ""), "choose a folder that contains files"
         )
@@ -137,25 +137,22 @@ def data_files(folder: Path) -> list[str]:
     return [name for name in snapshot_files(folder) if not is_clutter(name)]
 
 
-def left_out(content: Content) -> str:
-    """Say what of a folder is not part of its content, and why; empty if everything is."""
-    return left_out_of(content.path, content.files.keys()) if content.path.is_dir() else ""
+def left_out(folder: Path, kept: Iterable[str] = ()) -> str:
+    """Say what of a folder is not part of its content, and why; empty if everything is.
 
-
-def left_out_of(folder: Path, kept: Collection[str]) -> str:
-    """Do the same as :func:`left_out`, for a folder of which these files are kept."""
+    Args:
+        folder: The folder.
+        kept: The files that are its content.
+    """
     known = {*kept, STATE}
-    entries = [entry for entry in walk(folder, _is_no_data) if entry.kind is not EntryKind.FOLDER]
+    below = walk(folder, lambda part: is_clutter(part) or part in NEVER)
+    entries = [entry for entry in below if entry.kind is not EntryKind.FOLDER]
     ignored = sum(entry.kind is EntryKind.FILE and entry.name not in known for entry in entries)
     ignore = next((folder / name for name in IGNORE_FILES if (folder / name).is_file()), None)
     said = [f"{ignore} excludes {ignored} of its files"] if ignore is not None and ignored else []
     if odd := [f"{on_one_line(entry.name)} {entry.problem}" for entry in entries if entry.problem]:
         said.append(f"left out: {few(odd, '; ')}")
     return "; ".join(said)
-
-
-def _is_no_data(part: str) -> bool:
-    return is_clutter(part) or part in NEVER
 
 
 def public_source(source: str) -> str:
@@ -185,7 +182,7 @@ def _of_file(path: Path) -> Content:
 
 
 def _hashed(folder: Path, names: list[str], progress: Progress | None = None) -> dict[str, str]:
-    foreign = next((name for name in names if not _is_text(name)), None)
+    foreign = next((name for name in names if not is_text(name)), None)
     if foreign is not None:
         raise DataError(f"{folder}: the name '{on_one_line(foreign)}' is not UTF-8", "rename the file")
     found: dict[str, str] = {}
@@ -195,14 +192,6 @@ def _hashed(folder: Path, names: list[str], progress: Progress | None = None) ->
             if progress is not None:
                 progress(len(found), len(names))
     return found
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_prepared(folder: Path) -> bool:

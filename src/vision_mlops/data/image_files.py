@@ -144,6 +144,15 @@ def is_documentation(name: str) -> bool:
     return path.name.partition(".")[0] in _TEXTS and path.suffix in _TEXT_SUFFIXES
 
 
+def is_text(name: str) -> bool:
+    """Return whether a name is text in UTF-8; file systems also keep names that are not."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def on_one_line(name: str) -> str:
     r"""Return a name on one line: bytes that are not UTF-8 become ``\xNN``, and control characters escapes."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
@@ -152,18 +161,15 @@ def on_one_line(name: str) -> str:
 
 def summary(left_out: Iterable[LeftOut]) -> list[str]:
     """Summarise what is left out: a line for each thing, but one for all files that are not images."""
-    by_reason: dict[bool, list[LeftOut]] = {True: [], False: []}
-    for item in left_out:
-        by_reason[item.reason == IGNORED].append(item)
-    lines = [item.message for item in by_reason[False]]
-    if ignored := by_reason[True]:
-        lines.append(other_files(len(ignored), (item.name for item in itertools.islice(ignored, _SHOWN))))
-    return lines
+    found = list(left_out)
+    ignored = [item.name for item in found if item.reason == IGNORED]
+    lines = [item.message for item in found if item.reason != IGNORED]
+    return [*lines, other_files(len(ignored), ignored)] if ignored else lines
 
 
 def other_files(count: int, first: Iterable[str]) -> str:
     """Say how many files are not images, with the first names."""
-    names = [on_one_line(name) for name in first][:_SHOWN]
+    names = [on_one_line(name) for name in itertools.islice(first, _SHOWN)]
     more = f", and {count - len(names)} more" if count > len(names) else ""
     return f"{counted(count, 'file')} that {'is not an image' if count == 1 else 'are not images'}: {', '.join(names)}{more}"
 
@@ -175,8 +181,5 @@ def is_passed_over(part: str) -> bool:
 
 def hidden_folder(name: str) -> str | None:
     """Return the outermost hidden folder that a relative name is in."""
-    parts = name.split("/")
-    for place, part in enumerate(parts[:-1]):
-        if part.startswith("."):
-            return "/".join(parts[: place + 1])
-    return None
+    folders = name.split("/")[:-1]
+    return next(("/".join(folders[: place + 1]) for place, part in enumerate(folders) if part.startswith(".")), None)

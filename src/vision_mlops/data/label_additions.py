@@ -14,8 +14,9 @@ from vision_mlops.core.errors import DataError, Severity
 from vision_mlops.core.files import is_clutter
 from vision_mlops.core.text import counted, few, nearest
 from vision_mlops.data.check import dataset_check
+from vision_mlops.data.check.dataset_findings import ImageFile
 from vision_mlops.data.check.duplicates import copies_of
-from vision_mlops.data.check.file_listing import ImageFile, list_images
+from vision_mlops.data.check.file_listing import list_images
 from vision_mlops.data.check.image_quality import BLANK_CONTRAST
 from vision_mlops.data.check.image_scan import Progress, Scan, scan
 from vision_mlops.data.class_names import lookalikes
@@ -33,10 +34,10 @@ class LabelAdditions:
     """What corrections make of prepared data.
 
     Attributes:
-        folder: The new prepared data, whose files are links; None where there is nothing new.
+        folder: The new prepared data, whose files are links; None if nothing is new.
         added: Records of its new images.
         left_out: Images that were not added, with the reason.
-        warnings: What the check of a dataset says of the new images.
+        warnings: What the check of a dataset says about the new images.
     """
 
     folder: Path | None
@@ -67,7 +68,7 @@ def add_labels(
 ) -> LabelAdditions:
     """Add corrected images to prepared data.
 
-    They go to train, unless they, or nearly the same pictures, are in the data already, wherever. Images of a class that is
+    They go to train, unless they, or nearly the same pictures, are anywhere in the data already. Images of a class that is
     new are split as the workload splits, since a class without test images could not be judged.
 
     Args:
@@ -76,11 +77,11 @@ def add_labels(
         scratch: Empty folder for the result, on a disk with room for the images of the corrections.
         workload: Its limits and split.
         new_classes: Whether classes that the data does not have are added.
-        source: What the manifest calls the source; that of ``base`` where nothing is given.
+        source: What the manifest calls the source; by default that of ``base``.
         progress: Called with (images looked at, total) now and then.
 
     Raises:
-        DataError: ``base`` is no prepared data or was changed, or a label is none of its classes.
+        DataError: ``base`` is not prepared data or was changed, or a label is not one of its classes.
     """
     manifest = read_manifest(base)
     describe(base)  # refuses one that is not what its manifest says
@@ -89,7 +90,7 @@ def add_labels(
     _check_classes(manifest, settled, new_classes)
     received = _receive(_without_exact_copies(settled, there, left), scratch / "received", left)
     if received:
-        entries = [ImageFile(item.path, item.label.name, str(item.label.label), "train") for item in received]
+        entries = [ImageFile(item.label.name, -1, str(item.label.label), "train", item.path) for item in received]
         looking = scan([*there, *entries], scratch, max_pixels=workload.data.max_pixels, progress=progress)
         with looking as found:
             received = _without_near_copies(received, there, found, left)
@@ -144,11 +145,11 @@ def _without_exact_copies(
 def _copy(label: CorrectedLabel, files: Sequence[ImageFile], what: str, otherwise: NotAddedReason) -> NotAdded:
     """Say why an image is not added that the data has copies of: one in a split that judges weighs most."""
     for split, reason in _JUDGING.items():
-        if found := [file.shown for file in files if file.split == split]:
+        if found := [file.path for file in files if file.split == split]:
             return not_added(label, reason, f"{what} {found[0]}")
     if others := [file for file in files if file.label != label.label]:
-        return not_added(label, "other-label", f"{what} {others[0].shown}, and is corrected to {label.label!r}")
-    return not_added(label, otherwise, f"{what} {files[0].shown}")
+        return not_added(label, "other-label", f"{what} {others[0].path}, and is corrected to {label.label!r}")
+    return not_added(label, otherwise, f"{what} {files[0].path}")
 
 
 def _receive(labels: Sequence[CorrectedLabel], folder: Path, left: list[NotAdded]) -> list[_Received]:

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from vision_mlops.core.errors import DataError
 
@@ -22,11 +22,13 @@ UNSPLIT = "all"
 """Key of counts by split where images are not split."""
 
 
-class _Record(BaseModel):
+class DataRecord(BaseModel):
+    """A record that is kept beside data, as JSON."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ImageRecord(_Record):
+class ImageRecord(DataRecord):
     """One image: ``path`` is relative to the prepared folder, in POSIX form; sizes are in pixels as displayed."""
 
     path: str
@@ -37,7 +39,7 @@ class ImageRecord(_Record):
     height: int
 
 
-class Excluded(_Record):
+class Excluded(DataRecord):
     """A source file that was left out, and why."""
 
     path: str
@@ -45,7 +47,7 @@ class Excluded(_Record):
     message: str
 
 
-class Manifest(_Record):
+class Manifest(DataRecord):
     """Content of ``manifest.json``. ``fingerprint`` hashes the images' records, not where they came from."""
 
     schema_version: int = 1
@@ -85,7 +87,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise DataError(f"{folder} is not prepared data: it has no {MANIFEST}", "run `mlops data prepare` first")
     try:
         manifest = Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, ValidationError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: not a valid manifest: {error}", "run `mlops data prepare` again") from error
     if manifest.fingerprint != manifest.computed_fingerprint():
         raise DataError(f"{path}: the fingerprint does not match the records", "run `mlops data prepare` again")

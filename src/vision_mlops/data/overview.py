@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from vision_mlops.core.text import counted, few
 from vision_mlops.data.class_names import lookalikes
 from vision_mlops.data.image_files import on_one_line, summary
 from vision_mlops.data.manifest import SplitName
-from vision_mlops.data.sources import Source, SourceImage, list_images
+from vision_mlops.data.sources import Source, list_images
 from vision_mlops.images.decoding import read_size
 
 MOST_HEADERS = 2_000
@@ -25,9 +24,9 @@ MOST_HEADERS = 2_000
 class FolderOverview:
     """What a folder holds.
 
-    ``counts`` are images by class, ``splits`` images by split (empty where the folder is not split), both of what will be
+    ``counts`` are images by class, ``splits`` images by split (empty if the folder is not split), both of what will be
     used: without files whose header was found unreadable, and without the classes in ``small``, which have too few images
-    left to be prepared (where two others remain; else those without any image only). Sizes are in pixels,
+    left to be prepared (if two others remain; otherwise only those without any image). Sizes are in pixels,
     as displayed, medians over the images whose headers were read; ``same_size`` says that those are all alike.
     ``unreadable`` names image files whose header cannot be read, ``left_out`` says what else is not used.
     """
@@ -130,20 +129,15 @@ def left_out(look: FolderOverview, smallest: int) -> list[str]:
 
 
 def _sizes(source: Source) -> tuple[list[tuple[int, int]], list[str], set[Path]]:
+    """Read the headers of at most :data:`MOST_HEADERS` images, evenly over the list, which is sorted by class."""
     sizes: list[tuple[int, int]] = []
     unreadable: list[str] = []
     broken: set[Path] = set()
-    for image in _spread(source.images):
+    count = min(len(source.images), MOST_HEADERS)
+    for image in (source.images[number * len(source.images) // count] for number in range(count)):
         try:
             sizes.append(read_size(image.path))
         except ImageError as error:
             unreadable.append(error.message)
             broken.add(image.path)
     return sizes, unreadable, broken
-
-
-def _spread(images: Sequence[SourceImage]) -> list[SourceImage]:
-    """Choose at most :data:`MOST_HEADERS` images, evenly over the list, which is sorted by class."""
-    if len(images) <= MOST_HEADERS:
-        return list(images)
-    return [images[number * len(images) // MOST_HEADERS] for number in range(MOST_HEADERS)]

@@ -52,10 +52,17 @@ class PrepareResult:
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
+    """A file that can be decoded; ``name`` is its path below the source's root."""
+
+    name: str
     image: SourceImage
     sha256: str
     width: int
     height: int
+
+    def left_out(self, reason: str, why: str) -> Excluded:
+        """Return the record of the file if it is left out after all."""
+        return Excluded(path=self.name, reason=reason, message=f"{self.name}: {why}")
 
 
 def prepare(
@@ -71,10 +78,10 @@ def prepare(
 
     Args:
         workload: Source, split fractions and limits.
-        out: Folder to write, whole or not at all; replaced when it is an older preparation.
-        images: Folder of class folders to use in place of the workload's source.
-        named: What the manifest calls the source; its folder where nothing is given.
-        strict: Raise where anything would be left out with a warning.
+        out: Folder to write, whole or not at all; replaced if it is an older preparation.
+        images: Folder of class folders to use instead of the workload's source.
+        named: What the manifest calls the source; by default its folder.
+        strict: Raise an error if anything would be left out with a warning.
         progress: Called with (checked, total) now and then.
 
     Raises:
@@ -90,9 +97,9 @@ def prepare(
             raise _strict_error(reused.excluded)
         return PrepareResult(out, reused, True, _warnings(reused))
     checked, excluded = _check_all(source, workload, progress)
-    checked, excluded = _drop_conflicts(checked, excluded, source.root)
-    checked, excluded = _drop_leaks(checked, excluded, source.root)
-    checked, excluded = _drop_small_classes(checked, excluded, source, workload.data.min_images_per_class)
+    checked = _drop_conflicts(checked, excluded)
+    checked = _drop_leaks(checked, excluded)
+    checked = _drop_small_classes(checked, excluded, source, workload.data.min_images_per_class)
     if strict and excluded:
         raise _strict_error(excluded)
     classes = sorted({item.image.label for item in checked})
@@ -188,7 +195,7 @@ def _check_all(source: Source, workload: Workload, progress: Progress | None) ->
             return Excluded(path=name, reason="unreadable", message=f"{name}: {error.strerror or error}")
         except ImageError as error:
             return Excluded(path=name, reason=error.reason, message=error.message)
-        return _Checked(image, hashlib.sha256(data).hexdigest(), *upright.size)
+        return _Checked(name, image, hashlib.sha256(data).hexdigest(), *upright.size)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for number, result in enumerate(pool.map(check, source.images), start=1):
@@ -201,44 +208,33 @@ def _check_all(source: Source, workload: Workload, progress: Progress | None) ->
     return checked, excluded
 
 
-def _drop_conflicts(
-    checked: list[_Checked], excluded: list[Excluded], root: Path
-) -> tuple[list[_Checked], list[Excluded]]:
+def _drop_conflicts(checked: list[_Checked], excluded: list[Excluded]) -> list[_Checked]:
     """Leave out content that is in two classes: nobody can say which label is right."""
     labels: dict[str, set[str]] = defaultdict(set)
     for item in checked:
         labels[item.sha256].add(item.image.label)
-    conflicts = [item for item in checked if len(labels[item.sha256]) > 1]
-    for item in conflicts:
-        name = _relative(item.image.path, root)
-        both = " and ".join(sorted(labels[item.sha256]))
-        excluded.append(
-            Excluded(path=name, reason="conflict", message=f"{name}: the same image is in the classes {both}")
-        )
-    return [item for item in checked if len(labels[item.sha256]) == 1], excluded
+    for item in checked:
+        if len(both := labels[item.sha256]) > 1:
+            excluded.append(item.left_out("conflict", f"the same image is in the classes {' and '.join(sorted(both))}"))
+    return [item for item in checked if len(labels[item.sha256]) == 1]
 
 
-def _drop_leaks(checked: list[_Checked], excluded: list[Excluded], root: Path) -> tuple[list[_Checked], list[Excluded]]:
+def _drop_leaks(checked: list[_Checked], excluded: list[Excluded]) -> list[_Checked]:
     """If the source is split, keep content that is in two splits in the one that judges (test, then val)."""
     rank: dict[SplitName | None, int] = {"test": 0, "val": 1, "train": 2, None: 3}
     best: dict[str, SplitName | None] = {}
     for item in checked:
         if item.sha256 not in best or rank[item.image.split] < rank[best[item.sha256]]:
             best[item.sha256] = item.image.split
-    kept = []
     for item in checked:
-        if item.image.split == best[item.sha256]:
-            kept.append(item)
-            continue
-        name = _relative(item.image.path, root)
-        message = f"{name}: the same image is in {best[item.sha256]}"
-        excluded.append(Excluded(path=name, reason="leak", message=message))
-    return kept, excluded
+        if item.image.split != best[item.sha256]:
+            excluded.append(item.left_out("leak", f"the same image is in {best[item.sha256]}"))
+    return [item for item in checked if item.image.split == best[item.sha256]]
 
 
 def _drop_small_classes(
     checked: list[_Checked], excluded: list[Excluded], source: Source, smallest: int
-) -> tuple[list[_Checked], list[Excluded]]:
+) -> list[_Checked]:
     counts = Counter(label for _, label in {(item.sha256, item.image.label) for item in checked})
     small = {label for label in source.classes if counts[label] < smallest}
     for label in sorted(small):
@@ -246,7 +242,7 @@ def _drop_small_classes(
             f"class {_shown(label)!r} has {counted(counts[label], 'different usable image')}, fewer than {smallest}"
         )
         excluded.append(Excluded(path=_shown(label), reason="small_class", message=message))
-    return [item for item in checked if item.image.label not in small], excluded
+    return [item for item in checked if item.image.label not in small]
 
 
 def _splits(checked: list[_Checked], split: Split) -> dict[str, SplitName]:
@@ -275,7 +271,7 @@ def _write_images(
         relative = f"{split}/{item.image.label}/{name}"
         if relative.casefold() in taken:
             # Equal names in nested folders: a hash of the relative path keeps them apart, wherever the source is.
-            origin = hashlib.sha256(_relative(item.image.path, source.root).encode()).hexdigest()[:8]
+            origin = hashlib.sha256(item.name.encode()).hexdigest()[:8]
             relative = f"{split}/{item.image.label}/{path.stem}-{origin}{path.suffix}"
         taken.add(relative.casefold())
         (folder / relative).parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ _HINT = "give a folder with one sub-folder of images per class"
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
-    """A file of the source: its class, and its split where the source is split already."""
+    """A file of the source: its class, and its split if the source is split already."""
 
     path: Path
     label: str
@@ -97,7 +97,7 @@ def list_images(folder: Path, name: str = "") -> Source:
 
     Args:
         folder: Where the images are.
-        name: What the manifest calls the source; the folder where nothing is given.
+        name: What the manifest calls the source; by default the folder.
 
     Raises:
         DataError: the folder is missing, is a file, cannot be read, or has no class folders with images.
@@ -153,9 +153,7 @@ def _list(root: Path, name: str) -> Source:
                 raise DataError(f"{root} {found.problem}", "check its permissions")
             if found.name not in RECORDS:
                 left_out.append(found)
-            if found.reason == UNREADABLE and not claims_to_be_image(
-                found.name
-            ):  # a class all the same, as far as we know
+            if found.reason == UNREADABLE and not claims_to_be_image(found.name):  # it may be a class
                 folders.append(found.name.split("/"))
         elif found.kind is EntryKind.FOLDER:
             folders.append(found.name.split("/"))

@@ -62,8 +62,8 @@ def workload_text(name: str, title: str, images: str, look: FolderOverview, spli
 
     Args:
         name: Name of the workload.
-        title: For people.
-        images: What ``data.path`` shall be.
+        title: Title for people.
+        images: Value of ``data.path``.
         look: What that folder holds.
         split: Fractions of the images in each split.
     """
@@ -78,7 +78,8 @@ def workload_text(name: str, title: str, images: str, look: FolderOverview, spli
         span = (
             f"from {look.counts[smallest]:,} of {_quoted(smallest)} to {look.counts[largest]:,} of {_quoted(largest)}"
         )
-    rarest = f"of {_quoted(smallest)} about {_expected_smallest(look, split)} are in test"
+    tested = max(1, round(look.expected("test", split) * look.counts[smallest] / look.images))
+    rarest = f"of {_quoted(smallest)} about {tested} are in test"
     flip = "a mirrored image is still of its class" if values.flip else "its classes tell left from right, or are signs"
     given = " The folder's own split is kept; this draws what it lacks." if look.splits else ""
     return f"""\
@@ -93,7 +94,7 @@ data:
 model:
   backbone: tf_efficientnet_lite0
   image_size: {values.image_size}  # {_why_size(look)}
-  frozen_stages: {values.frozen_stages}  # fewer learn more, and longer, where the images look unlike photographs
+  frozen_stages: {values.frozen_stages}  # fewer for images that do not look like photographs; training takes longer
 training:
   epochs: {values.epochs}
   batch_size: {values.batch_size}
@@ -120,7 +121,7 @@ def _why_size(look: FolderOverview) -> str:
         return "larger than the images: the network halves the edge five times"
     if look.same_size and edge <= _LARGEST:
         return "as photographed: scaled down, small details get lost"
-    return "raise it where small details matter; time grows with its square"
+    return "raise it if small details matter; time grows with its square"
 
 
 def _sided(look: FolderOverview) -> bool:
@@ -132,10 +133,6 @@ def _sided(look: FolderOverview) -> bool:
 def _halfway(share: float) -> float:
     """Return the middle between always predicting the largest class and never being wrong, in steps of 0.05."""
     return math.floor((share + (1 - share) / 2) * 20 + 1e-9) / 20
-
-
-def _expected_smallest(look: FolderOverview, split: Split) -> int:
-    return max(1, round(look.expected("test", split) * min(look.counts.values()) / look.images))
 
 
 def _quoted(text: str) -> str:

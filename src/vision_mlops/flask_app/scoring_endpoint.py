@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,6 +21,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from vision_mlops.azure.trusted_authorities import trusting_context
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.listening import LOOPBACK
+from vision_mlops.core.retry_after import wait_asked_for
 from vision_mlops.flask_app.app_errors import AppError, EndpointError
 from vision_mlops.flask_app.app_settings import AppSettings
 from vision_mlops.flask_app.circuit_breaker import CircuitBreaker
@@ -34,6 +34,7 @@ UNDESCRIBED = "endpoint_undescribed"
 LONGEST_PAUSE_S = 2.0
 """An endpoint that asks for more patience than this is not waited for: the user is told."""
 _CONNECT_S = 3.0
+_LONGEST_WAIT_S = 3600.0
 _ANSWER_BYTES = 16 * 2**20
 _CONNECTIONS = 64
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
@@ -218,7 +219,7 @@ def _refused(status: int, response: httpx.Response, content: bytes, seconds: flo
             502, "endpoint_unauthorised", "The scoring endpoint does not accept the key or identity of this app."
         )
     if status == 429:
-        wait = _retry_after(response)
+        wait = wait_asked_for(response.headers, _LONGEST_WAIT_S)
         patience = f" Try again in {wait:.0f} s." if wait else " Try again in a moment."
         message = f"The scoring endpoint is busy.{patience}"
         return EndpointError(429, "endpoint_throttled", message, wait, retriable=True)
@@ -230,10 +231,11 @@ def _refused(status: int, response: httpx.Response, content: bytes, seconds: flo
         return _slow(seconds)
     if status == 503 and code in ("not_ready", "draining"):
         told = f"The scoring endpoint is not ready: {_sentence(message)}."
-        return EndpointError(503, "endpoint_not_ready", told, _retry_after(response), outage=True)
+        wait = wait_asked_for(response.headers, _LONGEST_WAIT_S)
+        return EndpointError(503, "endpoint_not_ready", told, wait, outage=True)
     if status in (502, 503):
         told = f"Nothing responds at the address of the scoring endpoint (HTTP {status})."
-        return _down(told, _retry_after(response))
+        return _down(told, wait_asked_for(response.headers, _LONGEST_WAIT_S))
     if status >= 500:
         return EndpointError(502, "endpoint_failed", f"The scoring endpoint failed (HTTP {status}).", outage=True)
     return _nonsense(f"is HTTP {status}, which no scoring endpoint sends")
@@ -267,17 +269,6 @@ def _slow(seconds: float) -> EndpointError:
 def _nonsense(what: str) -> EndpointError:
     message = f"The response {what}: check the address of the scoring endpoint."
     return EndpointError(502, "endpoint_nonsense", message, outage=True)
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Return how many seconds the endpoint asks to wait, at most an hour; None if it does not say."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return min(3600.0, float(text[:6]))
-    try:
-        return min(3600.0, max(0.0, parsedate_to_datetime(text).timestamp() - time.time()))
-    except ValueError:
-        return None
 
 
 def _may_retry(error: BaseException, deadline: float) -> bool:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vision_mlops.core.errors import RegistryError
+from vision_mlops.core.errors import BundleError, RegistryError
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.model.bundle import MANIFEST, Bundle, read_bundle
@@ -18,7 +18,6 @@ from vision_mlops.registry import lineage
 from vision_mlops.registry.model_versions import (
     CHAMPION,
     HASH_TAG,
-    ModelReference,
     ModelVersion,
     check_alias,
     check_name,
@@ -29,7 +28,7 @@ from vision_mlops.registry.version_tags import evidence, fact_tags, identity_tag
 
 
 class Registry(ABC):
-    """A model registry, on top of a few steps that a store provides. What is missing or refused raises RegistryError."""
+    """A model registry, built on a few steps that a store provides. What is missing or refused raises RegistryError."""
 
     def register(
         self,
@@ -46,21 +45,21 @@ class Registry(ABC):
 
         Args:
             bundle: Folder that training wrote.
-            name: Model to add a version to; created when new.
+            name: Model to add a version to; created if it is new.
             verdict: ``verdict.json`` of the gate, or its folder.
             metrics: ``metrics.json`` of the evaluation, or its folder.
-            data: Prepared folder that it was trained on, for its lineage.
+            data: Prepared folder that the bundle was trained on, for its lineage.
             aliases: Aliases to give the version.
-            force: Add a version even where this very bundle is registered already.
+            force: Add a version even if the identical bundle is registered already.
 
         Returns:
-            The new version. Where the identical bundle is registered already, that version, with the verdict, metrics
-            and data given now added to it.
+            The new version. If the identical bundle is registered already, that version, to which the verdict, metrics and
+            data given now are added.
 
         Raises:
             BundleError: the bundle is incomplete or was changed.
-            RegistryError: a name is invalid, a report is missing or of another bundle, or an alias is asked for a
-                bundle that was rejected.
+            RegistryError: a name is invalid, a report is missing or about another bundle, or a bundle that was rejected
+                would get an alias.
         """
         content = _checked(bundle, name, aliases)
         reports = evidence(content, verdict, metrics)
@@ -80,23 +79,23 @@ class Registry(ABC):
                     self._set_tags(name, version, fact_tags({**facts, **fresh, **reports}))
             for alias in aliases:
                 self._move_alias(name, version, alias, force=False)
-        return self.get(name, str(version))
+        return self.get(f"{name}:{version}")
 
     def adopt(
         self, bundle: Path, name: str, facts: Mapping[str, Any], *, aliases: Sequence[str] = (), force: bool = False
     ) -> ModelVersion:
-        """Register a bundle of another registry with all that is known about it there.
+        """Register a bundle of another registry with everything that is known about it there.
 
         Args:
-            bundle: Verified copy of it.
-            name: Model to add a version to; created when new.
-            facts: As :func:`vision_mlops.registry.lineage.stored_facts` gives them for the other version.
+            bundle: Verified copy of the bundle.
+            name: Model to add a version to; created if it is new.
+            facts: As :func:`vision_mlops.registry.lineage.stored_facts` returns them for the other version.
             aliases: Aliases to give the version.
-            force: Give the aliases also where the verdict is reject.
+            force: Give the aliases even if the verdict is reject.
 
         Raises:
             BundleError: the bundle is incomplete or was changed.
-            RegistryError: a name is invalid, or an alias is asked for a bundle that was rejected.
+            RegistryError: a name is invalid, or a bundle that was rejected would get an alias.
         """
         content = _checked(bundle, name, aliases)
         if not force:
@@ -109,36 +108,34 @@ class Registry(ABC):
                 self._renew(existing, facts)
             for alias in aliases:
                 self._move_alias(name, version, alias, force=force)
-        return self.get(name, str(version))
+        return self.get(f"{name}:{version}")
 
     def _renew(self, version: ModelVersion, facts: Mapping[str, Any]) -> None:
         """Add to a version what has become known elsewhere since it was adopted, such as another verdict."""
         known = lineage.stored_facts(version)
         fresh = {key: value for key, value in facts.items() if value and known.get(key) != value}
-        fresh.pop("origin", None)  # where it came from first
+        fresh.pop("origin", None)  # the first one stays
         if fresh:
             self._set_tags(version.name, version.version, fact_tags({**known, **fresh}))
 
-    def get(self, name: str, ref: str = "") -> ModelVersion:
-        """One version of a model.
-
-        Args:
-            name: Model, or a whole reference (``NAME:3``, ``NAME@champion``) where ``ref`` is empty.
-            ref: Version number, alias, ``latest``, or a whole reference.
+    def get(self, ref: str) -> ModelVersion:
+        """Return one version of a model, from ``NAME`` (the latest), ``NAME:3``, ``NAME:latest`` or ``NAME@champion``.
 
         Raises:
-            RegistryError: there is none; the message lists what there is.
+            RegistryError: it does not exist; the message lists what does.
         """
-        reference = _reference(name, ref)
+        reference = parse_reference(ref)
         versions = self.versions(reference.name)
         if not versions:
             raise RegistryError(
                 f"model {reference.name!r} has no versions; archived ones do not count", "mlops models register --help"
             )
+        if reference.alias is None and reference.version is None:
+            return versions[-1]
+        for version in versions:
+            if reference.alias in version.aliases or version.version == reference.version:
+                return version
         if reference.alias is not None:
-            for version in versions:
-                if reference.alias in version.aliases:
-                    return version
             known = sorted({alias for version in versions for alias in version.aliases})
             raise missing(
                 f"model {reference.name!r} has no alias {reference.alias!r}",
@@ -146,11 +143,6 @@ class Registry(ABC):
                 known,
                 f"mlops models promote {versions[-1].reference} --alias {reference.alias}",
             )
-        if reference.version is None:
-            return versions[-1]
-        for version in versions:
-            if version.version == reference.version:
-                return version
         raise missing(
             f"model {reference.name!r} has no version {reference.version}",
             "",
@@ -159,21 +151,21 @@ class Registry(ABC):
         )
 
     def promote(self, name: str, version: int, alias: str = CHAMPION, *, force: bool = False) -> ModelVersion:
-        """Point an alias at a version and record when, and which version had it before.
+        """Point an alias at a version, and record when that was and which version had it before.
 
         Raises:
-            RegistryError: no such version, or its verdict is reject and ``force`` is not set.
+            RegistryError: the version does not exist, or its verdict is reject and ``force`` is not set.
         """
         check_alias(alias)
         with self._changing(name):
             self._move_alias(name, version, alias, force=force)
-        return self.get(name, str(version))
+        return self.get(f"{name}:{version}")
 
     def download(self, ref: str, out: Path) -> ModelVersion:
         """Write a verified copy of a version's bundle to ``out``, whole or not at all.
 
         Raises:
-            RegistryError: no such version, or it is not the bundle that was registered.
+            RegistryError: the version does not exist, or its bundle is not the one that was registered.
             BundleError: its files were changed.
             MlopsError: ``out`` exists.
         """
@@ -192,31 +184,31 @@ class Registry(ABC):
 
     @abstractmethod
     def models(self) -> list[str]:
-        """Names of all registered models, sorted."""
+        """Return the names of all registered models, sorted."""
 
     @abstractmethod
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model, sorted by number. Raises RegistryError where there is no such model."""
+        """Return all versions of a model, sorted by number. Raises RegistryError if no such model is registered."""
 
     @abstractmethod
     def history(self, name: str) -> list[dict[str, Any]]:
-        """Alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced."""
+        """Return the alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced."""
 
     @abstractmethod
     def bundle_path(self, version: ModelVersion) -> Path:
-        """Folder with the bundle of a version, to read from. Raises RegistryError where it is gone."""
+        """Return the folder of a version's bundle, to read from. Raises RegistryError if it is gone."""
 
     @abstractmethod
     def _changing(self, name: str) -> AbstractContextManager[None]:
-        """One change of a model at a time on this machine; readers do not wait."""
+        """Allow one change of a model at a time on this machine; readers do not wait."""
 
     @abstractmethod
     def _identical(self, name: str, digest: str) -> ModelVersion | None:
-        """The version that holds a bundle, given the hash of its ``bundle.json``."""
+        """Return the version that holds a bundle, given the hash of its ``bundle.json``; None if there is none."""
 
     @abstractmethod
     def _add(self, bundle: Path, name: str, content: Bundle, tags: Mapping[str, str]) -> int:
-        """Store a bundle as the next version of a model, which may be new; returns its number."""
+        """Store a bundle as the next version of a model, which may be new, and return its number."""
 
     @abstractmethod
     def _set_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
@@ -232,7 +224,7 @@ class Registry(ABC):
 
     def _move_alias(self, name: str, version: int, alias: str, *, force: bool) -> None:
         versions = {item.version: item for item in self.versions(name)}
-        chosen = versions.get(version) or self.get(name, str(version))
+        chosen = versions.get(version) or self.get(f"{name}:{version}")
         known = {CHAMPION, *(each for item in versions.values() for each in item.aliases)}
         near = next((each for each in sorted(known) if each != alias and each.lower() == alias.lower()), None)
         if near and alias not in known:
@@ -250,6 +242,14 @@ class Registry(ABC):
         self._point(name, alias, entry, since)
 
 
+def copy_verified(source: Path, content: Bundle, target: Path, digest: str) -> None:
+    """Copy a bundle as :func:`copy_bundle` does. Raises BundleError if the copy is not the bundle of this digest."""
+    copy_bundle(source, content, target)
+    read_bundle(target)
+    if file_hash(target / MANIFEST) != digest:
+        raise BundleError(f"{source} was changed while it was registered", "register it again")
+
+
 def copy_bundle(source: Path, content: Bundle, target: Path) -> None:
     """Copy the files that a bundle lists, and no others, into a folder."""
     for name in (MANIFEST, *content.files):
@@ -258,7 +258,7 @@ def copy_bundle(source: Path, content: Bundle, target: Path) -> None:
 
 
 def _checked(bundle: Path, name: str, aliases: Sequence[str]) -> Bundle:
-    """The content of a verified bundle that is to get a name and aliases, which are valid."""
+    """Check name, aliases and bundle, and return the content of the bundle."""
     check_name(name)
     for alias in aliases:
         check_alias(alias)
@@ -271,17 +271,7 @@ def _refuse_rejected(bundle: Path, aliases: Sequence[str], facts: Mapping[str, A
 
 
 def refusal(what: str, alias: str, verdict: Mapping[str, Any], hint: str) -> RegistryError:
-    """The error for an alias that a rejected bundle must not get; it names the checks that failed."""
-    failed = [
-        reason["message"] or reason["check"] for reason in verdict.get("reasons", []) if reason.get("passed") is False
-    ]
+    """Make the error for an alias that a rejected bundle must not get; it names the checks that failed."""
+    failed = lineage.failed_checks(verdict)
     why = f" ({'; '.join(failed)})" if failed else ""
     return RegistryError(f"{what} cannot become {alias}: its verdict is reject{why}", hint)
-
-
-def _reference(name: str, ref: str) -> ModelReference:
-    if not ref:
-        return parse_reference(name)
-    if ref == name or ref.startswith((f"{name}:", f"{name}@")):
-        return parse_reference(ref)
-    return parse_reference(f"{name}:{ref}" if ref.isdigit() or ref == "latest" else f"{name}@{ref}")

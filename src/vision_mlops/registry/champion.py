@@ -1,4 +1,4 @@
-"""The champion in a comparison: how it does on the very images that the candidate was judged on."""
+"""Compares with the champion: how it does on the very images that the candidate was judged on."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def champion_evaluation(
     Args:
         registry: Where the champion is.
         name: Model.
-        candidate: Evaluation of the candidate; given back where the champion is the same bundle.
+        candidate: Evaluation of the candidate; returned if the champion is the same bundle.
         data: Prepared data.
         out: Folder for the champion's report.
 
     Returns:
-        The evaluation, or None where there is nothing to compare with; and what to tell a person.
+        The evaluation, or None if there is nothing to compare with; and what to tell a person.
 
     Raises:
         DataError, BundleError: the data or the champion's bundle is broken.
     """
     try:
-        champion = registry.get(name, CHAMPION)
+        champion = registry.get(f"{name}@{CHAMPION}")
     except RegistryError:
         return None, f"{name} has no champion yet"
     if champion.bundle_id == candidate.metrics["bundle_id"]:
@@ -39,6 +39,6 @@ def champion_evaluation(
     folder = registry.bundle_path(champion)
     classes = list(read_manifest(data).classes)
     if list(read_bundle(folder).classes) != classes:
-        return None, f"not compared with {champion.reference}, which knows other classes than {', '.join(classes)}"
+        return None, f"not compared with {champion.reference}, whose classes are not {', '.join(classes)}"
     split = candidate.metrics.get("split", "test")
     return evaluate(folder, data, out, split=split), f"compared with the champion {champion.reference}"

@@ -1,4 +1,4 @@
-"""What MLflow's registry said last, kept in a file for as long as nobody writes to its database.
+"""Keeps the latest responses of MLflow's registry in a file for as long as nobody writes to its database.
 
 Importing MLflow takes longer than most commands that ask it for a version. SQLite counts the transactions that have
 changed a database in its header, whoever made them, so a kept response is either exact or not used.
@@ -23,11 +23,11 @@ _BESIDE = ("-journal", "-wal")
 
 
 def kept(question: str, ask: Callable[[], Any]) -> Any:
-    """The response to a question, from the file where the database has not changed since.
+    """Return the response to a question, from the file if the database has not changed since.
 
     Args:
         question: Names what is asked.
-        ask: Gets it from the database; what it returns must survive JSON.
+        ask: Gets it from the database. What it returns must survive JSON.
     """
     state = _state()
     if state is None:
@@ -35,7 +35,7 @@ def kept(question: str, ask: Callable[[], Any]) -> Any:
     responses = _read(state)
     if question not in responses:
         responses[question] = ask()
-        if _state() == state:  # nobody has written in between
+        if _state() == state:  # nobody has written in the meantime
             with contextlib.suppress(OSError):  # a folder that may only be read: the next command asks again
                 atomic_write(_path(), json.dumps({"state": state, "responses": responses}))
     return responses[question]
@@ -54,10 +54,10 @@ def _read(state: list[Any]) -> dict[str, Any]:
 
 
 def _state() -> list[Any] | None:
-    """What is different after each change of the database; None where that cannot be told.
+    """Return what is different after each change of the database; None if that cannot be told.
 
-    That is where it is no SQLite file, where it keeps a write-ahead log (then the count is not that of all changes), and
-    where a journal shows that a transaction has not ended.
+    It cannot if the store is not an SQLite file, if it keeps a write-ahead log (whose changes the header does not count), or
+    if a journal shows that a transaction has not ended.
     """
     file = mlflow_runs.database_file()
     if file is None:

@@ -1,4 +1,4 @@
-"""Where a version came from: facts gathered when it is registered, and the chain they make from images to aliases.
+"""Explains where a version came from: facts gathered when it is registered, and the chain from images to aliases.
 
 The facts are kept with the version, so they outlive the data, the run and the reports.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,28 +35,29 @@ class Link:
     summary: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return asdict(self)
-
 
 def read_evaluation(path: Path) -> dict[str, Any]:
     """Read ``metrics.json``, given as the file or its folder.
 
     Returns:
-        ``metrics`` (flat numbers by dotted name, finite ones only), ``data_fingerprint`` and ``bundle_id``.
-        Numbers per class are left out above 100 classes.
+        ``metrics`` (finite numbers by dotted name), ``data_fingerprint`` and ``bundle_id``. Numbers per class are left out
+        if there are more than 100 classes.
 
     Raises:
         RegistryError: the file is missing or not a JSON object.
     """
     content = _read_object(path, "metrics.json", "give the --out of `mlops evaluate`")
-    numbers: dict[str, float] = {}
+    kept: dict[str, Any] = {}
     for key, value in content.items():
         if key == "accuracy_interval" and isinstance(value, list) and len(value) == 2:
-            _collect({"accuracy_low": value[0], "accuracy_high": value[1]}, "", numbers)
+            kept |= {"accuracy_low": value[0], "accuracy_high": value[1]}
         elif not (key == "per_class" and isinstance(value, dict) and len(value) > _MAX_CLASSES):
-            _collect({key: value}, "", numbers)
+            kept[key] = value
+    numbers = {
+        key: float(value)
+        for key, value in mlflow_runs.flatten(kept)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
     # A tag holds 100,000 characters, and the headline numbers come first.
     numbers = dict(list(numbers.items())[:_MAX_METRICS])
     texts = {key: str(content.get(key) or "") for key in ("data_fingerprint", "bundle_id")}
@@ -80,8 +81,14 @@ def read_verdict(path: Path) -> dict[str, Any]:
     return {"decision": content["decision"], "reasons": kept, "bundle_id": str(content.get("bundle_id") or "")}
 
 
+def failed_checks(verdict: Mapping[str, Any]) -> list[str]:
+    """Return the messages of the checks that failed in a verdict."""
+    reasons = verdict.get("reasons", [])
+    return [reason["message"] or reason["check"] for reason in reasons if reason.get("passed") is False]
+
+
 def data_facts(manifest: Manifest) -> dict[str, Any]:
-    """Source, fingerprint and counts of prepared data; counts per class up to 100 classes."""
+    """Return source, fingerprint and counts of prepared data, with counts per class for up to 100 classes."""
     counts = manifest.counts()
     facts: dict[str, Any] = {
         "name": manifest.name,
@@ -98,7 +105,7 @@ def data_facts(manifest: Manifest) -> dict[str, Any]:
 
 
 def run_facts(run_id: str) -> dict[str, Any]:
-    """Name, status, start and parameters of the training run; empty where this store does not have it."""
+    """Return name, status, start and parameters of the training run; empty if this store does not have it."""
     run = mlflow_runs.find_run(run_id)
     if run is None:
         return {}
@@ -113,11 +120,11 @@ def run_facts(run_id: str) -> dict[str, Any]:
 
 
 def gather(bundle: Bundle, data: Path | None) -> dict[str, Any]:
-    """Facts about the data, the run and the bundle, for :func:`explain` later.
+    """Gather facts about the data, the run and the bundle, which :func:`explain` uses later.
 
     Raises:
         DataError: ``data`` is not prepared data.
-        RegistryError: ``data`` is not what the bundle was trained on.
+        RegistryError: the bundle was trained on other data.
     """
     facts: dict[str, Any] = {
         "bundle": {
@@ -149,17 +156,17 @@ def gather(bundle: Bundle, data: Path | None) -> dict[str, Any]:
 
 
 def stored_facts(version: ModelVersion) -> dict[str, Any]:
-    """The facts kept with a version; empty for one that another tool registered."""
+    """Return the facts that are kept with a version; empty for one that another tool registered."""
     try:
         facts = json.loads(version.tags.get(FACTS_TAG, "{}"))
     except ValueError:
-        # A person can edit tags in MLflow's page; the chain then shows what is left.
+        # Anyone can edit tags in MLflow's page; the chain then shows what is left.
         return {}
     return facts if isinstance(facts, dict) else {}
 
 
 def stored_history(tags: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The alias changes kept in a tag; without what cannot be read, since a person can edit tags."""
+    """Return the alias changes that are kept in a tag, without what cannot be read, since anyone can edit tags."""
     try:
         entries = json.loads(tags.get(HISTORY_TAG, "[]"))
     except ValueError:
@@ -168,12 +175,12 @@ def stored_history(tags: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def explain(version: ModelVersion, history: Sequence[Mapping[str, Any]] = (), asset: str = "") -> list[Link]:
-    """The chain from image files to the served version, in that order.
+    """Return the chain from image files to the served version, in that order.
 
     Args:
         version: What to explain.
         history: The model's alias changes, oldest first: alias, version, previous, at, forced.
-        asset: Reference of the registered data that has the fingerprint of its data, where there is one.
+        asset: Reference of registered data with the fingerprint of the version's data; empty if there is none.
     """
     facts = stored_facts(version)
     mine = [dict(entry) for entry in history if version.version in (entry.get("version"), entry.get("previous"))]
@@ -243,7 +250,7 @@ def _verdict_link(version: ModelVersion, verdict: Mapping[str, Any]) -> Link:
     if not version.verdict:
         return Link("verdict", "not judged")
     reasons = verdict.get("reasons", [])
-    failed = [reason["message"] or reason["check"] for reason in reasons if reason.get("passed") is False]
+    failed = failed_checks(verdict)
     passed = sum(reason.get("passed") is True for reason in reasons)
     detail = "; ".join(failed) if failed else f"{passed} of {counted(len(reasons), 'check')} passed"
     return Link("verdict", f"{version.verdict}: {detail}", {"decision": version.verdict, "reasons": reasons})
@@ -267,11 +274,3 @@ def _read_object(path: Path, name: str, hint: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RegistryError(f"{file}: expected a JSON object, not {type(content).__name__}", hint)
     return content
-
-
-def _collect(values: Mapping[str, Any], prefix: str, into: dict[str, float]) -> None:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            _collect(value, f"{prefix}{key}.", into)
-        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            into[f"{prefix}{key}"] = float(value)

@@ -6,19 +6,17 @@ import json
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vision_mlops.core import paths
-from vision_mlops.core.errors import BundleError, RegistryError
+from vision_mlops.core.errors import RegistryError
 from vision_mlops.core.files import atomic_folder
-from vision_mlops.core.hashing import file_hash
 from vision_mlops.model.bundle import MANIFEST, Bundle, bundle_id, read_bundle
 from vision_mlops.registry import lineage
-from vision_mlops.registry.bundle_registry import Registry, copy_bundle
+from vision_mlops.registry.bundle_registry import Registry, copy_bundle, copy_verified
 from vision_mlops.registry.kept_responses import kept
 from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion, check_name, missing
 from vision_mlops.registry.version_index import write_index
@@ -31,24 +29,24 @@ _HISTORY_LENGTH = 100
 
 
 class MlflowRegistry(Registry):
-    """Registry in the store of :func:`vision_mlops.tracking.mlflow_runs.tracking_uri`. Safe for threads and processes."""
+    """The registry in the store of :func:`~vision_mlops.tracking.mlflow_runs.tracking_uri`, for any number of processes."""
 
     def models(self) -> list[str]:
-        """Names of all registered models, sorted."""
+        """Return the names of all registered models, sorted."""
 
         def ask() -> list[str]:
-            found = _pages(lambda token: self._client().search_registered_models(page_token=token))
+            found = _pages(lambda token: mlflow_runs.client().search_registered_models(page_token=token))
             return sorted(model.name for model in found)
 
         return list(kept("models", ask))
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model, sorted by number. Raises RegistryError where there is no such model."""
+        """Return all versions of a model, sorted by number. Raises RegistryError if no such model is registered."""
         check_name(name)
 
         def ask() -> list[dict[str, Any]]:
             aliases = self._aliases(name)
-            found = _pages(lambda token: self._client().search_model_versions(f"name='{name}'", page_token=token))
+            found = _pages(lambda token: mlflow_runs.client().search_model_versions(f"name='{name}'", page_token=token))
             return [_version(entry, aliases).to_dict() for entry in found]
 
         versions = (
@@ -57,11 +55,11 @@ class MlflowRegistry(Registry):
         return sorted(versions, key=lambda version: version.version)
 
     def history(self, name: str) -> list[dict[str, Any]]:
-        """Alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced."""
+        """Return the alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced."""
         return lineage.stored_history(self._model(name).tags)
 
     def bundle_path(self, version: ModelVersion) -> Path:
-        """Folder of the version's bundle; found again where the whole home folder was moved.
+        """Return the folder of the version's bundle, which is found even if the whole home folder was moved.
 
         Raises:
             RegistryError: the folder is gone.
@@ -74,12 +72,9 @@ class MlflowRegistry(Registry):
             "restore the folder, or register it again",
         )
 
-    def _client(self) -> Any:
-        return mlflow_runs.client()
-
     @contextmanager
     def _changing(self, name: str) -> Iterator[None]:
-        """One change of a model at a time on this machine, and the index after it; readers do not wait."""
+        """Allow one change of a model at a time on this machine, and write the index after it; readers do not wait."""
         with mlflow_runs.file_lock(paths.home() / "models" / f".{check_name(name)}.lock"):
             yield
             write_index(name, self.versions(name))
@@ -87,7 +82,7 @@ class MlflowRegistry(Registry):
     def _model(self, name: str) -> Any:
         check_name(name)
         try:
-            return mlflow_runs.with_retries(lambda: self._client().get_registered_model(name))
+            return mlflow_runs.with_retries(mlflow_runs.client().get_registered_model, name)
         except mlflow_runs.refusal() as error:
             if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
                 raise RegistryError(f"the registry refuses: {error}", "check MLFLOW_TRACKING_URI") from error
@@ -109,42 +104,37 @@ class MlflowRegistry(Registry):
     def _add(self, bundle: Path, name: str, content: Bundle, tags: Mapping[str, str]) -> int:
         target = _folder(name) / f"{bundle_id(content)}-{uuid.uuid4().hex[:8]}"
         with atomic_folder(target) as temporary:
-            copy_bundle(bundle, content, temporary)
-            read_bundle(temporary)
-            if file_hash(temporary / MANIFEST) != tags[HASH_TAG]:
-                raise BundleError(f"{bundle} was changed while it was registered", "register it again")
-        store = self._client()
+            copy_verified(bundle, content, temporary, tags[HASH_TAG])
+        store = mlflow_runs.client()
         # A run that this store does not have would make MLflow look for its artifacts: a tag keeps its id instead.
         run_id = content.run_id if mlflow_runs.find_run(content.run_id) is not None else None
-        created = False
-        try:
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, target, ignore_errors=True)
             try:
-                mlflow_runs.with_retries(lambda: store.create_registered_model(name))
+                try:
+                    mlflow_runs.with_retries(store.create_registered_model, name)
+                except mlflow_runs.refusal() as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                        raise
+                entry = mlflow_runs.with_retries(
+                    store.create_model_version, name, source=str(target), run_id=run_id, tags=dict(tags)
+                )
             except mlflow_runs.refusal() as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-            entry = mlflow_runs.with_retries(
-                lambda: store.create_model_version(name, source=str(target), run_id=run_id, tags=dict(tags))
-            )
-            created = True
-        except mlflow_runs.refusal() as error:
-            raise RegistryError(f"{name}: the registry refuses the bundle: {error}", "try again") from error
-        finally:
-            if not created:
-                shutil.rmtree(target, ignore_errors=True)
+                raise RegistryError(f"{name}: the registry refuses the bundle: {error}", "try again") from error
+            stack.pop_all()
         return int(entry.version)
 
     def _set_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
-        store = self._client()
+        store = mlflow_runs.client()
         for key, value in tags.items():
-            _stored(partial(store.set_model_version_tag, name, str(version), key, value))
+            _stored(store.set_model_version_tag, name, str(version), key, value)
 
     def _point(self, name: str, alias: str, entry: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         version = int(entry["version"])
         history = json.dumps([*self.history(name), dict(entry)][-_HISTORY_LENGTH:])
-        store = self._client()
-        _stored(lambda: store.set_registered_model_alias(name, alias, str(version)))
-        _stored(lambda: store.set_registered_model_tag(name, lineage.HISTORY_TAG, history))
+        store = mlflow_runs.client()
+        _stored(store.set_registered_model_alias, name, alias, str(version))
+        _stored(store.set_registered_model_tag, name, lineage.HISTORY_TAG, history)
         self._set_tags(name, version, tags)
 
     def _fetch(self, version: ModelVersion, folder: Path) -> None:
@@ -152,9 +142,9 @@ class MlflowRegistry(Registry):
         copy_bundle(source, read_bundle(source), folder)
 
 
-def _stored(call: Callable[[], T]) -> T:
+def _stored(call: Callable[..., T], *arguments: Any, **options: Any) -> T:
     try:
-        return mlflow_runs.with_retries(call)
+        return mlflow_runs.with_retries(call, *arguments, **options)
     except mlflow_runs.refusal() as error:
         raise RegistryError(f"the registry refuses the change: {error}", "try again") from error
 
@@ -162,7 +152,7 @@ def _stored(call: Callable[[], T]) -> T:
 def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
     token: str | None = None
     while True:
-        page = _stored(partial(search, token))
+        page = _stored(search, token)
         yield from page
         token = page.token
         if not token:
@@ -170,7 +160,7 @@ def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
 
 
 def _version(entry: Any, aliases: Mapping[int, tuple[str, ...]]) -> ModelVersion:
-    """MLflow's version entity as ours; ``aliases`` are those of the whole model, by version number."""
+    """Turn MLflow's version entity into ours; ``aliases`` are those of the whole model, by version number."""
     number = int(entry.version)
     return to_version(
         entry.name,

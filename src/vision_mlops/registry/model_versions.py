@@ -1,4 +1,4 @@
-"""What a model registry is: versions of named bundles, aliases such as ``champion``, and references to them."""
+"""What a model registry holds: versions of named bundles, aliases such as ``champion``, and references to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vision_mlops.core.text import closest
 
 CHAMPION = "champion"
 HASH_TAG = "bundle_sha256"
-"""Tag with the hash of a version's ``bundle.json``, by which a bundle is known again."""
+"""Tag with the hash of a version's ``bundle.json``, by which a bundle is recognised."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _PREFIXES = re.compile(r"(models|azureml):/*", re.IGNORECASE)
 """How MLflow and Azure ML begin references to models."""
@@ -38,11 +38,11 @@ class ModelVersion:
 
     @property
     def reference(self) -> str:
-        """The version as text that every command takes: ``NAME:3``."""
+        """The version as every command accepts it: ``NAME:3``."""
         return f"{self.name}:{self.version}"
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
+        """Return all fields, ready for JSON."""
         return asdict(self)
 
 
@@ -55,14 +55,14 @@ class ModelReference:
     alias: str | None = None
 
     def __str__(self) -> str:
-        """The reference as text."""
+        """Return the reference as text."""
         if self.alias is not None:
             return f"{self.name}@{self.alias}"
         return self.name if self.version is None else f"{self.name}:{self.version}"
 
 
 def check_name(name: str) -> str:
-    """The name itself, where it is a valid model name. Raises RegistryError."""
+    """Return a valid model name. Raises RegistryError if it is not."""
     if not _NAME.fullmatch(name):
         raise RegistryError(
             f"{name!r} is not a valid model name",
@@ -72,7 +72,7 @@ def check_name(name: str) -> str:
 
 
 def check_alias(alias: str) -> str:
-    """The alias itself, where it is valid; ``latest`` and ``v3`` already mean something else. Raises RegistryError."""
+    """Return a valid alias. Raises RegistryError if it is not; ``latest`` and ``v3`` already mean something else."""
     if not _ALIAS.fullmatch(alias) or alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
         raise RegistryError(
             f"{alias!r} is not a valid alias",
@@ -107,7 +107,7 @@ def parse_reference(text: str) -> ModelReference:
 
 
 def missing(what: str, wanted: str, existing: Iterable[str], otherwise: str) -> RegistryError:
-    """The error for something that is not there: names it, lists what is, and puts the nearest match in the hint."""
+    """Make the error for something that does not exist: it lists what does, and its hint is the nearest match."""
     known = list(existing)
     listed = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
     near = closest(wanted, known)
@@ -116,7 +116,7 @@ def missing(what: str, wanted: str, existing: Iterable[str], otherwise: str) -> 
 
 
 def compare(a: ModelVersion, b: ModelVersion) -> list[dict[str, Any]]:
-    """Rows of metric, ``a``, ``b`` and difference b - a; what one version lacks is None."""
+    """Return rows of metric, ``a``, ``b`` and difference b - a; what one version lacks is None."""
     rows: list[dict[str, Any]] = []
     for metric in dict.fromkeys([*a.metrics, *b.metrics]):
         left, right = a.metrics.get(metric), b.metrics.get(metric)

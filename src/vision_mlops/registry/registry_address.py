@@ -22,14 +22,14 @@ _NEAR = re.compile(r"azureml://(?P<kind>registries|workspaces)/(?P<name>[A-Za-z0
 
 
 def open_registry(address: str | None = None) -> Registry:
-    """The registry of an address; nothing is read or sent before it is used, but the Azure settings.
+    """Open the registry of an address. Nothing but the Azure settings is read, and nothing sent, before it is used.
 
     Args:
         address: ``mlflow``, the registry in the tracking store. ``azure``, the workspace of the Azure settings.
             ``azureml://workspaces/NAME``, another workspace of the same resource group.
             ``azureml://registries/NAME``, an Azure ML registry, which workspaces share.
-            ``azureml://subscriptions/S/resourceGroups/G/workspaces/W``, a workspace anywhere. Where not given,
-            MLOPS_REGISTRY decides; without it, in a job on Azure ML it is the workspace, and elsewhere MLflow's.
+            ``azureml://subscriptions/S/resourceGroups/G/workspaces/W``, a workspace anywhere. By default,
+            MLOPS_REGISTRY decides; without it, a job on Azure ML uses its workspace, and everything else MLflow's.
 
     Raises:
         RegistryError: the address is none of these.

@@ -1,4 +1,4 @@
-"""The same bundle in another registry: promotion from workspace to workspace without training again."""
+"""Copies a bundle to another registry, to promote it from workspace to workspace without training it again."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def transfer(
     aliases: Sequence[str] = (),
     force: bool = False,
 ) -> ModelVersion:
-    """Copy one version, with all that is known about it, from one registry to another.
+    """Copy one version, with everything that is known about it, from one registry to another.
 
-    The bundle is verified when it leaves and when it arrives; its digest is the same in both. Azure ML shares models
-    between workspaces through a registry: copy from the workspace to the registry, then from there to the other one.
+    The bundle is verified when it leaves and when it arrives; its digest is the same in both registries. Azure ML shares
+    models between workspaces through a registry: copy from the workspace to the registry, then from there to the other one.
 
     Args:
-        source: Registry that has it.
+        source: Registry that has the version.
         reference: ``NAME``, ``NAME:3`` or ``NAME@champion``.
-        target: Registry to copy it to; the identical bundle is not stored twice.
-        name: Its name there; the same where not given.
+        target: Registry to copy it to. The identical bundle is not stored twice.
+        name: Its name there; by default the same.
         aliases: Aliases to give it there.
-        force: Give the aliases also where its verdict is reject.
+        force: Give the aliases even if its verdict is reject.
 
     Raises:
-        RegistryError: there is no such version, a registry refuses, or the bundle is not the same any more.
+        RegistryError: the version does not exist, a registry refuses, or the bundle is no longer the same.
         BundleError: the bundle is broken.
     """
     with tempfile.TemporaryDirectory(prefix="mlops-") as temporary:

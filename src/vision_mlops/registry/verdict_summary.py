@@ -16,22 +16,22 @@ _METRICS = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "expected_c
 
 
 def decision_on(version: ModelVersion) -> str:
-    """promote, reject, inconclusive, or none."""
+    """Return the verdict on a version: promote, reject, inconclusive, or none."""
     return version.verdict or NOT_JUDGED
 
 
 def reasons_of(version: ModelVersion) -> list[Mapping[str, Any]]:
-    """The checks of the gate, each with ``check``, ``passed`` and ``message``."""
+    """Return the checks of the gate, each with ``check``, ``passed`` and ``message``."""
     reasons = stored_facts(version).get("verdict", {}).get("reasons", [])
     return [reason for reason in reasons if isinstance(reason, Mapping)]
 
 
 def verdict_summary(version: ModelVersion, champion: ModelVersion | None) -> str:
-    """The page.
+    """Return the page.
 
     Args:
-        version: That was judged.
-        champion: Of the model now; None where it has none.
+        version: The version that was judged.
+        champion: The champion of the model now; None if it has none.
     """
     lines = [f"## {in_markdown(version.reference)}: {decision_on(version)}", ""]
     reasons = reasons_of(version)

@@ -7,11 +7,11 @@ from vision_mlops.registry.bundle_registry import Registry
 from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion, parse_reference
 
 ANY = "any"
-"""Stands for every digest. An empty one does not: it is an output of a pipeline that was lost, and would check nothing."""
+"""Stands for every digest. An empty text does not: it is an output of a pipeline that got lost, and would check nothing."""
 
 
 def digest_of(version: ModelVersion) -> str:
-    """The hash of its bundle. Raises RegistryError where it is not known."""
+    """Return the hash of a version's bundle. Raises RegistryError if it is not known."""
     digest = version.tags.get(HASH_TAG, "")
     if not digest:
         raise RegistryError(
@@ -22,12 +22,12 @@ def digest_of(version: ModelVersion) -> str:
 
 
 def version_with(registry: Registry, reference: str, digest: str = ANY) -> ModelVersion:
-    """The version that a reference and a digest mean.
+    """Return the version that a reference and a digest stand for.
 
     Args:
-        registry: Where it is.
+        registry: Registry that has it.
         reference: A name alone means the version with the digest, whatever its number is.
-        digest: That it must have, or ``any``.
+        digest: The digest that it must have, or ``any``.
 
     Raises:
         RegistryError: the version does not exist, it has another digest, or the given one is empty.

@@ -1,4 +1,4 @@
-"""A version's facts as registry tags and back: what is searched for by name, and everything else as one JSON tag."""
+"""Turns a version's facts into registry tags and back: what people search for by name, and all facts as one JSON tag."""
 
 from __future__ import annotations
 
@@ -18,30 +18,26 @@ HEADLINES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "expected_
 
 
 def evidence(content: Bundle, verdict: Path | None, metrics: Path | None) -> dict[str, Any]:
-    """Facts of the reports, refused where they are about another bundle."""
+    """Return the facts of the reports. Raises RegistryError if they are about another bundle."""
     found: dict[str, Any] = {}
     own = bundle_id(content)
-    reports = {
-        "verdict": verdict and lineage.read_verdict(verdict),
-        "metrics": metrics and lineage.read_evaluation(metrics),
-    }
-    for kind, report in reports.items():
+    judged = lineage.read_verdict(verdict) if verdict else {}
+    evaluated = lineage.read_evaluation(metrics) if metrics else {}
+    for path, report in ((verdict, judged), (metrics, evaluated)):
         if report and report["bundle_id"] not in ("", own):
-            path = verdict if kind == "verdict" else metrics
             raise RegistryError(
                 f"{path} is about bundle {report['bundle_id']}, but this is {own}",
                 "evaluate the bundle that you register",
             )
-    if reports["verdict"]:
-        found["verdict"] = {key: reports["verdict"][key] for key in ("decision", "reasons")}
-    if reports["metrics"]:
-        found["metrics"] = reports["metrics"]["metrics"]
-        found["evaluation_data"] = reports["metrics"]["data_fingerprint"]
+    if judged:
+        found["verdict"] = {key: judged[key] for key in ("decision", "reasons")}
+    if evaluated:
+        found |= {"metrics": evaluated["metrics"], "evaluation_data": evaluated["data_fingerprint"]}
     return found
 
 
 def identity_tags(content: Bundle, digest: str) -> dict[str, str]:
-    """What a version is: ids, origin and the hash of its ``bundle.json``."""
+    """Return what identifies a version: ids, origin and the hash of its ``bundle.json``."""
     return {
         HASH_TAG: digest,
         "bundle_id": bundle_id(content),
@@ -53,7 +49,7 @@ def identity_tags(content: Bundle, digest: str) -> dict[str, str]:
 
 
 def fact_tags(facts: Mapping[str, Any]) -> dict[str, str]:
-    """All facts as one JSON tag, and the few that a person searches for in MLflow's page as tags of their own."""
+    """Return all facts as one JSON tag, and the few that people search for in MLflow's page as tags of their own."""
     metrics = facts.get("metrics", {})
     tags = {key: f"{metrics[key]:.6g}" for key in HEADLINES if key in metrics}
     if "verdict" in facts:
@@ -71,7 +67,7 @@ def to_version(
     run_id: str = "",
     source: str = "",
 ) -> ModelVersion:
-    """A version out of its tags and what the store itself knows; the ``run_id`` of the tags wins."""
+    """Make a version from its tags and what the store itself knows; the ``run_id`` of the tags takes precedence."""
     version = ModelVersion(
         name=name,
         version=number,

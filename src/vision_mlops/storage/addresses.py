@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from vision_mlops.core.errors import ConfigError
 
@@ -53,7 +53,7 @@ class ContainerAddress:
 
 @dataclass(frozen=True)
 class DatastoreAddress:
-    """A folder of a datastore. Workspace, group and subscription are empty where the settings decide."""
+    """A folder of a datastore. Workspace, group and subscription are empty if the settings decide."""
 
     name: str
     path: str
@@ -87,21 +87,15 @@ def parse_address(text: str, suffixes: Iterable[str] = ()) -> ContainerAddress |
         found = match.groupdict()
         if not _NAME.fullmatch(found["name"]):
             raise ConfigError(f"{found['name']!r} is not a valid datastore name", "use letters, digits, - and _")
-        path = _path(found["path"] or "", text)
-        return DatastoreAddress(
-            found["name"],
-            path,
-            found.get("workspace") or "",
-            found.get("group") or "",
-            found.get("subscription") or "",
-        )
+        parts = {key: value or "" for key, value in found.items()}
+        return DatastoreAddress(**{**parts, "path": _path(parts["path"], text)})
     if not re.match(r"https?://", text, re.IGNORECASE):
         raise ConfigError(f"{text.partition('?')[0]!r} is not an address in Blob Storage", FORMS)
     return _container(text, (*CLOUD_SUFFIXES, *suffixes))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine."""
+    """Return whether a host name or address means this machine."""
     if host == "localhost":
         return True
     try:
@@ -145,14 +139,8 @@ def _container(text: str, suffixes: Iterable[str]) -> ContainerAddress:
         raise ConfigError(
             f"{container!r} is not a valid container name", "use 3 to 63 lower-case letters, digits and single hyphens"
         )
-    return ContainerAddress(
-        _account_url(parts, account if local else ""), account, container, _path("/".join(segments), shown)
-    )
-
-
-def _account_url(parts: SplitResult, account: str) -> str:
-    url = f"{parts.scheme.lower()}://{parts.netloc.lower()}"
-    return f"{url}/{account}" if account else url
+    account_url = f"{parts.scheme.lower()}://{parts.netloc.lower()}" + (f"/{account}" if local and account else "")
+    return ContainerAddress(account_url, account, container, _path("/".join(segments), shown))
 
 
 def _path(text: str, shown: str) -> str:

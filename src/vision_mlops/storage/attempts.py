@@ -48,8 +48,8 @@ class StorageRetryPolicy:
     ) -> T:
         """Call until it succeeds, or fails for a reason that does not pass.
 
-        tenacity is only imported and used once something has failed: its import takes 50 ms, and a call through it 20 us,
-        where a whole request takes 300.
+        tenacity is only imported and used once something has failed: its import takes 50 ms, and a call through it 20 us
+        of the 300 that a whole request takes.
 
         Args:
             call: What to do.

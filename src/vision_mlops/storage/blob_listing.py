@@ -65,7 +65,7 @@ def _blobs(root: ET.Element) -> Iterator[tuple[str, Blob]]:
 
 
 def _marks_folder(name: str, item: ET.Element) -> bool:
-    """Whether an empty blob only says that there is a folder, as Data Lake accounts and file browsers write them."""
+    """Return whether an empty blob only marks a folder, as Data Lake accounts and file browsers write them."""
     return name.endswith("/") or (item.findtext("Metadata/hdi_isfolder") or "").lower() == "true"
 
 

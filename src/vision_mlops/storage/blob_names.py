@@ -19,11 +19,11 @@ def check_for_storage(names: Iterable[str], prefix: str) -> None:
     """Refuse files whose names are not valid for blobs.
 
     Args:
-        names: Relative to the folder.
-        prefix: What comes before them.
+        names: Names relative to the folder.
+        prefix: What comes before them in names of blobs.
 
     Raises:
-        DataError: names them, with what is wrong.
+        DataError: some names are not valid; the message lists them.
     """
     _refuse(
         "cannot be used for blobs", [(name, wrong) for name in names if (wrong := _wrong_for_storage(name, prefix))]
@@ -34,7 +34,7 @@ def check_for_folder(names: Sequence[str]) -> None:
     """Refuse blobs whose names are not valid for files below a folder, or that would be the same file.
 
     Raises:
-        DataError: names them, with what is wrong.
+        DataError: some names are not valid; the message lists them.
     """
     problems = [(name, wrong) for name in names if (wrong := _wrong_for_folder(name))]
     files: dict[str, str] = {}
@@ -58,10 +58,8 @@ def _wrong_for_storage(name: str, prefix: str) -> str:
     segments = (prefix + name).split("/")
     if len(segments) > _MOST_SEGMENTS:
         return f"has more than {_MOST_SEGMENTS} folders"
-    if "\\" in name:
-        return "has a backslash"
-    if _CONTROL.search(name):
-        return "has a control character"
+    if wrong := _wrong_letters(name):
+        return wrong
     if any(segment.endswith(".") for segment in segments):
         return "ends with a dot, or has a folder that does: storage drops it"
     return ""
@@ -75,13 +73,15 @@ def _wrong_for_folder(name: str) -> str:
         return "has a part . or .."
     if "" in segments:
         return "has an empty part"
-    if "\\" in name:
-        return "has a backslash"
-    if _CONTROL.search(name):
-        return "has a control character"
+    if wrong := _wrong_letters(name):
+        return wrong
     if any(len(segment.encode("utf-8", "surrogatepass")) > _LONGEST_SEGMENT_BYTES for segment in segments):
         return f"has a part of more than {_LONGEST_SEGMENT_BYTES} bytes"
     return ""
+
+
+def _wrong_letters(name: str) -> str:
+    return "has a backslash" if "\\" in name else "has a control character" if _CONTROL.search(name) else ""
 
 
 def _parents(name: str) -> list[str]:

@@ -52,7 +52,7 @@ class BlobService:
         self._reached = False
 
     def blobs(self) -> Iterator[tuple[str, Blob]]:
-        """All blobs of the folder, by whole name.
+        """Yield all blobs of the folder, by whole name.
 
         Raises:
             RefusalError: the container does not exist, may not be listed, or cannot be reached.
@@ -66,7 +66,7 @@ class BlobService:
                 yield from read_page(content)
 
     def files(self) -> Iterator[tuple[str, Blob]]:
-        """All blobs of the folder by name relative to it, without what file browsers leave behind; see :meth:`blobs`."""
+        """Yield all blobs of the folder by relative name, without what file browsers leave behind; see :meth:`blobs`."""
         start = len(self.place.prefix)
         return ((name[start:], blob) for name, blob in self.blobs() if not is_clutter(name[start:]))
 
@@ -88,11 +88,11 @@ class BlobService:
         """Write a blob with one request.
 
         Args:
-            name: Its name.
+            name: Name of the blob.
             content: The content.
-            digest: Its MD5; the service compares it, and keeps it.
+            digest: Its MD5, which the service compares and keeps.
             kind: Its Content-Type.
-            known: The blob to replace, as it was listed; it is not replaced if it was changed since. None if there is none.
+            known: The blob to replace, as it was listed; None if there is none. It is not replaced if it was changed since.
         """
         text = encode_md5(digest)
         headers = {
@@ -106,10 +106,10 @@ class BlobService:
 
     def blocks(self, name: str) -> dict[str, int]:
         """Return the sizes of the blocks of a blob by name, including those that were sent but not committed yet."""
-        answer = self._call("GET", name, name, "comp=blocklist&blocklisttype=all", {}, expected=(200, 404))
-        if answer.status == 404:
+        response = self._call("GET", name, name, "comp=blocklist&blocklisttype=all", {}, expected=(200, 404))
+        if response.status == 404:
             return {}
-        root = ET.fromstring(answer.content)
+        root = ET.fromstring(response.content)
         # If a name is in both lists, the one that was sent last counts, as in a commit.
         found = [*root.iterfind("CommittedBlocks/Block"), *root.iterfind("UncommittedBlocks/Block")]
         return {item.findtext("Name") or "": int(item.findtext("Size") or -1) for item in found}
@@ -132,21 +132,21 @@ class BlobService:
 
     def find(self, name: str) -> Blob | None:
         """Return a blob as it is now; None if it does not exist."""
-        answer = self._call("HEAD", name, name, "", {}, expected=(200, 404))
-        if answer.status == 404:
+        response = self._call("HEAD", name, name, "", {}, expected=(200, 404))
+        if response.status == 404:
             return None
-        size, digest = int(answer.headers["Content-Length"]), answer.headers.get("Content-MD5") or ""
-        return Blob(size, decode_md5(digest), answer.headers.get("ETag") or "")
+        size, digest = int(response.headers["Content-Length"]), response.headers.get("Content-MD5") or ""
+        return Blob(size, decode_md5(digest), response.headers.get("ETag") or "")
 
     def get(self, name: str, known: Blob, start: int = 0, size: int | None = None, *, check: bool = False) -> bytes:
         """Return the content of a blob, or a part of it, if it has not changed since it was listed.
 
         Args:
-            name: Its name.
-            known: As it was listed.
+            name: Name of the blob.
+            known: The blob as it was listed.
             start: First byte.
             size: Number of bytes; by default all.
-            check: Let the service send the part's MD5, for at most 4 MiB, and compare it.
+            check: Ask the service for the MD5 of the part, which may have at most 4 MiB, and compare it.
         """
         wanted = known.size if size is None else size
         headers = {"If-Match": known.etag}
@@ -160,12 +160,12 @@ class BlobService:
         """Read a blob in several requests; if it was changed since it was listed, read it again as it is now.
 
         Args:
-            name: Its name.
-            known: As it was listed.
+            name: Name of the blob.
+            known: The blob as it was listed.
             read: Reads the given version.
 
         Raises:
-            FileError: it was removed, changes all the time, or ``read`` says so.
+            FileError: it was removed, keeps changing, or ``read`` raised it.
             RefusalError: what ``read`` raised for another reason.
         """
 
@@ -178,11 +178,9 @@ class BlobService:
                     raise
                 found = self.find(name) if error.code == "ConditionNotMet" else None
                 if found is None:
-                    raise FileError("it was removed in storage meanwhile; run again") from error
+                    raise FileError("it was removed in storage in the meantime; run again") from error
                 known = found
-                raise UnsettledError(
-                    "it changes in storage all the time; run again when nothing writes to it"
-                ) from error
+                raise UnsettledError("it keeps changing in storage; run again when nothing writes to it") from error
 
         self.settle(once)
 
@@ -190,12 +188,12 @@ class BlobService:
         """Write a blob of the folder to a file, in parts whose MD5 is compared, all of one version.
 
         Args:
-            name: Its name relative to the folder.
-            blob: As it was listed.
+            name: Name relative to the folder.
+            blob: The blob as it was listed.
             target: The file.
 
         Raises:
-            FileError: this blob is gone, changes all the time, or is refused.
+            FileError: this blob is gone, keeps changing, or is refused.
             RefusalError: all other blobs would be refused, too.
             TransferStoppedError: see :meth:`stop`.
         """
@@ -212,7 +210,7 @@ class BlobService:
         except RefusalError as error:
             if error.transient:
                 with self._lock:  # one thread is enough
-                    self.require()  # raises where it is not about this blob
+                    self.require()  # raises an error if it is not about this blob
             if error.fatal:
                 raise
             raise FileError(error.message) from error
@@ -274,7 +272,7 @@ class BlobService:
             if self._stopping.is_set():
                 raise TransferStoppedError
             try:
-                answer = self._send(method, name, query, headers, body)
+                response = self._send(method, name, query, headers, body)
             except (OSError, http.client.HTTPException) as broken:
                 if self._stopping.is_set():
                     raise TransferStoppedError from None
@@ -282,9 +280,9 @@ class BlobService:
                 host = urlsplit(self.place.account_url).netloc
                 raise not_reached(what, host, broken, self._reached, self.place.sign_in.hide) from None
             self._reached = True
-            error = self._check_response(what, answer, expected, size, check)
+            error = self._check_response(what, response, expected, size, check)
             if error is None:
-                return answer
+                return response
             if error.status == 401 and self.place.sign_in.renew():
                 return once()
             raise error
@@ -311,19 +309,21 @@ class BlobService:
         return self._connections.request(method, f"{target}?{full}" if full else target, {**common, **headers}, body)
 
     def _check_response(
-        self, what: str, answer: StorageResponse, expected: tuple[int, ...], size: int | None, check: bool
+        self, what: str, response: StorageResponse, expected: tuple[int, ...], size: int | None, check: bool
     ) -> RefusalError | None:
         """Return the error in a response; None if it is as expected."""
-        if answer.status not in expected or (answer.status == 404 and _container_missing(answer)):
+        if response.status not in expected or (response.status == 404 and _container_missing(response)):
             sign_in = self.place.sign_in
-            error = refusal(what, answer, sign_in.kind, sign_in.ended)
+            error = refusal(what, response, sign_in.kind, sign_in.ended)
             error.message = sign_in.hide(error.message)
             return error
-        if size is not None and len(answer.content) != size:
-            return RefusalError(f"{what}: received {len(answer.content)} of {size} bytes", "try again", transient=True)
+        if size is not None and len(response.content) != size:
+            return RefusalError(
+                f"{what}: received {len(response.content)} of {size} bytes", "try again", transient=True
+            )
         if check:
-            digest = md5(answer.content).digest()
-            if digest != decode_md5(answer.headers.get("Content-MD5") or ""):
+            digest = md5(response.content).digest()
+            if digest != decode_md5(response.headers.get("Content-MD5") or ""):
                 return RefusalError(
                     f"{what}: the content that was received does not match its MD5", "try again", transient=True
                 )
@@ -334,5 +334,7 @@ def _unchanged(known: Blob | None) -> dict[str, str]:
     return {"If-Match": known.etag} if known else {"If-None-Match": "*"}
 
 
-def _container_missing(answer: StorageResponse) -> bool:
-    return b"<Code>ContainerNotFound" in answer.content or answer.headers.get("x-ms-error-code") == "ContainerNotFound"
+def _container_missing(response: StorageResponse) -> bool:
+    return (
+        b"<Code>ContainerNotFound" in response.content or response.headers.get("x-ms-error-code") == "ContainerNotFound"
+    )

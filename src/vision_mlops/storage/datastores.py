@@ -50,7 +50,7 @@ def resolve(address: DatastoreAddress, settings: AzureSettings, client: MLClient
                 f"datastore {address.name!r} is of type {kind}", "name one of type AzureBlob or AzureDataLakeGen2"
             )
         # The SDK builds the addresses of its own uploads like this, also for Data Lake accounts, which have both.
-        account_url = STORAGE_ACCOUNT_URLS["AzureBlob"].format(found.account_name, _endpoint(found))
+        account_url = STORAGE_ACCOUNT_URLS["AzureBlob"].format(found.account_name, found.endpoint or "core.windows.net")
         sign_in = _sign_in(client, found, container, settings, account_url)
     return BlobFolder(account_url, container, address.path, sign_in, address.name)
 
@@ -75,7 +75,3 @@ def _sign_in(client: Any, found: Any, container: str, settings: AzureSettings, a
     if account_url.startswith("http://"):
         raise AzureError(f"{source} has no secret that you may read, and {account_url} is not encrypted", "use https")
     return EntraIdentity(default_credential(settings))
-
-
-def _endpoint(found: Any) -> str:
-    return str(found.endpoint or "core.windows.net")

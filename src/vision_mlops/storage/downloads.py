@@ -11,12 +11,13 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Unpack
 
 from vision_mlops.core import locks
 from vision_mlops.core.errors import DataError
-from vision_mlops.core.hash_memory import mark_of
-from vision_mlops.storage.attempts import FileError, StorageRetryPolicy, UnsettledError
+from vision_mlops.core.hashing import mark_of
+from vision_mlops.storage.attempts import FileError, UnsettledError
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_names import check_for_folder
@@ -24,8 +25,8 @@ from vision_mlops.storage.blob_service import BLOCK
 from vision_mlops.storage.file_parts import PartialFile
 from vision_mlops.storage.local_folders import File, walk
 from vision_mlops.storage.md5 import Hashes, md5
-from vision_mlops.storage.transfer import Transfer
-from vision_mlops.storage.transfer_summary import Progress, TransferSummary
+from vision_mlops.storage.transfer import Transfer, TransferOptions
+from vision_mlops.storage.transfer_summary import TransferSummary
 
 _DAMAGED = "the content that was received does not match the MD5 that storage keeps; upload it again"
 _WORK = ".mlops-download"
@@ -33,19 +34,7 @@ _WORK = ".mlops-download"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
-def download(
-    place: BlobFolder,
-    out: Path,
-    *,
-    delete: bool = False,
-    delete_all: bool = False,
-    checksum: bool = False,
-    dry_run: bool = False,
-    jobs: int | None = None,
-    progress: Progress | None = None,
-    patience: StorageRetryPolicy | None = None,
-    block: int = BLOCK,
-) -> TransferSummary:
+def download(place: BlobFolder, out: Path, **options: Unpack[TransferOptions]) -> TransferSummary:
     """Make a folder of this machine hold the files of a folder in storage; the mirror of ``upload``.
 
     A file is written beside its place, compared with the MD5 that storage keeps, and only then moved there.
@@ -53,14 +42,7 @@ def download(
     Args:
         place: Where from; see :func:`~vision_mlops.storage.locations.locate`.
         out: The folder; created if it does not exist.
-        delete: Remove files of ``out`` that are not in storage, once all else has succeeded.
-        delete_all: The same, even if no file of ``out`` would be left.
-        checksum: Read all files, instead of trusting size and time of those that were read before.
-        dry_run: Only report what would be done.
-        jobs: Requests at once.
-        progress: Called in this thread with how much is done.
-        patience: How requests are retried.
-        block: Larger blobs come in parts of so many bytes.
+        options: How to transfer.
 
     Returns:
         What was done. ``failures`` names the files that could not be fetched; the others were.
@@ -73,8 +55,9 @@ def download(
     """
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file, not a folder", "choose another folder with --out")
-    summary = TransferSummary("download", place.url, str(out), dry_run=dry_run)
-    with ExitStack() as stack, Transfer(summary, place, jobs, min(block, BLOCK), patience, progress) as transfer:
+    summary = TransferSummary("download", place.url, str(out))
+    options["block"] = min(options.get("block", BLOCK), BLOCK)
+    with ExitStack() as stack, Transfer(summary, place, options) as transfer:
         blobs = transfer.list().result()
         if not blobs:
             raise DataError(f"{place.url} contains no files", "check the path; nothing was written or removed")
@@ -85,9 +68,8 @@ def download(
             for name, file in files.items()
             if name not in blobs and not any(folder.is_symlink() for folder in _folders(out, name))
         }
-        if delete or delete_all:
-            transfer.check_removal(extra, len(extra) < len(files), delete_all)
-        if not dry_run:
+        transfer.check_removal(extra, len(extra) < len(files))
+        if not summary.dry_run:
             out.mkdir(parents=True, exist_ok=True)
             refusal = DataError(
                 f"another download into {out} is running", "wait for it, or choose another folder with --out"
@@ -97,8 +79,8 @@ def download(
         transfer.hashes.recall(files.values())
         etags = Hashes("blob_etag")
         stack.callback(etags.close)
-        _Download(transfer, out, blobs, files, etags, checksum).run()
-        if (delete or delete_all) and summary.ok:
+        _Download(transfer, out, blobs, files, etags).run()
+        if transfer.deletes and summary.ok:
             _delete(summary, out, extra)
     return summary
 
@@ -113,11 +95,10 @@ class _Download:
         blobs: Mapping[str, Blob],
         files: Mapping[str, File],
         etags: Hashes,
-        checksum: bool,
     ) -> None:
         self._transfer, self._service = transfer, transfer.service
         self._out, self._root = out, os.path.realpath(out)
-        self._blobs, self._files, self._etags, self._checksum = blobs, files, etags, checksum
+        self._blobs, self._files, self._etags = blobs, files, etags
         self._dry_run = transfer.summary.dry_run
         self._lock = threading.Lock()
         self._folders: set[str] = set()
@@ -133,16 +114,16 @@ class _Download:
         self._transfer.work({name: blob.size for name, blob in self._blobs.items()}, left, self._fetch)
 
     def _tidy(self) -> None:
-        """Remove what an interrupted download left, but parts of blobs that are still the same."""
+        """Remove what an interrupted download left, except parts of blobs that are still the same."""
         wanted = {self._part_name(name, blob) for name, blob in self._blobs.items() if blob.size > self._transfer.block}
         for path in (self._out / _WORK).iterdir():
             if path.name != "lock" and path.name.partition(".")[0] not in wanted:
                 path.unlink()
 
     def _is_known(self, name: str) -> bool:
-        """Whether a file is there, and known to be what is in storage; then it is counted."""
+        """Return whether a file is known to be what is in storage, and count it if so."""
         blob, file = self._blobs[name], self._files.get(name)
-        if file is None or file.mark[1] != blob.size or self._checksum:
+        if file is None or file.mark[1] != blob.size or self._transfer.checksum:
             return False
         if blob.md5:
             same = self._transfer.hashes.of(file) == blob.md5.hex()
@@ -167,7 +148,7 @@ class _Download:
             raise FileError(f"it cannot be read or written: {error.strerror or error}") from error
 
     def _has_content(self, file: File, wanted: bytes) -> bool:
-        """Whether a file has an MD5, which is read and remembered."""
+        """Read a file, remember its MD5, and return whether it is the given one."""
         read = time.time_ns()
         with open(file.path, "rb") as stream:  # noqa: PTH123
             digest = hashlib.file_digest(stream, md5)
@@ -231,13 +212,13 @@ class _Download:
             self._etags.note(target, mark, self._version(name, blob))
 
     def _target(self, name: str) -> str:
-        """Absolute path of a file; its folder is made, and is not outside of the target through a link."""
+        """Return the absolute path of a file. Its folder is created, and may not be outside of the target through a link."""
         folder = name.rpartition("/")[0]
         parent = os.path.join(self._root, folder) if folder else self._root  # noqa: PTH118
         with self._lock:
             if parent not in self._folders:
                 # What exists of the way there is looked at before something is made in it.
-                if not _is_below(os.path.realpath(parent), self._root):
+                if not f"{os.path.realpath(parent)}/".startswith(f"{self._root.rstrip('/')}/"):
                     raise FileError(f"{folder!r} is a link to a place outside of {self._out}")
                 os.makedirs(parent, exist_ok=True)  # noqa: PTH103
                 self._folders.add(parent)
@@ -255,16 +236,12 @@ class _Download:
 
 
 def _leave(work: Path) -> None:
-    """Remove the working folder, but parts of large files that did not come whole: the next download goes on with them."""
+    """Remove the working folder, except parts of incomplete large files: the next download continues with them."""
     for path in work.iterdir():
         if path.suffix == ".new" or path.name == "lock":
             path.unlink()
     with contextlib.suppress(OSError):  # parts are left
         work.rmdir()
-
-
-def _is_below(path: str, root: str) -> bool:
-    return path == root or path.startswith(root.rstrip("/") + "/")
 
 
 def _delete(summary: TransferSummary, out: Path, extra: Mapping[str, int]) -> None:
@@ -283,6 +260,5 @@ def _delete(summary: TransferSummary, out: Path, extra: Mapping[str, int]) -> No
 
 
 def _folders(out: Path, name: str) -> list[Path]:
-    """Folders between the target and a file of it."""
-    parts = name.split("/")[:-1]
-    return [out.joinpath(*parts[:count]) for count in range(1, len(parts) + 1)]
+    """Return the folders between the target and a file of it."""
+    return [out / folder for folder in PurePosixPath(name).parents[:-1]]

@@ -12,7 +12,7 @@ from vision_mlops.core import folder_walk
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.files import is_clutter
 from vision_mlops.core.folder_walk import EntryKind
-from vision_mlops.core.hash_memory import Mark, mark_of
+from vision_mlops.core.hashing import Mark, mark_of
 from vision_mlops.storage.blob_names import ascii_safe
 
 
@@ -24,7 +24,7 @@ class File(NamedTuple):
 
 
 def walk(folder: Path, *, lenient: bool = False) -> dict[str, File]:
-    """Files below a folder by relative name, with / between its parts.
+    """Return the files below a folder by relative name, with / between its parts.
 
     Links to files and folders are followed, but not into a folder that they are in. What file browsers leave behind is
     skipped.
@@ -34,7 +34,7 @@ def walk(folder: Path, *, lenient: bool = False) -> dict[str, File]:
         lenient: Skip broken links, and what is neither a file nor a folder, instead of refusing them.
 
     Raises:
-        DataError: there is such a thing, or a folder may not be read.
+        DataError: the folder contains such an entry, or a folder may not be read.
     """
     found: dict[str, File] = {}
     for entry in folder_walk.walk(folder, is_clutter):

@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from vision_mlops.config.azure_settings import KNOWN_CLOUDS, AzureSettings
+from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import ConfigError
-from vision_mlops.storage.addresses import CLOUD_SUFFIXES, ContainerAddress, DatastoreAddress, parse_address
+from vision_mlops.storage.addresses import CLOUD_SUFFIXES, DatastoreAddress, parse_address
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.datastores import resolve
-from vision_mlops.storage.sign_in import EntraIdentity, SignIn, from_environment
+from vision_mlops.storage.sign_in import EntraIdentity, from_environment
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -32,9 +32,9 @@ def locate(
     Args:
         text: ``https://ACCOUNT.blob.core.windows.net/CONTAINER/PATH``, ``azureml://datastores/NAME/paths/PATH``, also with
             ``subscriptions/.../workspaces/...`` before ``datastores``, or ``datastore:NAME/PATH``.
-        settings: The workspace of a datastore, and the cloud; read from the environment when they are needed and not given.
+        settings: The workspace of a datastore, and the cloud; by default read from the environment when they are needed.
         client: Client of the workspace to use instead of a new one.
-        environ: The environment; that of the process where not given.
+        environ: The environment; by default that of the process.
 
     Raises:
         ConfigError: the address, a variable or a setting is malformed or missing.
@@ -47,23 +47,14 @@ def locate(
         return resolve(address, settings or AzureSettings.load(environ=environ), client)
     sign_in = from_environment(address, environ)
     if sign_in is None:
-        sign_in = _identity(address, settings, environ)
+        if address.account_url.startswith("http://"):
+            raise ConfigError(
+                f"{address.account_url} is not encrypted: your token could be read on the way",
+                "export AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING for it",
+            )
+        from vision_mlops.azure.clients import authority_of, credential_at
+
+        clouds = (cloud for suffix, cloud in CLOUD_SUFFIXES.items() if address.account_url.endswith(f".blob.{suffix}"))
+        authority = settings.cloud.authority_host if settings else authority_of(environ, next(clouds, "AzureCloud"))
+        sign_in = EntraIdentity(credential_at(authority))
     return BlobFolder(address.account_url, address.container, address.path, sign_in)
-
-
-def _identity(address: ContainerAddress, settings: AzureSettings | None, environ: Mapping[str, str]) -> SignIn:
-    if address.account_url.startswith("http://"):
-        raise ConfigError(
-            f"{address.account_url} is not encrypted: your token could be read on the way",
-            "export AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING for it",
-        )
-    from vision_mlops.azure.clients import credential_at
-
-    if settings:
-        authority = settings.cloud.authority_host
-    else:
-        named = environ.get("AZURE_CLOUD", "").strip()
-        ending = next((name for name in CLOUD_SUFFIXES if address.account_url.endswith(f".blob.{name}")), "")
-        cloud = named if named in KNOWN_CLOUDS else CLOUD_SUFFIXES.get(ending, "AzureCloud")
-        authority = environ.get("AZURE_AUTHORITY_HOST", "").strip() or KNOWN_CLOUDS[cloud][0]
-    return EntraIdentity(credential_at(authority))

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable
 
-from vision_mlops.core.hash_memory import HashMemory, Mark, is_settled
+from vision_mlops.core.hashing import HashMemory, Mark, is_settled
 from vision_mlops.storage.local_folders import File
 
 _MANY = 2000

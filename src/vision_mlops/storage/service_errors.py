@@ -6,14 +6,12 @@ import http.client
 import re
 import socket
 import ssl
-import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from email.message import Message
-from email.utils import parsedate_to_datetime
 
 from vision_mlops.azure.azure_errors import SIGN_IN
 from vision_mlops.core.errors import AzureError
+from vision_mlops.core.retry_after import wait_asked_for
 from vision_mlops.storage.http_connections import StorageResponse
 
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
@@ -80,18 +78,18 @@ class RefusalError(AzureError):
         self.pause = pause
 
 
-def refusal(what: str, answer: StorageResponse, kind: str, ended: str = "") -> RefusalError:
+def refusal(what: str, response: StorageResponse, kind: str, ended: str = "") -> RefusalError:
     """Make the error for a response.
 
     Args:
         what: What was asked for; begins the message.
-        answer: The response.
+        response: The response.
         kind: Kind of the sign-in.
         ended: When the credentials expired, if they have.
     """
-    status = answer.status
-    code, message = _read(answer)
-    code = code or answer.headers.get("x-ms-error-code", "") or ""
+    status = response.status
+    code, message = _read(response)
+    code = code or response.headers.get("x-ms-error-code", "") or ""
     hint = _FIXES.get(code, "")
     fatal = status in (401, 403) or code in _CONTAINER
     if 300 <= status < 400:
@@ -109,25 +107,8 @@ def refusal(what: str, answer: StorageResponse, kind: str, ended: str = "") -> R
         code=code,
         fatal=fatal,
         transient=status in _RETRIED or code in _DAMAGED,
-        pause=wait_asked_for(answer.headers),
+        pause=wait_asked_for(response.headers, _LONGEST_WAIT_SECONDS),
     )
-
-
-def wait_asked_for(headers: Message) -> float | None:
-    """Return the seconds that the service asks to wait, at most two minutes; None if it does not say."""
-    for name, unit in (("retry-after-ms", 1000.0), ("x-ms-retry-after-ms", 1000.0), ("Retry-After", 1.0)):
-        text = headers.get(name)
-        if text is None:
-            continue
-        try:
-            seconds = float(text) / unit
-        except ValueError:
-            try:
-                seconds = parsedate_to_datetime(text).timestamp() - time.time()
-            except ValueError:
-                continue
-        return min(max(0.0, seconds), _LONGEST_WAIT_SECONDS)
-    return None
 
 
 def _sign_in_hint(code: str, kind: str, ended: str) -> str:
@@ -142,10 +123,10 @@ def _sign_in_hint(code: str, kind: str, ended: str) -> str:
     return f"the signature is not valid here, has expired, or is for another container: {_PERMISSIONS}"
 
 
-def _read(answer: StorageResponse) -> tuple[str, str]:
-    """Code and message of a body; the message without its lines about request and time."""
+def _read(response: StorageResponse) -> tuple[str, str]:
+    """Return code and message of a body; the message without its lines about request and time."""
     try:
-        root = ET.fromstring(answer.content.removeprefix(b"\xef\xbb\xbf"))
+        root = ET.fromstring(response.content.removeprefix(b"\xef\xbb\xbf"))
     except (ET.ParseError, ValueError):
         return "", ""
     message = (root.findtext("Message") or "").splitlines()
@@ -159,8 +140,8 @@ def not_reached(what: str, host: str, error: Exception, reached: bool, hide: Cal
     Args:
         what: What was asked for; begins the message.
         host: Host and port.
-        error: What was raised.
-        reached: There was a response before.
+        error: The exception that was raised.
+        reached: Whether there was a response before.
         hide: Replaces secrets in a text.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -179,5 +160,5 @@ def not_reached(what: str, host: str, error: Exception, reached: bool, hide: Cal
         reason = "it was cut"
     else:
         reason = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
-    hint = "check the network, then run the same command again: it goes on where it was"
+    hint = "check the network, then run the same command again: it continues where it stopped"
     return RefusalError(f"{what}: the connection to {host} failed: {hide(reason)}", hint, transient=True)

@@ -96,7 +96,7 @@ class SharedAccessSignature(SignIn):
         self._ends = found.get("se", [""])[0]
 
     def query(self) -> str:
-        """The signature."""
+        """Return the signature."""
         return self._token
 
     @property
@@ -110,7 +110,7 @@ class SharedAccessSignature(SignIn):
         return self._ends if end < datetime.now(UTC) else ""
 
     def secrets(self) -> list[str]:
-        """The signature."""
+        """Return the signature, alone and with its parameters."""
         return [self._signature, self._token]
 
 
@@ -206,7 +206,7 @@ class EntraIdentity(SignIn):
             return True
 
     def secrets(self) -> list[str]:
-        """The token."""
+        """Return the token."""
         return [self._token] if self._token else []
 
 

@@ -17,7 +17,7 @@ class ThreadPool(Generic[Item]):
     """Works on a number of items and parts at once.
 
     Args:
-        size: How many.
+        size: Number of threads that work at once.
         stop: Ends what the threads wait for, such as responses; called when one fails or the caller is interrupted.
     """
 
@@ -33,7 +33,7 @@ class ThreadPool(Generic[Item]):
 
         Args:
             items: Taken one after the other.
-            work: Called in the threads; an exception that it raises ends the run.
+            work: Called in the threads. An exception that it raises ends the run.
             tick: Called in this thread several times a second.
 
         Raises:
@@ -69,7 +69,7 @@ class ThreadPool(Generic[Item]):
         """Hand out the parts of one large item, in the thread that works on it.
 
         At the end of the context all parts are done, or one has failed. The thread itself only prepares them, so its
-        turn is free meanwhile.
+        turn is free in the meantime.
         """
         parts = Parts(self._parts, self._turns, self._room)
         self._turns.release()

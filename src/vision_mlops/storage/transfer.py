@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
+from typing import TypedDict
 
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.text import counted
 from vision_mlops.storage.attempts import FileError, StorageRetryPolicy
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
-from vision_mlops.storage.blob_service import BlobService
+from vision_mlops.storage.blob_service import BLOCK, BlobService
 from vision_mlops.storage.md5 import Hashes
 from vision_mlops.storage.service_errors import RefusalError
 from vision_mlops.storage.thread_pool import ThreadPool
@@ -26,35 +27,54 @@ JOBS = 16
 SAVE_SECONDS = 10.0
 
 
+class TransferOptions(TypedDict, total=False):
+    """What uploads and downloads can be told.
+
+    Attributes:
+        delete: Remove files at the destination that are not in the source, once all else has succeeded.
+        delete_all: The same, even if no file would be left.
+        checksum: Read all files, instead of trusting size and time of those that were read before.
+        dry_run: Only report what would be done.
+        jobs: Requests at once; by default :data:`JOBS`.
+        progress: Called in the thread of the caller with how much is done.
+        patience: How requests are retried.
+        block: Larger files go in parts of so many bytes, by default :data:`~vision_mlops.storage.blob_service.BLOCK`; that
+            is also the most for a download.
+    """
+
+    delete: bool
+    delete_all: bool
+    checksum: bool
+    dry_run: bool
+    jobs: int | None
+    progress: Progress | None
+    patience: StorageRetryPolicy | None
+    block: int
+
+
 class Transfer:
     """One upload or download. Use it as a context manager, so that no thread or connection is left behind.
 
     Args:
         summary: Filled in.
         place: The folder in storage.
-        jobs: Requests at once; by default :data:`JOBS`.
-        block: Bytes of a part.
-        patience: How requests are retried.
-        progress: Called with how much is done.
+        options: How to transfer.
     """
 
-    def __init__(
-        self,
-        summary: TransferSummary,
-        place: BlobFolder,
-        jobs: int | None,
-        block: int,
-        patience: StorageRetryPolicy | None,
-        progress: Progress | None,
-    ) -> None:
+    def __init__(self, summary: TransferSummary, place: BlobFolder, options: TransferOptions) -> None:
+        jobs = options.get("jobs")
         if jobs is not None and not 1 <= jobs <= 256:
             raise DataError(f"invalid number of requests at once: {jobs}", "choose 1 to 256")
         self.summary = summary
-        self.block = block
-        self.service = BlobService(place, patience)
+        summary.dry_run = options.get("dry_run", False)
+        self.block = options.get("block", BLOCK)
+        self.checksum = options.get("checksum", False)
+        self.deletes = options.get("delete", False) or options.get("delete_all", False)
+        self.service = BlobService(place, options.get("patience"))
         self.hashes = Hashes()
         self.pool: ThreadPool[str] = ThreadPool(jobs or JOBS, self.service.stop)
-        self._progress = progress
+        self._delete_all = options.get("delete_all", False)
+        self._progress = options.get("progress")
         self._lock = threading.Lock()
         self._begun = time.monotonic()
         self._saved = self._begun
@@ -113,7 +133,7 @@ class Transfer:
                 self.fail(name, sizes.get(name, 0), str(error))
             except RefusalError as error:
                 if error.transient:
-                    self.service.require()  # raises where it is not about this file
+                    self.service.require()  # raises an error if it is not about this file
                 if error.fatal:
                     raise
                 reason = error.message.removeprefix(f"{self.service.place.prefix}{name}: ")
@@ -149,18 +169,17 @@ class Transfer:
             self.summary.failed.add(size)
             self.summary.failures[name] = reason
 
-    def check_removal(self, extra: Mapping[str, Blob] | Mapping[str, int], kept: bool, everything: bool) -> None:
+    def check_removal(self, extra: Mapping[str, Blob] | Mapping[str, int], kept: bool) -> None:
         """Refuse to remove everything.
 
         Args:
-            extra: What would be removed.
+            extra: What is not in the source.
             kept: Whether anything would be left.
-            everything: Removing everything is intended.
 
         Raises:
             DataError: nothing would be left, and that is not intended.
         """
-        if extra and not kept and not everything:
+        if self.deletes and extra and not kept and not self._delete_all:
             side = self.summary.place if self.summary.direction == "upload" else self.summary.folder
             raise DataError(
                 f"--delete would remove everything that is in {side} ({counted(len(extra), 'file')}):"

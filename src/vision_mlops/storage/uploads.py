@@ -9,20 +9,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Unpack
 
 from vision_mlops.core.errors import DataError
-from vision_mlops.core.hash_memory import Mark, mark_of
+from vision_mlops.core.hashing import Mark, mark_of
 from vision_mlops.storage.attempts import FileError, StorageRetryPolicy, UnsettledError
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_names import check_for_storage
-from vision_mlops.storage.blob_service import BLOCK
 from vision_mlops.storage.file_parts import BlockNames, block_size
 from vision_mlops.storage.local_folders import File, look_at, walk
 from vision_mlops.storage.md5 import md5
 from vision_mlops.storage.service_errors import RefusalError
-from vision_mlops.storage.transfer import Transfer
-from vision_mlops.storage.transfer_summary import Progress, TransferSummary
+from vision_mlops.storage.transfer import Transfer, TransferOptions
+from vision_mlops.storage.transfer_summary import TransferSummary
 
 
 def upload(
@@ -30,34 +30,20 @@ def upload(
     place: BlobFolder,
     *,
     files: Mapping[str, Path] | None = None,
-    delete: bool = False,
-    delete_all: bool = False,
-    checksum: bool = False,
-    dry_run: bool = False,
     create_container: bool = False,
-    jobs: int | None = None,
-    progress: Progress | None = None,
-    patience: StorageRetryPolicy | None = None,
-    block: int = BLOCK,
+    **options: Unpack[TransferOptions],
 ) -> TransferSummary:
     """Make a folder in storage hold the files of a folder of this machine.
 
     Files are compared by MD5. What is there with the same content is not sent again, so a transfer that was
-    interrupted for any reason continues where it was.
+    interrupted for any reason continues where it stopped.
 
     Args:
         folder: The folder.
         place: Where to; see :func:`~vision_mlops.storage.locations.locate`.
         files: Files to send in place of all that are in the folder, by their names there. They may lie anywhere.
-        delete: Remove blobs that are not in the folder, once all else has succeeded.
-        delete_all: The same, even if no blob would be left.
-        checksum: Read all files, instead of trusting size and time of those that were read before.
-        dry_run: Only report what would be done.
         create_container: Create the container if it does not exist.
-        jobs: Requests at once.
-        progress: Called in this thread with how much is done.
-        patience: How requests are retried.
-        block: Larger files go in blocks of so many bytes.
+        options: How to transfer.
 
     Returns:
         What was done. ``failures`` names the files that could not be sent; the others were.
@@ -70,13 +56,13 @@ def upload(
     if not folder.is_dir():
         wrong = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {wrong}", "name the folder that contains the files")
-    if (delete or delete_all) and place.datastore and not place.path:
+    if (options.get("delete") or options.get("delete_all")) and place.datastore and not place.path:
         raise DataError(
             f"--delete in the root of the datastore {place.datastore!r} would remove files of the workspace",
             "name a path below it",
         )
-    summary = TransferSummary("upload", place.url, str(folder), dry_run=dry_run)
-    with Transfer(summary, place, jobs, block, patience, progress) as transfer:
+    summary = TransferSummary("upload", place.url, str(folder))
+    with Transfer(summary, place, options) as transfer:
         listing = transfer.list(create_container)
         sent = walk(folder) if files is None else look_at(files)
         if not sent:
@@ -85,22 +71,18 @@ def upload(
         transfer.hashes.recall(sent.values())
         there = listing.result()
         extra = {name: blob for name, blob in there.items() if name not in sent}
-        if delete or delete_all:
-            transfer.check_removal(extra, len(extra) < len(there), delete_all)
-        _Upload(transfer, sent, there, checksum).run()
-        if (delete or delete_all) and summary.ok:
+        transfer.check_removal(extra, len(extra) < len(there))
+        _Upload(transfer, sent, there).run()
+        if transfer.deletes and summary.ok:
             delete_blobs(transfer, extra)
     return summary
 
 
-def remove(
-    place: BlobFolder, *, jobs: int | None = None, patience: StorageRetryPolicy | None = None
-) -> TransferSummary:
+def remove(place: BlobFolder, *, patience: StorageRetryPolicy | None = None) -> TransferSummary:
     """Remove all files of a folder; an empty one is fine.
 
     Args:
         place: The folder, see :func:`~vision_mlops.storage.locations.locate`; not a container or datastore as a whole.
-        jobs: Requests at once.
         patience: How requests are retried.
 
     Returns:
@@ -113,7 +95,7 @@ def remove(
     if not place.path:
         raise DataError(f"{place.url} cannot be removed as a whole", "name a folder in it")
     summary = TransferSummary("upload", place.url, "")
-    with Transfer(summary, place, jobs, BLOCK, patience, None) as transfer:
+    with Transfer(summary, place, {"patience": patience}) as transfer:
         delete_blobs(transfer, transfer.list().result())
     return summary
 
@@ -121,11 +103,9 @@ def remove(
 class _Upload:
     """Sends the files that differ."""
 
-    def __init__(
-        self, transfer: Transfer, files: Mapping[str, File], there: Mapping[str, Blob], checksum: bool
-    ) -> None:
+    def __init__(self, transfer: Transfer, files: Mapping[str, File], there: Mapping[str, Blob]) -> None:
         self._transfer, self._service = transfer, transfer.service
-        self._files, self._there, self._checksum = files, there, checksum
+        self._files, self._there = files, there
         self._dry_run = transfer.summary.dry_run
 
     def run(self) -> None:
@@ -133,7 +113,7 @@ class _Upload:
         left = []
         for name, file in self._files.items():
             blob = self._there.get(name)
-            known = "" if self._checksum else self._transfer.hashes.of(file)
+            known = "" if self._transfer.checksum else self._transfer.hashes.of(file)
             if blob is not None and known and blob.size == file.mark[1] and blob.md5.hex() == known:
                 self._transfer.summary.unchanged.add(blob.size)
             else:
@@ -150,7 +130,7 @@ class _Upload:
             raise FileError(f"it cannot be read: {error.strerror or error}") from error
 
     def _send_once(self, name: str, path: str) -> None:
-        """Send a file, if it needs to be; if it changes meanwhile, nothing changes in storage."""
+        """Send a file if it has to be sent. If it changes in the meantime, nothing changes in storage."""
         read = time.time_ns()
         with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 - a text, as there are many
             mark = mark_of(os.fstat(stream.fileno()))
@@ -237,14 +217,14 @@ class _Upload:
             now = self._service.find(self._full(name))
             if now is None or (now.size, now.md5) != (size, digest):
                 raise FileError(
-                    "it was changed in storage by somebody else meanwhile; run again to replace it"
+                    "somebody else changed it in storage in the meantime; run again to replace it"
                 ) from error
 
 
 def _check_same(path: str, mark: Mark, size: int | None = None) -> None:
     """Raise UnsettledError if a file was changed since it was opened, or so many bytes are not all of it."""
     if size not in (None, mark[1]) or mark_of(os.stat(path)) != mark:  # noqa: PTH116
-        raise UnsettledError("it changes while it is read; run again when nothing writes to it")
+        raise UnsettledError("it changed while it was read; run again when nothing writes to it")
 
 
 def delete_blobs(transfer: Transfer, extra: Mapping[str, Blob]) -> None:

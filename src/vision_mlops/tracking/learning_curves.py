@@ -15,10 +15,10 @@ _LOOKS = {"train": "--", "val": "-"}
 
 
 def draw_learning_curves(runs: Mapping[str, str]) -> Picture:
-    """Loss and accuracy over the epochs: one colour per run, dashed for training and solid for validation.
+    """Draw loss and accuracy over the epochs: one colour per run, dashed for training and solid for validation.
 
     Args:
-        runs: Ids of MLflow runs by what the picture calls them.
+        runs: Ids of MLflow runs by their names in the picture.
 
     Raises:
         MlopsError: a run does not exist, or has no curves.
@@ -29,7 +29,7 @@ def draw_learning_curves(runs: Mapping[str, str]) -> Picture:
 
 
 def curves_figure(curves: Mapping[str, Callable[[str], list[tuple[float, float]]]]) -> Any:
-    """The figure of matplotlib.
+    """Draw the figure with matplotlib.
 
     Args:
         curves: For each training, by its name, the (epoch, value) of a metric such as ``val_loss``.

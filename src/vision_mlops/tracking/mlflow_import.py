@@ -1,6 +1,6 @@
 """Imports MLflow without what only tables of data need, since that takes longer than most commands that use MLflow.
 
-Runs and models need neither pandas nor what comes with it, and MLflow works without them where they are not installed. It
+Runs and models need neither pandas nor what comes with it, and MLflow works without them if they are not installed. It
 has no setting for that, so a process that asks for it hides them while MLflow is imported.
 """
 
@@ -39,7 +39,7 @@ def records_only() -> Iterator[None]:
 
 
 def client_class(*, with_database: bool) -> Any:
-    """``mlflow.MlflowClient``, and with it what it opens a database with. Raises ImportError where MLflow is missing."""
+    """Import ``mlflow.MlflowClient``, and what it opens a database with. Raises ImportError if MLflow is missing."""
     with library_settings.loading(), _lock:
         if "mlflow" in sys.modules or not _records_only:
             return _client_class(with_database)
@@ -57,7 +57,7 @@ def _client_class(with_database: bool) -> Any:
 
     if with_database:
         import mlflow.store.model_registry.sqlalchemy_store
-        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - here, where nobody searches for garbage meanwhile
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - here, garbage collection is switched off
     return MlflowClient
 
 

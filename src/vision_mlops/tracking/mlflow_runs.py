@@ -34,12 +34,12 @@ _NOT_IN_A_KEY = re.compile(r"[^\w\-./ ]", re.ASCII)
 
 
 def tracking_uri() -> str:
-    """Where runs and models are recorded: MLFLOW_TRACKING_URI, else ``mlflow.db`` below the home folder."""
+    """Return where runs and models are recorded: MLFLOW_TRACKING_URI, else ``mlflow.db`` below the home folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{(paths.home() / 'mlflow.db').as_posix()}"
 
 
 def absolute_uri() -> str:
-    """The same for a process with another working folder."""
+    """Return the same address for a process with another working folder."""
     uri = tracking_uri()
     database = _database(uri)
     if database is not None:
@@ -48,22 +48,17 @@ def absolute_uri() -> str:
 
 
 def database_file() -> Path | None:
-    """The file of the store where it is an SQLite database, which may not exist yet; None for any other store."""
+    """Return the file of the store if it is an SQLite database, which may not exist yet; None for any other store."""
     return _database(tracking_uri())
 
 
-def shown_uri() -> str:
-    """The address of the store to be shown, without a password that it may contain."""
-    return without_credentials(tracking_uri())
-
-
 def without_credentials(text: str) -> str:
-    """A text without what stands before the host of an address."""
+    """Return a text without user names and passwords of the addresses in it."""
     return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 def store_key() -> str:
-    """A key that tells one store from another; empty for a database that does not exist yet. It does not import MLflow."""
+    """Return a key that tells one store from another, without MLflow; empty for a database that does not exist yet."""
     uri = absolute_uri()
     database = _database(uri)
     if database is not None and not database.exists():
@@ -72,7 +67,7 @@ def store_key() -> str:
 
 
 def check_reachable(experiment: str) -> None:
-    """Ask the store for an experiment, and give up within seconds, where MLflow would retry for minutes.
+    """Ask the store for an experiment, and give up within seconds instead of retrying for minutes as MLflow does.
 
     Raises:
         MlopsError: the database file cannot be used.
@@ -92,7 +87,7 @@ def check_reachable(experiment: str) -> None:
 
 
 def client() -> Any:
-    """A silent ``mlflow.MlflowClient`` of the store; the first use creates the database, also when two processes race.
+    """Return a silent ``mlflow.MlflowClient`` of the store; the first use creates the database, even if two processes race.
 
     Raises:
         MissingExtraError: MLflow is not installed.
@@ -111,13 +106,13 @@ def client() -> Any:
 
 
 def refusal() -> Any:
-    """``MlflowException``, which a store raises; nothing to catch where MLflow is not loaded, and this does not load it."""
+    """Return ``MlflowException``, which a store raises. Nothing, if MLflow is not loaded: this does not load it."""
     module = sys.modules.get("mlflow.exceptions")
     return getattr(module, "MlflowException", ())
 
 
 def experiment_id(name: str) -> str:
-    """Id of the experiment of this name; created, or restored where it was deleted, when needed."""
+    """Return the id of the experiment of this name, which is created, or restored if it was deleted."""
     store = client()
     found = store.get_experiment_by_name(name)
     if found is None:
@@ -125,26 +120,23 @@ def experiment_id(name: str) -> str:
         if database_file() is not None:
             location = (paths.home() / "artifacts" / _NOT_IN_A_KEY.sub("_", name).replace("/", "_")).as_uri()
         try:
-            return str(with_retries(lambda: store.create_experiment(name, artifact_location=location)))
+            return str(with_retries(store.create_experiment, name, artifact_location=location))
         except refusal() as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         found = store.get_experiment_by_name(name)
     if found.lifecycle_stage == "deleted":
-        with_retries(lambda: store.restore_experiment(found.experiment_id))
+        with_retries(store.restore_experiment, found.experiment_id)
     return str(found.experiment_id)
 
 
 def start_run(experiment: str, name: str, tags: Mapping[str, str] | None = None) -> str:
-    """Create a run and return its id. Where MLFLOW_RUN_ID names the run of a surrounding job, that one is used."""
+    """Create a run and return its id. If MLFLOW_RUN_ID names the run of a surrounding job, that one is used."""
     given = os.environ.get("MLFLOW_RUN_ID")
     if given:
-        store = client()
-        for key, value in (tags or {}).items():
-            _retry(store.set_tag, given, key, value)
+        set_tags(given, tags or {})
         return given
-    experiment_key = experiment_id(experiment)
-    run = _retry(client().create_run, experiment_key, run_name=name, tags=dict(tags or {}))
+    run = with_retries(client().create_run, experiment_id(experiment), run_name=name, tags=dict(tags or {}))
     return str(run.info.run_id)
 
 
@@ -153,25 +145,25 @@ def start_child(parent: str, name: str, tags: Mapping[str, str] | None = None) -
     store = client()
     experiment = store.get_run(parent).info.experiment_id
     everything = {"mlflow.parentRunId": parent, **(tags or {})}
-    return str(_retry(store.create_run, experiment, run_name=name, tags=everything).info.run_id)
+    return str(with_retries(store.create_run, experiment, run_name=name, tags=everything).info.run_id)
 
 
 def reopen_run(run_id: str) -> None:
     """Mark a run that was ended as running again."""
-    _retry(client().update_run, run_id, status="RUNNING")
+    with_retries(client().update_run, run_id, status="RUNNING")
 
 
 def set_tags(run_id: str, tags: Mapping[str, str]) -> None:
     """Add tags to a run."""
     store = client()
     for key, value in tags.items():
-        _retry(store.set_tag, run_id, _key(key), value)
+        with_retries(store.set_tag, run_id, _key(key), value)
 
 
 def end_run(run_id: str, *, failed: bool = False) -> None:
     """Mark a run as finished or failed. The run of a surrounding job (MLFLOW_RUN_ID) is left to that job."""
     if os.environ.get("MLFLOW_RUN_ID") != run_id:
-        _retry(client().set_terminated, run_id, "FAILED" if failed else "FINISHED")
+        with_retries(client().set_terminated, run_id, "FAILED" if failed else "FINISHED")
 
 
 def log_params(run_id: str, params: Mapping[str, object]) -> None:
@@ -179,37 +171,34 @@ def log_params(run_id: str, params: Mapping[str, object]) -> None:
     store = client()
     from mlflow.entities import Param
 
-    entries = [Param(_key(key), str(value)[:_PARAM_LENGTH]) for key, value in _flatten(params)]
+    entries = [Param(_key(key), str(value)[:_PARAM_LENGTH]) for key, value in flatten(params)]
     for start in range(0, len(entries), _BATCH):
-        _retry(store.log_batch, run_id, params=entries[start : start + _BATCH])
+        with_retries(store.log_batch, run_id, params=entries[start : start + _BATCH])
 
 
 def log_metrics(run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
-    """Record numbers; those that are not finite are left out, because no store orders or plots them."""
+    """Record numbers, except those that are not finite, because no store sorts or plots them."""
     store = client()
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
     entries = [Metric(_key(key), float(value), now, step) for key, value in metrics.items() if math.isfinite(value)]
     for start in range(0, len(entries), _BATCH):
-        _retry(store.log_batch, run_id, metrics=entries[start : start + _BATCH])
+        with_retries(store.log_batch, run_id, metrics=entries[start : start + _BATCH])
 
 
-def log_artifacts(run_id: str, folder: Path, artifact_path: str | None = None) -> None:
-    """Copy the content of ``folder`` to the run's artifacts, below ``artifact_path`` where given."""
-    client().log_artifacts(run_id, str(folder), artifact_path)
-
-
-def log_artifact(run_id: str, file: Path) -> None:
-    """Copy one file to the run's artifacts."""
-    client().log_artifact(run_id, str(file))
+def log_artifacts(run_id: str, path: Path, artifact_path: str | None = None) -> None:
+    """Copy a file, or the content of a folder, to the run's artifacts, below ``artifact_path`` if given."""
+    store = client()
+    log = store.log_artifacts if path.is_dir() else store.log_artifact
+    log(run_id, str(path), artifact_path)
 
 
 def log_evaluation(run_id: str, metrics: Mapping[str, float], folder: Path) -> bool:
     """Add an evaluation's numbers and files (as ``evaluation/``) to the run that trained the model.
 
     Returns:
-        False, and nothing is written, where this store has no such run: the bundle was trained elsewhere.
+        False if this store has no such run, since the bundle was trained elsewhere; nothing is written then.
     """
     if find_run(run_id) is None:
         return False
@@ -219,7 +208,7 @@ def log_evaluation(run_id: str, metrics: Mapping[str, float], folder: Path) -> b
 
 
 def find_run(run_id: str) -> Any | None:
-    """The ``mlflow.entities.Run``, or None where this store has none of that id, or it was deleted."""
+    """Return the ``mlflow.entities.Run``; None if this store has no run of that id, or if it was deleted."""
     database = database_file()
     if not run_id or (database is not None and not database.exists()):
         return None
@@ -227,7 +216,7 @@ def find_run(run_id: str) -> Any | None:
     try:
         run = store.get_run(run_id)
     except refusal() as error:
-        # An id of another kind of store may be malformed for this one, which is an invalid parameter.
+        # An id of another kind of store may be malformed here, which MLflow calls an invalid parameter.
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}:
             return None
         raise
@@ -236,7 +225,7 @@ def find_run(run_id: str) -> Any | None:
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Hold a lock between processes and threads. Raises MlopsError when it is not free within two minutes."""
+    """Hold a lock between processes and threads. Raises MlopsError if it is not free within two minutes."""
     refusal = MlopsError(
         f"{path} has been locked by another process for more than {LOCK_TIMEOUT_SECONDS:g} seconds",
         "wait for the other command, or stop it",
@@ -245,7 +234,7 @@ def file_lock(path: Path) -> Iterator[None]:
         yield
 
 
-def with_retries(call: Callable[[], T]) -> T:
+def with_retries(call: Callable[..., T], *arguments: Any, **options: Any) -> T:
     """Repeat a call, at most 8 times over about 10 seconds, while the database is locked or a version number is taken.
 
     SQLite refuses at once, whatever its timeout, when two readers both want to write.
@@ -257,7 +246,7 @@ def with_retries(call: Callable[[], T]) -> T:
     retrying = Retrying(
         retry=retry_if_exception(_is_transient), stop=stop_after_attempt(_ATTEMPTS), wait=wait, reraise=True
     )
-    return retrying(call)
+    return retrying(call, *arguments, **options)
 
 
 def _is_transient(error: BaseException) -> bool:
@@ -265,12 +254,8 @@ def _is_transient(error: BaseException) -> bool:
     return isinstance(error, refusal()) and any(text in str(error) for text in texts)
 
 
-def _retry(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    return with_retries(lambda: function(*arguments, **options))
-
-
 def _load() -> Any:
-    """Import MLflow with everything off that prints or phones home; returns MlflowClient."""
+    """Import MLflow with everything switched off that prints or phones home, and return MlflowClient."""
     library_settings.apply()
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
@@ -283,7 +268,7 @@ def _load() -> Any:
 
 
 def _database(uri: str) -> Path | None:
-    """The file of an SQLite address, None for any other store."""
+    """Return the file of an SQLite address; None for any other store."""
     return Path(uri.removeprefix(_SQLITE).partition("?")[0]).absolute() if uri.startswith(_SQLITE) else None
 
 
@@ -316,7 +301,7 @@ def _create_database(path: Path) -> None:
 
 @contextmanager
 def _written_at_once(database: Path) -> Iterator[None]:
-    """Have SQLite wait for the disk after none of the 400 statements that build a database, which nobody else opens yet."""
+    """Keep SQLite from waiting for the disk after each of the 400 statements that build a database that nobody uses yet."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
@@ -336,9 +321,10 @@ def _key(name: str) -> str:
     return _NOT_IN_A_KEY.sub("_", name)
 
 
-def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+def flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the values of nested mappings, with dotted keys."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

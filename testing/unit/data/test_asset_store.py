@@ -72,11 +72,11 @@ def test_versions_do_not_change_and_count_as_numbers(project: Path) -> None:
     with pytest.raises(PipelineError, match="'m' already has a version '9', and versions do not change"):
         create_asset(file, "9")
     assert AssetStore().find("models", "azureml:m@latest").version == "11"
-    assert AssetStore().find("models", "m:10").path.name == "images"
+    assert AssetStore().find("models", "m:10").content.name == "images"
 
 
 def test_a_pipeline_component_takes_its_parts_along(project: Path, home: Path) -> None:
-    path = create_asset(project / "inner.yml").path
+    path = create_asset(project / "inner.yml").content
     root = path.parent
     assert {item.relative_to(root).as_posix() for item in root.rglob("*.yml")} == {
         "inner.yml", "prep.yml", "fit.yml", "conda.yml"

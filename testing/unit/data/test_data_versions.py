@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from vision_mlops.cli.main import app
 from vision_mlops.core.errors import DataError, MlopsError, PipelineError
 from vision_mlops.data import data_versions
-from vision_mlops.data.asset_store import AssetStore
-from vision_mlops.data.data_versions import DataVersion, find, register, verify
+from vision_mlops.data.asset_store import Asset, AssetStore
+from vision_mlops.data.data_versions import find, register, verify
 from vision_mlops.data.fetch_record import FetchedFile, FetchRecord
 from vision_mlops.data.folder_contents import describe, public_source
 from vision_mlops.data.manifest import read_manifest, write_manifest
@@ -398,9 +398,9 @@ def test_paths_of_this_machine_stay_here() -> None:
 
 
 def test_properties_of_other_tools_do_no_harm() -> None:
-    version = DataVersion("x", "1", "uri_folder", "", "", properties={"counts": "many", "images": "-", "files": "3"})
+    version = Asset("data", "x", "1", "uri_folder", "", "", properties={"counts": "many", "images": "-", "files": "3"})
     assert (version.counts, version.number("images"), version.number("files")) == ({}, None, 3)
-    assert DataVersion("x", "1", "uri_folder", "", "", properties={"counts": "[1]"}).to_dict()["counts"] == {}
+    assert Asset("data", "x", "1", "uri_folder", "", "", properties={"counts": "[1]"}).to_dict()["counts"] == {}
     with pytest.raises(PipelineError, match="no data named 'x'"):
         find("x")
 

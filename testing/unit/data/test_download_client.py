@@ -9,18 +9,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from email.utils import formatdate
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from testing.support.web_server import Page, Site, serving
 
 from vision_mlops.core.errors import DataError, DownloadError, MissingExtraError
-from vision_mlops.data.fetch import http_responses, verification
+from vision_mlops.data.fetch import verification
 from vision_mlops.data.fetch.download_client import DownloadClient, DownloadRetryPolicy, DownloadStoppedError
-from vision_mlops.data.fetch.http_responses import retry_after, shown
+from vision_mlops.data.fetch.http_responses import shown
 from vision_mlops.data.fetch.partial_file import Part, Version
 from vision_mlops.data.fetch.verification import ExpectedFile
 
@@ -259,14 +257,6 @@ def test_does_not_wait_for_ever(site: Site, target: Path) -> None:
     error = refused(site, target)
     assert "the server responded with 503 Service Unavailable, and asks to wait 3,600 s" in error.message
     assert len(site.log) == 1
-
-
-def test_retry_after(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_responses, "time", SimpleNamespace(time=lambda: 1_800_000_000.25))
-    assert retry_after({"Retry-After": "7"}) == 7
-    assert retry_after({"Retry-After": formatdate(1_800_000_060, usegmt=True)}) == 59.75
-    for odd in ("", "soon", "-3", "1.5", formatdate(0, usegmt=True), "Thu, 99 Foo 2026"):
-        assert retry_after({"Retry-After": odd}) == 0
 
 
 def test_pauses_grow_and_differ(site: Site, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ def test_outputs_of_nested_pipelines_go_where_the_outer_one_wants(tmp_path: Path
             "outputs": {"result": {"type": "uri_file", "path": "./result.txt", "name": "kept"}}}  # fmt: skip
     assert statuses(run(write(tmp_path / "job.yml", pipeline({"outer": step})))) == {"outer/deep": "Completed"}
     assert (tmp_path / "result.txt").read_text() == "x\n"
-    assert AssetStore().find("data", "kept:1").path.read_text() == "x\n"
+    assert AssetStore().find("data", "kept:1").content.read_text() == "x\n"
 
 
 def test_a_place_is_renewed_and_left_alone_where_nothing_changed(tmp_path: Path) -> None:
@@ -153,11 +153,11 @@ def test_named_outputs_become_assets_once(tmp_path: Path) -> None:
     run(file, force=True)
     store = AssetStore()
     assert [asset.version for asset in store.versions("data", "table")] == ["1"]
-    assert store.find("data", "table:1").path.read_text() == "one\n"
-    assert (store.find("data", "images:2026").path / "x").read_text() == "one\n"
+    assert store.find("data", "table:1").content.read_text() == "one\n"
+    assert (store.find("data", "images:2026").content / "x").read_text() == "one\n"
     run(file, "inputs.word=two", "outputs.folder.version='2027'")
     assert [asset.version for asset in store.versions("data", "table")] == ["1", "2"]
-    assert store.find("data", "table:1").path.read_text() == "one\n"
+    assert store.find("data", "table:1").content.read_text() == "one\n"
     ended = run(file, "inputs.word=three")
     assert statuses(ended) == {"job": "Failed"}
     assert "'images' already has a version '2026'" in ended.state.steps["job"].message
@@ -166,7 +166,7 @@ def test_named_outputs_become_assets_once(tmp_path: Path) -> None:
 def test_named_models_are_models(tmp_path: Path) -> None:
     step = command("touch ${{outputs.out}}/weights", {"out": {"type": "custom_model", "name": "net"}})
     run(write(tmp_path / "job.yml", pipeline({"a": step})))
-    assert (AssetStore().find("models", "azureml:net:1").path / "weights").is_file()
+    assert (AssetStore().find("models", "azureml:net:1").content / "weights").is_file()
 
 
 def test_jobs_at_once_number_their_assets_one_after_the_other(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_jobs_at_once_number_their_assets_one_after_the_other(tmp_path: Path) ->
         thread.join()
     assets = AssetStore().versions("data", "table")
     assert [asset.version for asset in assets] == ["1", "2", "3", "4", "5", "6"]
-    assert sorted(asset.path.read_text().strip() for asset in assets) == words
+    assert sorted(asset.content.read_text().strip() for asset in assets) == words
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,10 @@ def registered(store: Path, plain_bundle: MakeBundle) -> MlflowRegistry:
 
 
 def _refuse_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    def client(_self: MlflowRegistry) -> Any:
+    def client() -> Any:
         raise AssertionError("MLflow is asked")
 
-    monkeypatch.setattr(MlflowRegistry, "_client", client)
+    monkeypatch.setattr(mlflow_runs, "client", client)
 
 
 def test_mlflow_is_not_asked_twice(registered: MlflowRegistry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -152,7 +153,7 @@ def test_explain_outlives_data_run_and_reports(store: Path, tmp_path: Path, plai
     assert "accuracy 0.5000 [0.4000, 0.6000]" in text["evaluation"]
     assert text["verdict"] == "inconclusive: accuracy 0.5 is below 0.9"
     assert "champion since " in text["registry"]
-    json.dumps([link.to_dict() for link in links])
+    json.dumps([asdict(link) for link in links])
 
 
 def test_explain_says_what_is_unknown(store: Path, plain_bundle: MakeBundle) -> None:

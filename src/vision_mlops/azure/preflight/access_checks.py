@@ -67,7 +67,8 @@ def check_storage(
     from azure.ai.ml.constants._common import STORAGE_ACCOUNT_URLS
     from azure.ai.ml.entities import NoneCredentialConfiguration
 
-    address = STORAGE_ACCOUNT_URLS["AzureBlob"].format(store.account_name, _suffix(store))
+    suffix = (store.endpoint or "core.windows.net").split(".blob.")[-1]
+    address = STORAGE_ACCOUNT_URLS["AzureBlob"].format(store.account_name, suffix)
     if not address.startswith("https://"):
         return ok("storage", f"{address} accepts no tokens because it is not encrypted; not checked")
     try:
@@ -100,28 +101,24 @@ def check_registry(host: str, settings: AzureSettings, credential: TokenCredenti
     form = {"grant_type": "access_token", "service": host, "tenant": caller.tenant, "access_token": token}
     try:
         with azure_errors(f"container registry {host}"):
-            answer = _post(f"https://{host}/oauth2/exchange", form)
+            response = _post(f"https://{host}/oauth2/exchange", form)
     except AzureError as error:
         look = f"az acr show --name {name} --query '{{server: loginServer, public: publicNetworkAccess}}'"
         return warning("registry", error.message, look)
-    if answer.status_code == 200:
+    if response.status_code == 200:
         return ok("registry", f"{host} accepts the token of {caller.name}")
-    if answer.status_code in (401, 403):
-        return failure("registry", f"{host} refuses {caller.name} (HTTP {answer.status_code})", fix)
+    if response.status_code in (401, 403):
+        return failure("registry", f"{host} refuses {caller.name} (HTTP {response.status_code})", fix)
     look = f"az acr show --name {name} --output table; check MLOPS_AZURE_CONTAINER_REGISTRY"
-    return warning("registry", f"{host} responds with HTTP {answer.status_code}", look)
+    return warning("registry", f"{host} responds with HTTP {response.status_code}", look)
 
 
 def registry_of(workspace: Any, settings: AzureSettings) -> str:
-    """Host of the Container Registry to use: that of the settings, else that of the workspace; empty for none."""
+    """Return the host of the Container Registry to use: that of the settings, else that of the workspace; empty for none."""
     if settings.container_registry:
         return urlsplit(f"https://{settings.container_registry}").netloc
     found = re.search(r"/registries/([^/]+)$", str(getattr(workspace, "container_registry", None) or ""))
     return f"{found[1].lower()}.azurecr.io" if found and settings.cloud_name == "AzureCloud" else ""
-
-
-def _suffix(store: Any) -> str:
-    return str(store.endpoint or "core.windows.net").split(".blob.")[-1]
 
 
 def _storage_fix(error: AzureError, account: str, caller: Caller, scope: str) -> str:

@@ -34,7 +34,8 @@ def signed_in(credential: TokenCredential, settings: AzureSettings) -> tuple[Cal
     if settings.tenant_id and caller.tenant and caller.tenant.lower() != settings.tenant_id.lower():
         detail = f"{name} is signed in to tenant {caller.tenant}, and AZURE_TENANT_ID is {settings.tenant_id}"
         return caller, failure("sign-in", detail, f"az login --tenant {settings.tenant_id}, or: unset AZURE_TENANT_ID")
-    return caller, ok("sign-in", f"{name}, by {_kind(credential)}")
+    chosen = getattr(credential, "_successful_credential", None) or credential  # of a chain, the one with the token
+    return caller, ok("sign-in", f"{name}, by {type(chosen).__name__}")
 
 
 def check_subscription(reads: ResourceManager, settings: AzureSettings, caller: Caller) -> Diagnosis:
@@ -107,9 +108,3 @@ def _unseen(name: str, error: AzureError, caller: Caller, scope: str) -> Diagnos
     if error.status != 403:
         raise error
     return warning(name, f"your roles do not let you see it, {UNSEEN}", caller.assignment("Reader", scope))
-
-
-def _kind(credential: TokenCredential) -> str:
-    """Name of the credential of a chain that provided the token."""
-    chosen = getattr(credential, "_successful_credential", None) or credential
-    return type(chosen).__name__

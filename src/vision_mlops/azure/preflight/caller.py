@@ -17,6 +17,6 @@ class Caller:
     tenant: str = ""
 
     def assignment(self, role: str, scope: str) -> str:
-        """The command that assigns a role to it, for someone who is allowed to run it."""
+        """Return the command that assigns a role to the caller, for someone who is allowed to run it."""
         who = f"--assignee-object-id {self.id}" if self.id else f"--assignee {self.name}"
         return f'az role assignment create {who} --role "{role}" --scope "{scope}"'

@@ -68,7 +68,8 @@ def _quota(demand: Demand, size: Any, usages: Sequence[Any], location: str) -> D
     if demand.low_priority:
         return ok("quota", f"{demand.size}: Spot machines have their own quota, which is not checked")
     cores = _number(size, "vCPUs", "v_cp_us")
-    usage = next((item for item in usages if _same_family(_family_of(item), str(size.family))), None)
+    family = _plain(str(size.family))
+    usage = next((item for item in usages if _plain(_family_of(item)) == family != ""), None)
     if usage is None or not cores:
         fix = f"see Quotas in the portal (Machine Learning, {location})"
         return warning("quota", f"Azure does not report the quota of {demand.size} in {location}", fix)
@@ -92,12 +93,12 @@ def _quota(demand: Demand, size: Any, usages: Sequence[Any], location: str) -> D
 
 
 def _number(entity: Any, *names: str) -> int:
-    """A number of the SDK's entity, which has it under the name of the service or under its own."""
+    """Return a number of the SDK's entity, which has it under the name of the service or under its own."""
     return next((int(value) for name in names if (value := getattr(entity, name, None)) is not None), 0)
 
 
 def _is_there(client: MLClient, demand: Demand) -> bool:
-    """Whether some of the machines are in use for this already, so that quota is only needed to grow."""
+    """Return whether some of the machines are in use for this already, so that quota is only needed to grow."""
     try:
         with azure_errors("existing machines"), quiet():
             if demand.cluster:
@@ -123,11 +124,7 @@ def _family_of(usage: Any) -> str:
     return str(name.get("value") if isinstance(name, dict) else getattr(name, "value", None) or name)
 
 
-def _same_family(usage: str, family: str) -> bool:
-    """Whether a row of the quota is for the family of a size; the two are spelled differently."""
-    return _plain(usage) == _plain(family) != ""
-
-
 def _plain(text: str) -> str:
+    """Return the family of a size in a form that can be compared: a row of the quota spells it differently from the size."""
     text = re.sub(r"(cluster )?dedicated vcpus$", "", text.lower().strip())
     return re.sub(r"[^a-z0-9]|^standard|family\s*$", "", text.strip()).removeprefix("standard").removesuffix("family")

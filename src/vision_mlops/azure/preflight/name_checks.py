@@ -125,10 +125,8 @@ def _free(reads: ResourceManager, name: WantedName, rule: _NameRule) -> Diagnosi
 
 def _malformed(name: WantedName) -> Diagnosis:
     rule = RULES[name.kind]
-    fix = f"{'choose' if name.setting.startswith('--') else f'export {name.setting}='} {rule.words}".replace(
-        "= ", "=NAME: "
-    )
-    return failure("names", f"{name.name!r} cannot be the name of a {rule.what}", fix)
+    start = "choose" if name.setting.startswith("--") else f"export {name.setting}=NAME:"
+    return failure("names", f"{name.name!r} cannot be the name of a {rule.what}", f"{start} {rule.words}")
 
 
 def _other(name: str, rule: _NameRule) -> str:

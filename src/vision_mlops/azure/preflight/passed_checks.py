@@ -20,7 +20,7 @@ _IDENTITY = ("AZURE_CLIENT_ID", "AZURE_CONFIG_DIR", "AZURE_TENANT_ID", "AZURE_TO
 
 
 def is_fresh(settings: AzureSettings, purpose: Purpose) -> bool:
-    """Whether the checks for a purpose passed recently, with the same settings and sign-in."""
+    """Return whether the checks for a purpose passed recently, with the same settings and sign-in."""
     then = _read().get(_key(settings, purpose), 0.0)
     return 0 <= time.time() - then < SECONDS
 

@@ -32,7 +32,8 @@ def check_permissions(reads: ResourceManager, caller: Caller, needed: tuple[Need
                 continue
             if error.status != 403:
                 raise
-            results.append(_unknown(caller, scope))
+            told = f"{caller.name} may not read its own permissions on {scope.rpartition('/')[2]}, {UNSEEN}"
+            results.append(warning("roles", told, caller.assignment("Reader", scope)))
             continue
         results += _missing(actions, held, caller, scope)
     if not results:
@@ -43,7 +44,7 @@ def check_permissions(reads: ResourceManager, caller: Caller, needed: tuple[Need
 
 
 def allows(held: Permissions, action: str) -> bool:
-    """Whether one of the permissions allows an action and does not exclude it again."""
+    """Return whether one of the permissions allows an action and does not exclude it again."""
     return any(
         _matches(action, item.get("actions") or ()) and not _matches(action, item.get("notActions") or ())
         for item in held
@@ -65,20 +66,12 @@ def _missing(actions: list[NeededAction], held: Permissions, caller: Caller, sco
     ]
 
 
-def _unknown(caller: Caller, scope: str) -> Diagnosis:
-    return warning(
-        "roles",
-        f"{caller.name} may not read its own permissions on {scope.rpartition('/')[2]}, {UNSEEN}",
-        caller.assignment("Reader", scope),
-    )
-
-
 def _matches(action: str, patterns: Iterable[str]) -> bool:
     return any(_pattern(str(pattern)).fullmatch(action) for pattern in patterns)
 
 
 @cache
 def _pattern(text: str) -> re.Pattern[str]:
-    """The pattern of an action. In the middle, ``*`` stands for any number of parts, including none."""
+    """Compile the pattern of an action. In the middle, ``*`` stands for any number of parts, including none."""
     parts = [re.escape(part).replace(r"\*", ".*") for part in text.split("/*/")]
     return re.compile("/(?:.*/)?".join(parts), re.IGNORECASE)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 Step = Callable[[], "Diagnosis | Sequence[Diagnosis]"]
+_FIRST = ("sign-in", "subscription", "resource group")
+"""Steps whose failure all further ones would only repeat."""
 
 
 @dataclass
@@ -66,7 +68,8 @@ class Preflight:
         """
         credential = self.credential or default_credential(self.settings)
         reads = ResourceManager(self.settings, credential)
-        client = ml_client(self.settings, credential) if self._needs_ml() else None
+        needs_ml = self.purpose.workspace or self.purpose.storage or bool(self.purpose.demands(self.settings))
+        client = ml_client(self.settings, credential) if needs_ml else None
         steps = self._steps(reads, client, credential)
         try:
             for number, (name, step) in enumerate(steps):
@@ -80,16 +83,15 @@ class Preflight:
                     lost = False
                 results = [found] if isinstance(found, Diagnosis) else list(found)
                 yield from results
-                if lost or self._ends(name, results):
-                    yield from _not_checked(
-                        left, "Azure cannot be reached" if lost else "the failure above comes first"
-                    )
+                failed = any(item.outcome is Outcome.FAIL for item in results)
+                if lost or (failed and name in _FIRST):
+                    if left:
+                        why = "Azure cannot be reached" if lost else "the failure above comes first"
+                        fix = "fix the failure above, then: mlops doctor --azure"
+                        yield failure("not checked", f"{', '.join(left)}: {why}", fix)
                     return
         finally:
             reads.close()
-
-    def _needs_ml(self) -> bool:
-        return self.purpose.workspace or self.purpose.storage or bool(self.purpose.demands(self.settings))
 
     def _steps(
         self, reads: ResourceManager, client: MLClient | None, credential: TokenCredential
@@ -138,16 +140,3 @@ class Preflight:
             ("names", lambda: check_names(reads, settings, names), bool(names)),
         ]
         return [(name, step) for name, step, wanted in steps if wanted]
-
-    @staticmethod
-    def _ends(name: str, results: Sequence[Diagnosis]) -> bool:
-        """Whether all further checks would only repeat the failure."""
-        return name in ("sign-in", "subscription", "resource group") and any(
-            item.outcome is Outcome.FAIL for item in results
-        )
-
-
-def _not_checked(names: Sequence[str], why: str) -> list[Diagnosis]:
-    if not names:
-        return []
-    return [failure("not checked", f"{', '.join(names)}: {why}", "fix the failure above, then: mlops doctor --azure")]

@@ -39,7 +39,7 @@ class Demand:
     """Machines of one size.
 
     Attributes:
-        size: Such as ``Standard_DS3_v2``.
+        size: Size of a machine, such as ``Standard_DS3_v2``.
         machines: Number of machines.
         setting: The setting or option with that number.
         least: How many are needed for it to work at all.
@@ -59,7 +59,7 @@ class Demand:
     deployment: tuple[str, str] | None = None
 
     def machines_with_reserve(self, least: bool = False) -> int:
-        """Number of machines that need quota."""
+        """Return the number of machines that need quota."""
         wanted = self.least if least else self.machines
         return math.ceil(1.2 * wanted - 1e-9) if self.upgrade_reserve else wanted
 
@@ -91,7 +91,7 @@ class Purpose:
     names: bool = False
 
     def with_demands(self, *demands: Demand) -> Purpose:
-        """The same purpose with other machines."""
+        """Return the same purpose with other machines."""
         return replace(self, demands=lambda settings: demands)
 
 
@@ -125,7 +125,7 @@ def _clusters(settings: AzureSettings) -> tuple[Demand, ...]:
 def managed_demand(
     settings: AzureSettings, instance_type: str = "", instances: int = 1, deployment: tuple[str, str] | None = None
 ) -> Demand:
-    """The machines of a managed online deployment."""
+    """Return the machines of a managed online deployment."""
     setting = "--instance-type" if instance_type else "MLOPS_AZURE_INSTANCE_TYPE"
     return Demand(
         instance_type or settings.instance_type,
@@ -135,10 +135,6 @@ def managed_demand(
         upgrade_reserve=True,
         deployment=deployment,
     )
-
-
-def _managed(settings: AzureSettings) -> tuple[Demand, ...]:
-    return (managed_demand(settings),)
 
 
 _JOBS = NeededAction(f"{_WORKSPACE}/jobs/write", _SCIENTIST, why="jobs")
@@ -188,14 +184,14 @@ PURPOSES = {
                 "Microsoft.ContainerInstance", "Microsoft.Web", "Microsoft.ManagedIdentity",
             ),
             (_JOBS, _ONLINE, _BATCH, _CLUSTERS, *_optional(_GROUPS, _SITES, _PLANS, _PUSH, _ROLES)),
-            lambda settings: (*_clusters(settings), *_managed(settings)),
+            lambda settings: (*_clusters(settings), managed_demand(settings)),
             storage=True,
             registry=True,
             region=True,
             names=True,
         ),
         Purpose("jobs", (_ML, "Microsoft.Storage"), (_JOBS, _CLUSTERS), _clusters, storage=True),
-        Purpose("managed", (_ML,), (_ONLINE,), _managed, storage=True),
+        Purpose("managed", (_ML,), (_ONLINE,), lambda settings: (managed_demand(settings),), storage=True),
         Purpose("kubernetes-endpoint", (_ML,), (_ONLINE,), storage=True),
         Purpose("batch", (_ML, "Microsoft.Storage"), (_BATCH, _CLUSTERS), _cpu_cluster, storage=True),
         Purpose("publish", (_ML, "Microsoft.Storage"), (_BATCH, _CLUSTERS), _clusters, storage=True),

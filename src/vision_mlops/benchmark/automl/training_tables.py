@@ -14,7 +14,7 @@ from vision_mlops.benchmark.contestant import Task
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 from vision_mlops.core.text import counted
-from vision_mlops.data.data_versions import DataVersion
+from vision_mlops.data.asset_store import Asset
 from vision_mlops.data.manifest import ImageRecord, SplitName
 from vision_mlops.jobs.azureml import data_assets
 
@@ -108,7 +108,7 @@ def _stored_name(record: ImageRecord) -> str:
     return f"images/{record.sha256}{Path(record.path).suffix.lower()}"
 
 
-def _registered(client: MLClient, task: Task, records: Sequence[ImageRecord]) -> DataVersion | None:
+def _registered(client: MLClient, task: Task, records: Sequence[ImageRecord]) -> Asset | None:
     """Return the registered data asset that holds exactly these data, named after the workload or the data; or None."""
     if not all(_PLAIN.fullmatch(record.path) for record in records):
         return None

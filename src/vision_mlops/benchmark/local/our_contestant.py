@@ -95,7 +95,7 @@ class OurModel(Contestant):
         name = self.task.workload.name
         try:
             registry = open_registry()
-            champion = registry.get(name, CHAMPION)
+            champion = registry.get(f"{name}@{CHAMPION}")
             yield f"the champion {champion.reference}", registry.bundle_path(champion)
         except MlopsError as error:  # there is none, its folder is gone, or a registry in Azure is not reached
             _LOG.debug("no champion: %s", error)

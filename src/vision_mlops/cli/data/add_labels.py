@@ -121,12 +121,12 @@ def _named(base: str) -> tuple[Path, str]:
     if not is_registered(base):
         return Path(base), ""
     version = find_version(base, RunLocation.LOCAL)
-    return Path(version.path), version.reference
+    return version.content, version.reference
 
 
 def _newest(workload: str, asset: str, name: str) -> tuple[Path, str]:
     """Return what the workload's next training would use: the newest version of its data asset, else its prepared data."""
-    from vision_mlops.data import data_versions
+    from vision_mlops.data import asset_store, data_versions
     from vision_mlops.data.manifest import MANIFEST, read_manifest
 
     prepared = paths.home() / "data" / name
@@ -138,9 +138,9 @@ def _newest(workload: str, asset: str, name: str) -> tuple[Path, str]:
                 f"run `mlops data prepare --workload {workload}` first, or name one with --base",
             )
         return prepared, ""
-    newest = data_versions.newest(known)
-    if (Path(newest.path) / MANIFEST).is_file():
-        return Path(newest.path), newest.reference
+    newest = asset_store.newest(known)
+    if (newest.content / MANIFEST).is_file():
+        return newest.content, newest.reference
     if (prepared / MANIFEST).is_file() and read_manifest(prepared).source == newest.reference:
         return prepared, ""
     raise DataError(

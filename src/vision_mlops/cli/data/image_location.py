@@ -15,7 +15,7 @@ from vision_mlops.core.errors import ConfigError, DataError, MlopsError
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload
-    from vision_mlops.data.data_versions import DataVersion
+    from vision_mlops.data.asset_store import Asset
 
 _PREFIX = "azureml:"
 _ADDRESS = "azureml://"
@@ -56,7 +56,7 @@ def images_for(workload: Workload, images: str | Path | None, place: RunLocation
     return str(_existing_folder(text))
 
 
-def _folder_version(text: str, place: RunLocation) -> DataVersion:
+def _folder_version(text: str, place: RunLocation) -> Asset:
     version = find_version(text, place)
     if version.type != "uri_folder":
         raise DataError(f"{version.reference} is of type {version.type}, not a folder of images", "name another one")
@@ -65,7 +65,7 @@ def _folder_version(text: str, place: RunLocation) -> DataVersion:
 
 def registered_folder(reference: str) -> Path:
     """Return the folder of data registered on this machine. Raises DataError if it is not registered or not a folder."""
-    return Path(_folder_version(reference, RunLocation.LOCAL).path)
+    return _folder_version(reference, RunLocation.LOCAL).content
 
 
 def _existing_folder(text: str) -> Path:

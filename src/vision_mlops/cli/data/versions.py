@@ -12,7 +12,7 @@ from vision_mlops.cli.output import count_bar, emit, emit_json, emit_table, say,
 from vision_mlops.core.errors import DataError
 
 if TYPE_CHECKING:
-    from vision_mlops.data.data_versions import DataVersion
+    from vision_mlops.data.asset_store import Asset
 
 _PREFIX = "azureml:"
 
@@ -42,7 +42,7 @@ def register(
         raise DataError(f"{folder} is a file, not a folder", "give the folder that it is in")
     with count_bar("hashing files") as progress:
         content = describe(folder, progress=progress)
-    if ignored := left_out(content):
+    if ignored := left_out(content.path, content.files):
         say(f"note: {ignored}")
     chosen = name if name is not None else data_versions.name_of(content)
     if on is RunLocation.AZURE:
@@ -147,7 +147,7 @@ def print_counts(folder: Path, *, as_json: bool) -> None:
     emit_table(rows, as_json=as_json, content=content)
 
 
-def find_version(what: str, place: RunLocation) -> DataVersion:
+def find_version(what: str, place: RunLocation) -> Asset:
     """Find a version on this machine or in the workspace by what the user typed. Raises MlopsError if there is none."""
     from vision_mlops.data import data_versions
     from vision_mlops.data.asset_store import split_reference
@@ -181,7 +181,7 @@ def _is_folder(what: str) -> bool:
     return Path(what).is_dir() or "/" in what
 
 
-def _row(version: DataVersion) -> dict[str, Any]:
+def _row(version: Asset) -> dict[str, Any]:
     return {
         "reference": version.reference,
         "created": version.created[:19],
@@ -193,11 +193,11 @@ def _row(version: DataVersion) -> dict[str, Any]:
     }
 
 
-def _asset_row(version: DataVersion) -> dict[str, Any]:
+def _asset_row(version: Asset) -> dict[str, Any]:
     return {"reference": version.reference, "type": version.type}
 
 
-def _print_version(version: DataVersion) -> None:
+def _print_version(version: Asset) -> None:
     properties = version.properties
     rows = {
         "reference": version.reference,
@@ -225,11 +225,11 @@ def _print_version(version: DataVersion) -> None:
         emit_table(table, as_json=False)
 
 
-def _say_damage(version: DataVersion, damage: dict[str, list[str]]) -> None:
+def _say_damage(version: Asset, damage: dict[str, list[str]]) -> None:
     from vision_mlops.data.folder_contents import worded
 
     if damage:
         say(f"\ndamaged: {version.reference} is not as it was registered: {worded(damage)}")
-        say(f"  -> remove the folder {Path(version.path).parent} and register the data again")
+        say(f"  -> remove the folder {version.content.parent} and register the data again")
     else:
         say(f"\nverified: the files of {version.reference} are as they were registered")

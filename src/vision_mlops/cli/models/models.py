@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -151,7 +152,7 @@ def explain(ref: Ref, json_: JsonOption = False) -> None:
     version = registry.get(ref)
     links = lineage.explain(version, registry.history(version.name), reference_of(version.data_fingerprint))
     if json_:
-        emit_json({"model": version.name, "version": version.version, "chain": [link.to_dict() for link in links]})
+        emit_json({"model": version.name, "version": version.version, "chain": [asdict(link) for link in links]})
         return
     _print_tree(version, links)
 

@@ -17,7 +17,7 @@ from vision_mlops.core.errors import DataError, ImageError, Severity
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.text import as_html, counted
 from vision_mlops.data.check.dataset_check import CheckResult
-from vision_mlops.data.check.dataset_findings import KINDS, DatasetFinding, Shown, by_kind, by_severity
+from vision_mlops.data.check.dataset_findings import KINDS, DatasetFinding, ImageFile, by_kind, by_severity
 from vision_mlops.data.manifest import UNSPLIT
 from vision_mlops.images.decoding import open_reduced
 
@@ -124,7 +124,9 @@ def _badge(severity: Severity) -> str:
 
 def _section(kind: str, found: list[DatasetFinding], thumbnails: _Thumbnails) -> str:
     description = KINDS[kind]
-    head = f'<h2 id="{kind}">{description.title} {_badge(found[0].level)}</h2><p class="mend">{description.remedy}</p>'
+    head = (
+        f'<h2 id="{kind}">{description.title} {_badge(found[0].level)}</h2><p class="remedy">{description.remedy}</p>'
+    )
     if kind in _GROUPED:
         body = f'<div class="groups">{"".join(_group(item, thumbnails) for item in found[:_GROUPS])}</div>'
         return head + body + _more(len(found) - _GROUPS, "group")
@@ -152,9 +154,9 @@ def _group(finding: DatasetFinding, thumbnails: _Thumbnails) -> str:
     )
 
 
-def _spread(files: tuple[Shown, ...]) -> list[Shown]:
+def _spread(files: tuple[ImageFile, ...]) -> list[ImageFile]:
     """Choose the files of a group to show: first one of each class and split, since that is what the finding is about."""
-    first: dict[tuple[str, str], Shown] = {}
+    first: dict[tuple[str, str], ImageFile] = {}
     for file in files:
         first.setdefault((file.label, file.split), file)
     rest = [file for file in files[: 2 * _MEMBERS] if file not in first.values()]
@@ -175,7 +177,7 @@ def _single(finding: DatasetFinding, thumbnails: _Thumbnails) -> str:
     return _figure(file, thumbnails, f"<small>{html.escape(message)}</small>")
 
 
-def _figure(file: Shown, thumbnails: _Thumbnails, note: str = "", *, label: bool = True) -> str:
+def _figure(file: ImageFile, thumbnails: _Thumbnails, note: str = "", *, label: bool = True) -> str:
     tags = f'<span class="tag">{html.escape(file.label)}</span>' if label and file.label else ""
     tags += f'<span class="tag split">{html.escape(file.split)}</span>' if file.split else ""
     name = html.escape(file.path)
@@ -191,23 +193,23 @@ class _Thumbnails:
         self._made: dict[int, str] = {}
         self._bytes = 0
 
-    def size(self, file: Shown) -> str:
+    def size(self, file: ImageFile) -> str:
         """Return width and height in pixels, as text; empty if they are not known."""
         look = self._result.looks[file.index] if file.index >= 0 else None
         return f"{look.width} x {look.height}" if look is not None and look.width else ""
 
-    def exists(self, file: Shown) -> bool:
+    def exists(self, file: ImageFile) -> bool:
         """Return whether there is a picture to show: the file was there and could be decoded."""
         return file.index >= 0 and not self._result.looks[file.index].reason
 
-    def picture(self, file: Shown) -> str:
+    def picture(self, file: ImageFile) -> str:
         """Return the picture of a file, or why there is none."""
         if not self.exists(file):
             return '<div class="missing">no picture</div>'
         if file.index not in self._made:
             if len(self._made) >= _THUMBNAILS or self._bytes > _THUMBNAIL_BYTES:
                 return '<div class="missing">not shown</div>'
-            self._made[file.index] = self._make(self._result.listing.entries[file.index].path)
+            self._made[file.index] = self._make(file.place)
             self._bytes += len(self._made[file.index])
         source = self._made[file.index]
         name = html.escape(file.path)

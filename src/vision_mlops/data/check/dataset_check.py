@@ -32,10 +32,10 @@ class CheckSettings:
 
     Args:
         image_size: Edge that the network will take, in pixels.
-        assumed: No workload says so: it is the default.
-        max_pixels: Images with more pixels are not decoded, in preparing neither.
+        assumed: Whether it is only the default, because no workload is named.
+        max_pixels: Images with more pixels are not decoded, as when data are prepared.
         smallest_class: Images that a class needs to be prepared.
-        no_labels: Why labels are not checked, where they are not.
+        no_labels: Why labels are not checked; empty if they are.
     """
 
     image_size: int = 224
@@ -94,7 +94,7 @@ def check(
     Args:
         name: What the report calls the dataset.
         listing: The files.
-        scratch: Existing folder on a disk with room for about 5 kB an image meanwhile; nothing stays there.
+        scratch: Existing folder on a disk with room for about 5 kB per image; nothing stays there.
         settings: Limits.
         embedder: The network whose features judge the labels; without it, labels are not checked.
         progress: Called with (done, total) after each few files.
@@ -127,10 +127,9 @@ def check(
 def _files(listing: ImageListing, looks: list[ImageAppearance]) -> Iterator[DatasetFinding]:
     """Find files that do not decode, and prepared ones that no longer match the manifest."""
     for index, look in enumerate(looks):
-        file = listing.shown(index)
+        file = listing.entries[index]
         if look.reason:
             details = {"reason": look.reason}
             yield DatasetFinding(_KIND_OF_REASON.get(look.reason, "corrupt"), look.message, (file,), details=details)
-        recorded = listing.entries[index].sha256
-        if recorded and look.sha256 and look.sha256.hex() != recorded:
+        if file.sha256 and look.sha256 and look.sha256.hex() != file.sha256:
             yield DatasetFinding("changed-file", f"{file.path}: its content does not match the manifest", (file,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vision_mlops.core.errors import Severity
@@ -44,14 +45,14 @@ KINDS: dict[str, Kind] = {
         "decide on its class and remove the other copies",
         True,
     ),
-    "leak": Kind(Severity.ERROR, "The same picture in two splits", "keep it in one split, the one that judges", True),
+    "leak": Kind(Severity.ERROR, "The same picture in two splits", "keep it in one split: test, or else val", True),
     "missing-class": Kind(Severity.ERROR, "Classes missing from a split", "add images of the class, or split again"),
     "empty-class": Kind(Severity.WARNING, "Class folders without images", "add images, or remove the folder"),
     "small-class": Kind(Severity.WARNING, "Classes with few images", "collect more images, or merge the class"),
     "imbalance": Kind(
         Severity.WARNING,
         "Class imbalance",
-        "collect images of the small class; training weighs classes by itself",
+        "collect images of the small class; training weights the classes automatically",
     ),
     "exact-duplicate": Kind(Severity.WARNING, "Exact duplicates", "keep one copy", True),
     "near-duplicate": Kind(Severity.WARNING, "Near duplicates", "keep the best copy", True),
@@ -82,7 +83,7 @@ KINDS: dict[str, Kind] = {
     "odd-aspect": Kind(Severity.NOTE, "Unusual proportions", "check whether it is cut off or a scan of several", True),
     "not-listed": Kind(Severity.NOTE, "Images that the manifest does not list", "run `mlops data prepare` again"),
     "ignored": Kind(Severity.NOTE, "Files that are not images", "nothing, if they are meant to be there"),
-    "skipped": Kind(Severity.NOTE, "Checks that were not made", "see the message"),
+    "skipped": Kind(Severity.NOTE, "Checks that were skipped", "see the message"),
 }
 """All kinds, in the order of the report."""
 
@@ -90,16 +91,27 @@ FIXABLE = tuple(name for name, kind in KINDS.items() if kind.fixable)
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A file of a finding: ``path`` below the folder as a person reads it, ``index`` in the listing, or -1."""
+class ImageFile:
+    """A file of a dataset.
+
+    Attributes:
+        path: Its path below the folder, as people read it.
+        index: Its index in the listing; -1 if it is not listed.
+        label: Its class.
+        split: Its split; empty if the folder is not split.
+        place: Where it is, if it is listed.
+        sha256: Its hash, if one is recorded.
+    """
 
     path: str
     index: int = -1
     label: str = ""
     split: str = ""
+    place: Path = Path()
+    sha256: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """Path, class and split, without what is empty."""
+        """Return path, class and split, without what is empty."""
         values = {"path": self.path, "class": self.label, "split": self.split}
         return {key: value for key, value in values.items() if value}
 
@@ -111,15 +123,15 @@ class DatasetFinding:
     Args:
         kind: A key of :data:`KINDS`.
         message: What is wrong, naming the file or class.
-        files: All files that it is about; of duplicates the kept one first.
-        severity: That of the kind, unless it is milder or worse here.
-        surplus: Places in ``files`` that ``--fix`` moves away; all, where None.
-        details: Numbers behind it, for the report.
+        files: All files that it is about; of duplicates, the one to keep comes first.
+        severity: By default that of the kind.
+        surplus: Indices in ``files`` of those that ``--fix`` moves away; None means all.
+        details: Numbers for the report.
     """
 
     kind: str
     message: str
-    files: tuple[Shown, ...] = ()
+    files: tuple[ImageFile, ...] = ()
     severity: Severity | None = None
     surplus: tuple[int, ...] | None = None
     details: dict[str, Any] = field(default_factory=dict)
@@ -130,12 +142,12 @@ class DatasetFinding:
         return self.severity or KINDS[self.kind].severity
 
     @property
-    def moved(self) -> tuple[Shown, ...]:
+    def moved(self) -> tuple[ImageFile, ...]:
         """Files that ``--fix`` of this kind moves away."""
         return self.files if self.surplus is None else tuple(self.files[place] for place in self.surplus)
 
     def to_dict(self) -> dict[str, Any]:
-        """The finding as in report.json."""
+        """Return the finding as it is in report.json."""
         return {
             "severity": self.level.value,
             "kind": self.kind,

@@ -61,9 +61,9 @@ def copies_of(scan: Scan, index: int, others: npt.NDArray[np.int64]) -> npt.NDAr
     Every pair is compared, whereas :func:`near_groups` compares with the first picture of a group only.
 
     Args:
-        scan: Of all of them.
-        index: The one.
-        others: Indices, rising, of pictures that could be decoded.
+        scan: Scan of all of them.
+        index: Index of the picture.
+        others: Indices, in ascending order, of pictures that could be decoded.
     """
     look = scan.looks[index]
     if look.contrast < BLANK_CONTRAST:
@@ -142,14 +142,14 @@ def find(listing: ImageListing, scan: Scan, exact: Groups, near: Groups) -> Iter
 
 
 def _findings_of_group(listing: ImageListing, scan: Scan, group: list[int], *, exact: bool) -> Iterator[DatasetFinding]:
-    entries = listing.entries
-    order = sorted(group, key=lambda i: (_RANK[entries[i].split], -_area(scan, i), entries[i].shown))
-    files = tuple(listing.shown(i) for i in order)
+    entries, looks = listing.entries, scan.looks
+    order = sorted(group, key=lambda i: (_RANK[entries[i].split], -looks[i].width * looks[i].height, entries[i].path))
+    files = tuple(entries[i] for i in order)
     labels = sorted({file.label for file in files})
     splits = [name for name in ("train", "val", "test") if any(file.split == name for file in files)]
     details = {"match": "exact" if exact else "near", "copies": len(files)}
     alike = "the same file" if exact else "nearly the same picture"
-    milder = None if exact else Severity.WARNING  # a person may see a difference where the hash sees none
+    milder = None if exact else Severity.WARNING  # a person may see a difference that the hash does not
     first = files[0].path
     more = f" and {len(files) - 1} more" if len(files) > 2 else f" and {files[1].path}"
     if len(labels) > 1 and (exact or _across(scan, order, [file.label for file in files])):
@@ -190,10 +190,6 @@ def _across(scan: Scan, order: list[int], sides: list[str]) -> bool:
     for index, side in zip(order, sides, strict=True):
         of[scan.looks[index].sha256].add(side)
     return len(of) > 1 and len({frozenset(found) for found in of.values()}) > 1
-
-
-def _area(scan: Scan, index: int) -> int:
-    return scan.looks[index].width * scan.looks[index].height
 
 
 def _listed(words: list[str]) -> str:

@@ -17,9 +17,9 @@ class RowFile:
     """A table of fixed width in a file without a name, which disappears with the process, however that ends.
 
     Args:
-        folder: Where the file is; needs room for rows x width.
-        width: Values in a row.
-        dtype: Their type.
+        folder: Where the file is; it needs room for rows x width.
+        width: Number of values in a row.
+        dtype: Type of the values.
     """
 
     def __init__(self, folder: Path, width: int, dtype: npt.DTypeLike) -> None:

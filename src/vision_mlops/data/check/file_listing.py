@@ -9,22 +9,11 @@ from pathlib import Path
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.folder_walk import EntryKind
 from vision_mlops.data import sources
-from vision_mlops.data.check.dataset_findings import DatasetFinding, Shown
+from vision_mlops.data.check.dataset_findings import DatasetFinding, ImageFile
 from vision_mlops.data.class_names import lookalikes
-from vision_mlops.data.image_files import IGNORED, UNREADABLE, LeftOut, image_entries, other_files
+from vision_mlops.data.image_files import IGNORED, UNREADABLE, LeftOut, image_entries, is_text, other_files
 from vision_mlops.data.manifest import MANIFEST, SPLITS, read_manifest
 from vision_mlops.data.sources import RECORDS, Source
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFile:
-    """One image file: where it is, how a person reads its path, its class, its split, and its hash where one is recorded."""
-
-    path: Path
-    shown: str
-    label: str
-    split: str = ""
-    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +28,9 @@ class ImageListing:
 
     @property
     def splits(self) -> list[str]:
-        """Splits that occur, in their usual order; empty where the folder is not split."""
+        """Splits that occur, in their usual order; empty if the folder is not split."""
         present = {entry.split for entry in self.entries}
         return [name for name in SPLITS if name in present]
-
-    def shown(self, index: int) -> Shown:
-        """Return entry ``index`` as a file of a finding."""
-        entry = self.entries[index]
-        return Shown(entry.shown, index, entry.label, entry.split)
 
 
 def readable(path: Path, root: Path) -> str:
@@ -77,30 +61,28 @@ def from_source(source: Source) -> ImageListing:
     """List the images of a source, with findings about its structure."""
     root = source.root
     entries = [
-        ImageFile(image.path, readable(image.path, root), readable(Path(image.label), root), image.split or "")
-        for image in source.images
+        ImageFile(readable(image.path, root), index, printable(image.label), image.split or "", image.path)
+        for index, image in enumerate(source.images)
     ]
     filled = {entry.label for entry in entries}
-    findings = [DatasetFinding("loose", f"{name} is not in a class folder", (Shown(name),))
+    findings = [DatasetFinding("loose", f"{name} is not in a class folder", (ImageFile(name),))
                 for name in (readable(path, root) for path in source.loose)]  # fmt: skip
-    empty = [readable(Path(name), root) for name in source.empty]
+    empty = map(printable, source.empty)
     findings += [DatasetFinding("empty-class", f"class folder {name!r} has no images") for name in empty]
     findings += [DatasetFinding("lookalike-class", line) for line in lookalikes(source.classes)]
     findings += [
-        DatasetFinding(
-            "bad-name", f"{entry.shown}: the name is not UTF-8", (Shown(entry.shown, i, entry.label, entry.split),)
-        )
-        for i, entry in enumerate(entries)
-        if not _is_utf8(entry.path)
+        DatasetFinding("bad-name", f"{entry.path}: the name is not UTF-8", (entry,))
+        for entry in entries
+        if not is_text(str(entry.place))
     ]
-    others = tuple(Shown(printable(item.name)) for item in source.left_out if item.reason == IGNORED)
+    others = tuple(ImageFile(printable(item.name)) for item in source.left_out if item.reason == IGNORED)
     if others:
         findings.append(DatasetFinding("ignored", other_files(len(others), (file.path for file in others)), others))
     findings += [
         DatasetFinding(
             "unreadable" if item.reason == UNREADABLE else "not-used",
             item.message,
-            (Shown(printable(item.name)),),
+            (ImageFile(printable(item.name)),),
         )
         for item in source.left_out
         if item.reason != IGNORED
@@ -115,9 +97,9 @@ def _prepared(root: Path) -> ImageListing:
     for record in sorted(manifest.images, key=lambda image: image.path):
         path = root / record.path
         if path.is_file():
-            entries.append(ImageFile(path, record.path, record.label, record.split, record.sha256))
+            entries.append(ImageFile(record.path, len(entries), record.label, record.split, path, record.sha256))
         else:
-            gone = (Shown(record.path, -1, record.label, record.split),)
+            gone = (ImageFile(record.path, -1, record.label, record.split),)
             findings.append(DatasetFinding("missing-file", f"{record.path} is listed in {MANIFEST} but missing", gone))
     if not entries:
         raise DataError(f"{root}: none of the files in its {MANIFEST} exists", "run `mlops data prepare` again")
@@ -128,13 +110,5 @@ def _prepared(root: Path) -> ImageListing:
         if not isinstance(found, LeftOut) and found.kind is not EntryKind.FILE:
             continue
         if name not in listed and name not in RECORDS:
-            findings.append(DatasetFinding("not-listed", f"{name} is not in {MANIFEST}", (Shown(name),)))
+            findings.append(DatasetFinding("not-listed", f"{name} is not in {MANIFEST}", (ImageFile(name),)))
     return ImageListing(root, True, entries, list(manifest.classes), findings)
-
-
-def _is_utf8(path: Path) -> bool:
-    try:
-        os.fsencode(path).decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

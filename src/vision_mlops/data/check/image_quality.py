@@ -31,8 +31,8 @@ Floats = npt.NDArray[np.float64]
 def find(listing: ImageListing, scan: Scan, image_size: int, *, assumed: bool = False) -> Iterator[DatasetFinding]:
     """Find single images beyond an absolute limit that are also far from the rest of the folder.
 
-    A folder in which everything is dark, or soft, is meant to be so. ``image_size`` is the network's, in pixels; where it is
-    ``assumed``, the network was not named.
+    A folder in which everything is dark, or soft, is meant to be so. ``image_size`` is the network's, in pixels; if it is
+    ``assumed``, no network was named.
     """
     network = f"the network takes {image_size}"
     if assumed:
@@ -72,7 +72,7 @@ def _shapes(
     odd = (("odd-size", _far(area, _SIZE_FACTOR) & ~small), ("odd-aspect", _far(aspect, _ASPECT_FACTOR)))
     for kind, flagged in odd:
         for place in np.flatnonzero(flagged):
-            file = listing.shown(int(usable[place]))
+            file = listing.entries[usable[place]]
             message = f"{file.path}: {width[place]:.0f} x {height[place]:.0f} pixels; usual is {usual}"
             yield DatasetFinding(kind, message, (file,))
 
@@ -87,7 +87,7 @@ def _each(
 ) -> Iterator[DatasetFinding]:
     """Yield one finding for each flagged image, or one for all if that is most of the folder."""
     places = np.flatnonzero(flagged)
-    files = [listing.shown(int(usable[place])) for place in places]
+    files = [listing.entries[usable[place]] for place in places]
     if len(places) > max(20, _MOST * len(usable)):
         middle = text.format(float(np.median(value[places])))
         yield DatasetFinding(kind, f"{len(files)} of {counted(len(usable), 'image')}: {middle} (median)", tuple(files))

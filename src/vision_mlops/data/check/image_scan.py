@@ -16,14 +16,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from vision_mlops.core.errors import ImageError
+from vision_mlops.data.check.dataset_findings import ImageFile
 from vision_mlops.data.check.feature_rows import RowFile
-from vision_mlops.data.check.file_listing import ImageFile
 from vision_mlops.images.decoding import open_reduced
 from vision_mlops.images.perceptual_hash import SIGNATURE, perceptual_hash, signature
 from vision_mlops.images.resizing import Pixels, ResizeMode, resize
 
 LOOK = 160
-"""Images are looked at with no edge shorter than this, where they are larger: enough to tell a blurred one."""
+"""Larger images are reduced until their shorter edge has this many pixels: enough to recognise a blurred one."""
 _MEASURED = 256  # longest edge of the picture whose sharpness is measured
 _CHUNK = 8
 
@@ -84,7 +84,6 @@ def scan(
     *,
     embedder: Embedder | None = None,
     max_pixels: int,
-    threads: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[Scan]:
     """Look at all files, reading each once.
@@ -93,10 +92,9 @@ def scan(
 
     Args:
         entries: The files.
-        folder: Where the numbers of each image are kept meanwhile; nothing stays there.
+        folder: Where the numbers of each image are kept for the time being; nothing stays there.
         embedder: Also computes features, if given.
         max_pixels: Images with more are not decoded.
-        threads: How many at once; 0 is one a processor.
         progress: Called with (done, total) after each few files.
     """
     with contextlib.ExitStack() as stack:
@@ -104,10 +102,25 @@ def scan(
         features = stack.enter_context(RowFile(folder, embedder.width, np.float16)) if embedder else None
         looks: list[ImageAppearance] = []
 
-        def work(start: int) -> list[ImageAppearance]:
-            return _chunk(entries[start : start + _CHUNK], start, signatures, features, embedder, max_pixels)
+        edge = max(LOOK, embedder.size if embedder else 0)
 
-        pool = ThreadPool(threads or os.cpu_count() or 1)
+        def work(start: int) -> list[ImageAppearance]:
+            found: list[ImageAppearance] = []
+            pixels: dict[int, Pixels] = {}
+            for index, entry in enumerate(entries[start : start + _CHUNK], start=start):
+                look, image = _read(entry, edge, max_pixels)
+                found.append(look)
+                if image is None:
+                    continue
+                signatures.write(index, signature(image))
+                if embedder is not None:
+                    pixels[index] = resize(np.asarray(image), embedder.size, embedder.resize)
+            if embedder is not None and features is not None and pixels:
+                for index, row in zip(pixels, embedder(np.stack(list(pixels.values()))), strict=True):
+                    features.write(index, row)
+            return found
+
+        pool = ThreadPool(os.cpu_count() or 1)
         try:
             for found in pool.imap(work, range(0, len(entries), _CHUNK)):
                 looks += found
@@ -119,41 +132,14 @@ def scan(
         yield Scan(looks, signatures, features)
 
 
-def _chunk(
-    entries: list[ImageFile],
-    start: int,
-    signatures: RowFile,
-    features: RowFile | None,
-    embedder: Embedder | None,
-    max_pixels: int,
-) -> list[ImageAppearance]:
-    edge = max(LOOK, embedder.size if embedder else 0)
-    looks: list[ImageAppearance] = []
-    pixels: list[Pixels] = []
-    places: list[int] = []
-    for index, entry in enumerate(entries, start=start):
-        look, image = _read(entry, edge, max_pixels)
-        looks.append(look)
-        if image is None:
-            continue
-        signatures.write(index, signature(image))
-        if embedder is not None:
-            pixels.append(resize(np.asarray(image), embedder.size, embedder.resize))
-            places.append(index)
-    if embedder is not None and features is not None and pixels:
-        for place, row in zip(places, embedder(np.stack(pixels)), strict=True):
-            features.write(place, row)
-    return looks
-
-
 def _read(entry: ImageFile, edge: int, max_pixels: int) -> tuple[ImageAppearance, Image.Image | None]:
     try:
-        data = entry.path.read_bytes()
+        data = entry.place.read_bytes()
     except OSError as error:
-        return ImageAppearance(b"", "unreadable", f"{entry.shown}: cannot be read ({error.strerror or error})"), None
+        return ImageAppearance(b"", "unreadable", f"{entry.path}: cannot be read ({error.strerror or error})"), None
     digest = hashlib.sha256(data).digest()
     try:
-        image, (width, height) = open_reduced(data, edge, name=entry.shown, max_pixels=max_pixels)
+        image, (width, height) = open_reduced(data, edge, name=entry.path, max_pixels=max_pixels)
     except ImageError as error:
         return ImageAppearance(digest, error.reason, error.message), None
     grey = image.convert("L")

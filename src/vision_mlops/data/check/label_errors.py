@@ -51,9 +51,9 @@ def find(
 
     Args:
         listing: The files.
-        scan: Their features.
+        scan: Scan with their features.
         groups: Copies of one picture, which must not be judged by each other.
-        folder: Where numbers are kept meanwhile.
+        folder: Where numbers are kept for the time being.
 
     Raises:
         MissingExtraError: cleanlab is not installed.
@@ -74,13 +74,13 @@ def find(
     probabilities = cross_validated(scan.features, rows, labels, folds, len(classes), folder)
     predicted = probabilities.argmax(1)
     doubted = find_label_issues(labels, probabilities, filter_by="low_self_confidence", n_jobs=1)
-    # cleanlab says how many labels are wrong in all, too few where the classes are easy: what is sure is named anyway.
+    # cleanlab decides how many labels are wrong, too few if the classes are easy: what is certain is reported anyway.
     doubted = (doubted | (probabilities.max(1) >= SURE)) & (predicted != labels)
     given = probabilities[np.arange(len(labels)), labels]
     ranked = sorted(np.flatnonzero(doubted), key=lambda number: float(given[number]))
     findings = []
     for number in ranked:
-        file = listing.shown(int(rows[number]))
+        file = listing.entries[rows[number]]
         suggested, confidence = classes[predicted[number]], float(probabilities[number, predicted[number]])
         details = {
             "given": file.label,

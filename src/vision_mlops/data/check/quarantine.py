@@ -94,7 +94,7 @@ def plan(listing: ImageListing, findings: Iterable[DatasetFinding], kinds: list[
                 if file.index < 0 or file.index in seen:
                     continue
                 seen.add(file.index)
-                source = listing.entries[file.index].path.relative_to(listing.root)
+                source = file.place.relative_to(listing.root)
                 target = _free(quarantine, Path(kind, source))
                 moves.append(Move(str(source), str(target), finding.message))
     return moves
@@ -110,7 +110,7 @@ def _free(quarantine: Path, wanted: Path) -> Path:
 
 
 def move(root: Path, quarantine: Path, moves: list[Move]) -> int:
-    """Move the files and return how many. A file that has gone meanwhile is skipped."""
+    """Move the files and return how many. A file that has disappeared in the meantime is skipped."""
     done = 0
     for start in range(0, len(moves), _BATCH):
         batch = moves[start : start + _BATCH]

@@ -45,7 +45,7 @@ class ArchiveError(DataError):
 
 @dataclass(slots=True)
 class Budget:
-    """What archives may contain together. ``size`` is in bytes."""
+    """How much archives may contain together. ``size`` is in bytes."""
 
     size: int
     files: int = MAX_FILES
@@ -142,14 +142,14 @@ def entries(path: Path, name: str, budget: Budget, folders: set[str] | None = No
     """Yield the regular files of an archive in its own order, without folders and what file browsers add.
 
     Args:
-        path: Archive.
+        path: The archive.
         name: Its name in messages.
-        budget: What it may contain.
-        folders: Receives the checked names of the folders that the archive lists itself, as it is read.
+        budget: How much it may contain.
+        folders: Receives the checked names of the folders that the archive itself lists, as it is read.
 
     Raises:
-        ArchiveError: it is no archive, is damaged, encrypted or too large, or has something else than plain files and
-            folders with harmless names; says which.
+        ArchiveError: it is not an archive, is damaged, encrypted or too large, or contains anything but plain files and
+            folders with harmless names; the message says which.
     """
     kind = kind_of(path)
     if kind is None:

@@ -45,10 +45,10 @@ class FetchRequest:
     """What to fetch.
 
     Attributes:
-        name: Of the dataset.
+        name: Name of the dataset.
         out: Folder to create.
         download: Archives and their layout. A single file may also be a list of addresses of images.
-        elsewhere: ``out`` is not where a workload looks for its images.
+        elsewhere: Whether a workload would look for its images in another folder than ``out``.
     """
 
     name: str
@@ -116,7 +116,9 @@ class Assembly:
     def _download(self) -> dict[str, Path]:
         """Download all files and return them by address."""
         given = {archive.url: local_file(archive) for archive in self._settings.archives}
-        targets = {url: path or self._work / _file_name(url) for url, path in given.items()}
+        # With a hash of the address: a kept archive must not be taken for one of the same name from elsewhere.
+        names = {url: f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{plain_name(url)}" for url in given}
+        targets = {url: path or self._work / names[url] for url, path in given.items()}
         remote = [archive for archive in self._settings.archives if given[archive.url] is None]
         missing = [archive for archive in remote if not _whole(archive, targets[archive.url], self._options.force)]
         # The images in the archives are about as large as the archives: they are compressed as it is.
@@ -265,11 +267,6 @@ def plain_name(url: str) -> str:
     """Return the last part of an address as a name for people and files: letters, digits, dots, dashes."""
     name = Path(unquote(urlsplit(url).path)).name
     return re.sub(r"[^\w.-]+", "_", name).strip("._")[-60:] or "download"
-
-
-def _file_name(url: str) -> str:
-    """Name the file for an address: a kept archive must not be taken for one of the same name from elsewhere."""
-    return f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{plain_name(url)}"
 
 
 def local_file(archive: Archive) -> Path | None:

@@ -1,4 +1,4 @@
-"""Where the images of archives go: folders of classes, below train, val and test where the split is published."""
+"""Plans where the images of archives go: folders of classes, below train, val and test if the split is published."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Layout:
 
     Attributes:
         targets: Path in the new folder, by name in the archives.
-        counts: Images by split (``all`` where there is none) and class.
+        counts: Number of images by split (``all`` if there is none) and class.
         unlisted: Images that are not in a split list.
         loose: Images outside of the class folders.
         others: Files that are not images, in the folder of the class folders if that is given.
@@ -55,11 +55,11 @@ def lay_out(
     """Plan where each image goes.
 
     Args:
-        names: Of all files in the archives; they are harmless and differ.
+        names: Names of all files in the archives; they are harmless, and no two are equal.
         download: Says where the class folders are, and how folders name classes.
-        lists: Paths below the class folders' parent by split, where a split is published.
-        is_image: Whether a file is one to lay out; by its suffix, where nothing is known of its content.
-        folders: That the archives list themselves, also empty ones.
+        lists: Paths below the class folders' parent by split, if a split is published.
+        is_image: Returns whether a file is an image; by default, its suffix decides.
+        folders: Folders that the archives list themselves, also empty ones.
 
     Raises:
         DataError: there are no class folders with images, a folder gives no class name, two give the same, or the lists
@@ -80,14 +80,17 @@ def lay_out(
     below = [name for name in below if "/" in name]
     if not below:
         raise _no_images(names, images, root)
-    splits = _given_splits(below, prefix, lists)
-    layout.unlisted = [] if splits is None else [prefix + name for name in below if name not in splits]
+    splits = None
+    if lists is not None:
+        given_lists = {split: [path.removeprefix(prefix) for path in paths] for split, paths in lists.items()}
+        splits = assign_splits(given_lists, below)
+        layout.unlisted = [prefix + name for name in below if name not in splits]
     split_folders = splits is None and _is_split(below, prefix)
     known = {*folders, *(name.rpartition("/")[0] for name in names)}
     layout.empty = _without_images(
         [name.removeprefix(prefix) for name in known if name.startswith(prefix)], below, split_folders
     )
-    _place(layout, below, prefix, splits, split_folders, _Labels(download.label_pattern))
+    _place(layout, below, prefix, splits, split_folders, download.label_pattern)
     return layout
 
 
@@ -122,27 +125,16 @@ def _root(images: list[str]) -> str:
     return common.rpartition("/")[0] if common in parents and len(inside) < 2 else common
 
 
-def _given_splits(
-    below: list[str], prefix: str, lists: Mapping[SplitName, list[str]] | None
-) -> dict[str, SplitName] | None:
-    """Return the split of each image below the class folders' parent according to the lists, else None."""
-    if lists is None:
-        return None
-    return assign_splits(
-        {split: [path.removeprefix(prefix) for path in paths] for split, paths in lists.items()}, below
-    )
-
-
 def _place(
     layout: Layout,
     below: list[str],
     prefix: str,
     splits: Mapping[str, SplitName] | None,
     split_folders: bool,
-    labels: _Labels,
+    pattern: str,
 ) -> None:
     """Fill in targets and counts."""
-    taken = Names()
+    taken, folders = Names(), dict[str, str]()
     for name in below:
         parts = name.split("/")
         if splits is not None:
@@ -156,7 +148,7 @@ def _place(
             where, parts = SPLIT_FOLDERS[parts[0].lower()], parts[1:]
         else:
             where = UNSPLIT
-        label = labels.of(parts[0])
+        label = _label(parts[0], pattern, folders)
         target = "/".join([*([] if where == UNSPLIT else [where]), label, *parts[1:]])
         taken.add("the archive", target)
         layout.targets[prefix + name] = target
@@ -178,26 +170,20 @@ def _is_split(below: list[str], prefix: str) -> bool:
         ) from error
 
 
-class _Labels:
-    """Class names of folders."""
-
-    def __init__(self, pattern: str) -> None:
-        self._pattern = re.compile(pattern)
-        self._folders: dict[str, str] = {}
-
-    def of(self, folder: str) -> str:
-        match = self._pattern.fullmatch(folder)
-        label = (match[1] or "").strip() if match else ""
-        if not is_folder_name(label):
-            raise DataError(
-                f"folder {folder!r} gives no class name with the pattern {self._pattern.pattern!r}",
-                "fix data.download.label_pattern, or set data.download.images to the folder of the class folders",
-            )
-        other = self._folders.setdefault(label.casefold(), folder)
-        if other != folder:
-            message = f"folders {other!r} and {folder!r} give the same class {label!r}"
-            raise DataError(message, "fix data.download.label_pattern")
-        return label
+def _label(folder: str, pattern: str, folders: dict[str, str]) -> str:
+    """Return the class that a folder names; ``folders`` are those of other classes by the name of the class."""
+    match = re.fullmatch(pattern, folder)
+    label = (match[1] or "").strip() if match else ""
+    if not is_folder_name(label):
+        raise DataError(
+            f"folder {folder!r} gives no class name with the pattern {pattern!r}",
+            "fix data.download.label_pattern, or set data.download.images to the folder of the class folders",
+        )
+    other = folders.setdefault(label.casefold(), folder)
+    if other != folder:
+        message = f"folders {other!r} and {folder!r} give the same class {label!r}"
+        raise DataError(message, "fix data.download.label_pattern")
+    return label
 
 
 def is_folder_name(label: str) -> bool:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vision_mlops.core.errors import DownloadError
+from vision_mlops.core.retry_after import wait_asked_for
 from vision_mlops.data.fetch.http_responses import (
     TEMPORARY,
     continues,
-    length_of,
     phrase,
     remedy,
-    retry_after,
     shown,
     version_of,
 )
@@ -39,11 +38,11 @@ class DownloadRetryPolicy:
     """How often and how long to try. All times are in seconds.
 
     Attributes:
-        attempts: Attempts in a row that bring less than a megabyte, before giving up.
-        pause: Before the second try; doubles with each, less a random part, up to ``longest_pause``.
-        longest_wait: Most that a server may ask for with ``Retry-After``.
-        connect: Until a connection is established.
-        stall: Without data, until a connection is considered dead.
+        attempts: Number of attempts in a row that bring less than a megabyte, before it gives up.
+        pause: Pause before the second attempt; it doubles with each, less a random part, up to ``longest_pause``.
+        longest_wait: The most that a server may ask for with ``Retry-After``.
+        connect: Time until a connection has to be established.
+        stall: Time without data after which a connection is considered dead.
     """
 
     attempts: int = 6
@@ -63,7 +62,7 @@ class DownloadClient:
 
     Args:
         patience: How often and how long to try.
-        say: Told why and when it tries again.
+        say: Called with the reason whenever it tries again.
     """
 
     def __init__(
@@ -93,10 +92,10 @@ class DownloadClient:
         """Download a file to ``target``, whole or not at all, continuing what an interruption left.
 
         Args:
-            wanted: Address, and what is known of the content.
+            wanted: Address, and what is known about the content.
             target: The file; its beginning is next to it as ``NAME.part``.
             known: Version of the caller's copy; the file is not sent again if it is the same.
-            progress: Told how far it is.
+            progress: Called with the progress.
 
         Returns:
             The version of the file; None if ``known`` is still what the server has.
@@ -104,7 +103,7 @@ class DownloadClient:
         Raises:
             DownloadError: it cannot be downloaded, or is not what was wanted.
             DataError: the disk is full.
-            StoppedError: after :meth:`stop`.
+            DownloadStoppedError: :meth:`stop` was called.
             MissingExtraError: requests is not installed.
         """
         self._session()
@@ -266,7 +265,7 @@ def _rest(wanted: ExpectedFile, part: Part, response: requests.Response) -> Vers
 
 def _whole(wanted: ExpectedFile, part: Part, response: requests.Response) -> Version:
     """Return the version that is sent from its first byte."""
-    version = version_of(response.headers, length_of(response.headers))
+    version = version_of(response.headers)
     check_length(wanted, version.length)
     check_space(part.target, version.length or 0)
     part.begin(version)
@@ -276,7 +275,7 @@ def _whole(wanted: ExpectedFile, part: Part, response: requests.Response) -> Ver
 def _refuse(url: str, response: requests.Response, longest_wait: float) -> NoReturn:
     said = f"the server responded with {phrase(response.status_code)}"
     if response.status_code in TEMPORARY:
-        wait = retry_after(response.headers)
+        wait = wait_asked_for(response.headers) or 0.0
         if wait > longest_wait:
             message = f"{shown(url)}: {said}, and asks to wait {wait:,.0f} s"
             raise DownloadError(message, "try again after that time", response.status_code)

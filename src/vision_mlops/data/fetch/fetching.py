@@ -2,7 +2,7 @@
 
 Everything is created in a hidden folder next to the target, ``.NAME.fetch``, with which a later run of the same continues,
 and which is renamed at the end. Archives are read twice: the first time only to check every name, type and size, and to
-find the split lists; the second time images go straight to where they stay.
+find the split lists; the second time, images go straight to their final place.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ def fetch(
     """Download a dataset, whole or not at all.
 
     Args:
-        request: What, and where to.
-        client: Downloads; its patience is the caller's.
-        options: How.
+        request: What to fetch, and where to.
+        client: Client that downloads, with the patience of the caller.
+        options: How to fetch it.
         begin: Called before the first request; not called if everything is already there.
-        progress: Told how far it is.
+        progress: Called with the progress.
 
     Raises:
         DataError: it cannot be downloaded, is not what was wanted, is dangerous or damaged, or does not fit on the disk.
@@ -64,13 +64,18 @@ def fetch(
     if (present := _present(request, key, options)) is not None:
         return present
     with _work(request.out) as work:
-        if (present := _present(request, key, options)) is not None:  # made by another process meanwhile
+        if (present := _present(request, key, options)) is not None:  # created by another process in the meantime
             return present
         begin()
-        with _full_disk_explained(request.out):
+        try:
             made = Assembly(request, client, options, work, progress).make()
             record = _record(request, key, made)
             (made.tree / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            hint = "free space, and run the same command to continue"
+            raise DataError(f"{request.out}: {error.strerror}", hint) from error
         _put(made.tree, request.out, work)
         archives = None
         if options.keep_archives and any(file.parent == work for file in made.files.values()):
@@ -135,16 +140,6 @@ def _work(out: Path) -> Iterator[Path]:
             remove_path(work / "tree")
             if work.exists() and not any(path.name != "lock" for path in work.rglob("*") if path.is_file()):
                 remove_path(work)
-
-
-@contextmanager
-def _full_disk_explained(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise DataError(f"{out}: {error.strerror}", "free space, and run the same command to continue") from error
 
 
 def _put(tree: Path, out: Path, work: Path) -> None:

@@ -1,12 +1,10 @@
-"""Interprets responses: which range, how long to wait, which version, and what a refusal means for the user."""
+"""Interprets responses: which range, which version, and what a refusal means for the user."""
 
 from __future__ import annotations
 
 import http.client
 import re
-import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit, urlunsplit
 
 from vision_mlops.data.fetch.partial_file import Version
@@ -38,25 +36,21 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
-def version_of(headers: Mapping[str, str], length: int | None) -> Version:
-    """Return the version that a response is of."""
-    return Version(headers.get("ETag", ""), headers.get("Last-Modified", ""), length)
-
-
-def length_of(headers: Mapping[str, str]) -> int | None:
-    """Return the size in bytes of the body of a response; None if it does not say."""
-    text = headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdigit() else None
+def version_of(headers: Mapping[str, str]) -> Version:
+    """Return the version that a whole response is of."""
+    length = headers.get("Content-Length", "")
+    size = int(length) if length.isascii() and length.isdigit() else None
+    return Version(headers.get("ETag", ""), headers.get("Last-Modified", ""), size)
 
 
 def continues(headers: Mapping[str, str], start: int, version: Version, size: int | None) -> bool:
     """Return whether a partial response is the rest of what is there.
 
     Args:
-        headers: Of the response with status 206.
-        start: Bytes that are there.
-        version: What they are of.
-        size: Bytes that the whole must have, where that is known.
+        headers: Those of the response with status 206.
+        start: Number of bytes that are there.
+        version: Version that they belong to.
+        size: Number of bytes that the whole file must have, if that is known.
     """
     match = _RANGE.fullmatch(headers.get("Content-Range", ""))
     if match is None or int(match[1]) != start:
@@ -67,17 +61,6 @@ def continues(headers: Mapping[str, str], start: int, version: Version, size: in
             return False
     etag = headers.get("ETag", "")
     return not (etag and version.etag) or etag == version.etag
-
-
-def retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds that the server asks to wait; 0 if it does not."""
-    text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
 
 
 def phrase(status: int) -> str:

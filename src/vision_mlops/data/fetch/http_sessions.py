@@ -22,8 +22,8 @@ class RetryError(Exception):
     """An attempt that failed in a way that the next one may not.
 
     Args:
-        reason: For the message, should it be the last.
-        status: Of the response, 0 without one.
+        reason: Reason for the message, if it is the last attempt.
+        status: Status of the response; 0 if there is none.
         wait: Seconds that the server asked for.
     """
 
@@ -76,7 +76,7 @@ def read_some(response: requests.Response, done: int, total: int | None) -> byte
     """Read what has arrived, at most a chunk; empty at the end.
 
     Not iter_content: it would undo a Content-Encoding, which some servers declare for .tar.gz files. And not read: it
-    gives nothing before a whole chunk is there, and loses what has come where the connection breaks.
+    returns nothing before a whole chunk is there, and loses what has arrived if the connection breaks.
     """
     from urllib3.exceptions import ProtocolError, SSLError
 

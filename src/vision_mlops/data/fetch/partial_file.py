@@ -19,7 +19,7 @@ class Version:
 
     @property
     def condition(self) -> str:
-        """Value of ``If-Range``; empty where the server gave nothing that a range could be bound to.
+        """Value of ``If-Range``; empty if the server gave nothing that a range could be bound to.
 
         A weak ETag stands for contents that mean the same and may differ in bytes, so it is not enough.
         """
@@ -40,7 +40,7 @@ class Part:
 
     @property
     def size(self) -> int:
-        """Bytes that are there."""
+        """Number of bytes that are there."""
         try:
             return self.path.stat().st_size
         except FileNotFoundError:
@@ -48,7 +48,7 @@ class Part:
 
     @property
     def version(self) -> Version:
-        """What the bytes are of."""
+        """The version that the bytes belong to."""
         try:
             found = json.loads(self._notes.read_text(encoding="utf-8"))
             length = found["length"]
@@ -74,7 +74,7 @@ class Part:
         """
         with self.path.open("ab", buffering=0) as stream:
             rest = memoryview(content)
-            while rest:  # an unbuffered write stops without an error where the space ends
+            while rest:  # an unbuffered write stops without an error when the space ends
                 rest = rest[stream.write(rest) :]
 
     def finish(self) -> None:

@@ -23,9 +23,9 @@ def read_list(content: bytes, name: str, variable: str = "file_list") -> list[st
     """Return the paths that a list names, with slashes, in its order.
 
     Args:
-        content: Of the file: UTF-8 text with a path a line, or MATLAB 5 with a cell array of text.
-        name: Its name in messages.
-        variable: The cell array.
+        content: UTF-8 text with one path per line, or MATLAB 5 with a cell array of text.
+        name: Name of the file in messages.
+        variable: Name of the cell array.
 
     Raises:
         DataError: it is neither, or names nothing.
@@ -67,7 +67,7 @@ def _of_matlab(content: bytes, name: str, variable: str) -> list[str]:
     if value is None:
         raise DataError(f"{name}: has no variable {variable!r}, but {printable(', '.join(known)) or 'none'}", hint)
     cells = value.ravel().tolist() if hasattr(value, "ravel") else []
-    if value.dtype.kind == "U":  # rows of text in place of cells
+    if value.dtype.kind == "U":  # rows of text instead of cells
         return [str(cell) for cell in cells]
     try:
         return [str(cell.item()) for cell in cells]
@@ -96,7 +96,8 @@ def assign_splits(lists: Mapping[SplitName, Iterable[str]], images: Iterable[str
     missing: list[str] = []
     for split, paths in lists.items():
         for path in paths:
-            image = path if path in exact else stems.get(path) if _bare(path) else None
+            bare = PurePosixPath(path).suffix.lower() not in IMAGE_SUFFIXES
+            image = path if path in exact else stems.get(path) if bare else None
             if image is None:
                 missing.append(path)
             elif found.setdefault(image, split) != split:
@@ -110,7 +111,3 @@ def assign_splits(lists: Mapping[SplitName, Iterable[str]], images: Iterable[str
             "check data.download.images and data.download.splits, or download the archives again",
         )
     return found
-
-
-def _bare(path: str) -> bool:
-    return PurePosixPath(path).suffix.lower() not in IMAGE_SUFFIXES

@@ -26,7 +26,7 @@ from vision_mlops.images.decoding import IMAGE_SUFFIXES, read_suffix
 MAX_LIST_BYTES = 256 * 2**20
 MAX_IMAGE_BYTES = 256 * 2**20
 _COLUMNS = ("url", "label", "split")
-_HINT = "a list has an address a line, or the columns url,label[,split]"
+_HINT = "a list has one address per line, or the columns url,label[,split]"
 
 
 class ListError(DataError):
@@ -52,10 +52,10 @@ def read_rows(content: bytes, name: str) -> list[Row]:
 
     Args:
         content: UTF-8 text. Without a column ``label``, the class is the last folder of the address.
-        name: Its name in messages.
+        name: Name of the list in messages.
 
     Raises:
-        ListError: names the line that is wrong.
+        ListError: a line is wrong; the message names it.
     """
     try:
         text = content.decode("utf-8-sig")

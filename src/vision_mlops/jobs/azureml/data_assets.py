@@ -17,8 +17,7 @@ from vision_mlops.azure.clients import quiet
 from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.core.errors import AzureError, DataError
 from vision_mlops.core.text import counted, nearest
-from vision_mlops.data.asset_store import check_part, split_reference, version_order
-from vision_mlops.data.data_versions import DataVersion, newest
+from vision_mlops.data.asset_store import Asset, check_part, newest, split_reference, version_order
 from vision_mlops.data.folder_contents import Content, describe, public_source
 from vision_mlops.data.manifest import MANIFEST, write_manifest
 
@@ -36,7 +35,7 @@ _FOLDER = "mlops/data"  # of the datastore
 _ADD = "add one with `mlops data register FOLDER --name NAME --on azure`"
 
 
-def versions(client: MLClient, name: str, *, archived: bool = False, say: Say = lambda text: None) -> list[DataVersion]:
+def versions(client: MLClient, name: str, *, archived: bool = False, say: Say = lambda text: None) -> list[Asset]:
     """All versions of a data asset, lowest first; empty if there are none.
 
     Args:
@@ -52,7 +51,7 @@ def versions(client: MLClient, name: str, *, archived: bool = False, say: Say = 
     return sorted((_record(item) for item in found), key=lambda item: version_order(item.version))
 
 
-def list_newest(client: MLClient, *, say: Say = lambda text: None) -> list[DataVersion]:
+def list_newest(client: MLClient, *, say: Say = lambda text: None) -> list[Asset]:
     """Each data asset of the workspace with the number of its newest version, of which only the type is known.
 
     Raises:
@@ -60,12 +59,12 @@ def list_newest(client: MLClient, *, say: Say = lambda text: None) -> list[DataV
     """
     found = _list(client, None, archived=False, say=say)
     return sorted(
-        (DataVersion(item.name, str(item.latest_version or ""), str(item.type), "", "") for item in found),
+        (Asset("data", item.name, str(item.latest_version or ""), str(item.type), "", "") for item in found),
         key=lambda item: item.name,
     )
 
 
-def find(client: MLClient, reference: str, *, say: Say = lambda text: None) -> DataVersion:
+def find(client: MLClient, reference: str, *, say: Say = lambda text: None) -> Asset:
     """One version, from ``NAME:VERSION``, ``NAME@latest`` or ``NAME`` (the latest), with or without ``azureml:``.
 
     Raises:
@@ -100,7 +99,7 @@ def find_or_create(
     tags: Mapping[str, str] | None = None,
     say: Say = lambda text: None,
     progress: Progress | None = None,
-) -> tuple[DataVersion, bool]:
+) -> tuple[Asset, bool]:
     """Find the version with a content; if there is none, upload it as a version with the next whole number.
 
     Archived versions count, too. If several register the same content at the same time, all get the same version. An
@@ -184,7 +183,7 @@ def _upload(client: MLClient, settings: AzureSettings, content: Content, name: s
     return f"{address}/" if content.path.is_dir() else f"{address}/{content.path.name}"
 
 
-def _create(client: MLClient, entity: Any, say: Say) -> DataVersion:
+def _create(client: MLClient, entity: Any, say: Say) -> Asset:
     def create() -> Any:
         with azure_errors(f"data {entity.name}:{entity.version}"), quiet():
             return client.data.create_or_update(entity)
@@ -210,10 +209,10 @@ def _list(client: MLClient, name: str | None, *, archived: bool, say: Say) -> li
         raise
 
 
-def _record(entity: Any) -> DataVersion:
+def _record(entity: Any) -> Asset:
     made = getattr(entity.creation_context, "created_at", None)
     created = made.astimezone(UTC).isoformat(timespec="milliseconds") if isinstance(made, datetime) else str(made or "")
-    return DataVersion(
-        str(entity.name), str(entity.version), str(entity.type), str(entity.path), created, entity.description or "",
-        dict(entity.tags or {}), dict(entity.properties or {}),
+    return Asset(
+        "data", str(entity.name), str(entity.version), str(entity.type), str(entity.path), created,
+        entity.description or "", dict(entity.tags or {}), dict(entity.properties or {}),
     )  # fmt: skip

@@ -1,15 +1,15 @@
 """The registry on Azure ML: model assets of a workspace, or of an Azure ML registry that several workspaces share.
 
-A version is a ``custom_model`` of the bundle's folder. What is known about it stands in its tags, and the hash of its
-``bundle.json``, which never changes, in its properties as well.
+A version is a ``custom_model`` of the bundle's folder. Its tags hold what is known about it, and its properties the hash
+of its ``bundle.json`` as well, which never changes.
 
-Azure ML has no aliases. Here a version has an alias where its tag ``mlops.alias.NAME`` holds the highest number among all
+Azure ML has no aliases. Here a version has an alias if its tag ``mlops.alias.NAME`` holds the highest number among all
 versions of the model. An alias is moved in two steps: the new version gets the next number, then the old one loses its
-tag. The first step is the promotion: after it, also when the second never happens, ``get("x@champion")`` answers the new
-version; the next promotion clears what was left. Before it, the old one is answered. There is always exactly one answer.
+tag. The first step is the promotion: after it, even if the second never happens, ``get("x@champion")`` returns the new
+version; the next promotion removes what is left over. Before it, ``get`` returns the old one. The result is always unique.
 
 Two machines that promote at the same moment may write the same number; then the later time stamp wins, and then the
-higher version. On one machine changes wait for each other.
+higher version. On one machine, changes wait for each other.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_mlops.azure.azure_errors import azure_errors, is_missing
+from vision_mlops.azure.azure_errors import azure_errors, found_or_none
 from vision_mlops.azure.clients import quiet
 from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.core import paths
-from vision_mlops.core.errors import AzureError, BundleError, RegistryError
-from vision_mlops.core.hashing import file_hash
+from vision_mlops.core.errors import AzureError, RegistryError
 from vision_mlops.model.bundle import MANIFEST, Bundle, read_bundle
 from vision_mlops.registry import lineage
 from vision_mlops.registry.azureml.tag_packing import TAG_LENGTH, shorten, whole
-from vision_mlops.registry.bundle_registry import Registry, copy_bundle
+from vision_mlops.registry.bundle_registry import Registry, copy_bundle, copy_verified
 from vision_mlops.registry.model_versions import CHAMPION, HASH_TAG, ModelVersion, check_name, missing
 from vision_mlops.registry.version_tags import to_version
 from vision_mlops.tracking import mlflow_runs
@@ -50,32 +50,27 @@ class AzureRegistry(Registry):
     """Registry in Azure ML.
 
     Args:
-        connect: Gives the client of a workspace or of an Azure ML registry; called when it is first needed.
+        connect: Creates the client of a workspace or of an Azure ML registry; called when it is first needed.
         place: Where that is, for messages and for the folder of downloaded bundles: ``workspace mlw-vision``.
     """
 
     def __init__(self, connect: Callable[[], MLClient], place: str) -> None:
         self._connect = connect
-        self._place = place
-        self._connected: MLClient | None = None
-
-    @property
-    def place(self) -> str:
+        self.place = place
         """Where it is: ``workspace NAME`` or ``registry NAME``."""
-        return self._place
 
     def models(self) -> list[str]:
-        """Names of all registered models, sorted."""
+        """Return the names of all registered models, sorted."""
         with self._refused("models"), quiet():
-            return sorted({str(model.name) for model in self._client().models.list()})
+            return sorted({str(model.name) for model in self._client.models.list()})
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model, sorted by number: without archived ones, and without those whose version is not a number.
+        """Return the versions of a model, sorted by number, except archived ones and those whose version is not a number.
 
-        The latter are left to other tools. Azure ML lists a model as long as it has any version, archived or not.
+        The latter belong to other tools. Azure ML lists a model as long as it has any version, archived or not.
 
         Raises:
-            RegistryError: there is no such model, or Azure refuses.
+            RegistryError: no such model is registered, or Azure refuses.
         """
         entries = self._entries(name)
         if not entries and name not in (known := self.models()):
@@ -84,7 +79,7 @@ class AzureRegistry(Registry):
         return [_version(name, number, entry, holders) for number, entry in sorted(entries.items())]
 
     def history(self, name: str) -> list[dict[str, Any]]:
-        """Alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced.
+        """Return the alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced.
 
         Each version keeps its own promotions, as many as a tag holds, which is about eight.
         """
@@ -93,21 +88,20 @@ class AzureRegistry(Registry):
         return [{key: value for key, value in item.items() if key != "number"} for item in found]
 
     def bundle_path(self, version: ModelVersion) -> Path:
-        """Folder of the version's bundle: downloaded below the home folder when it is first asked for, and verified.
+        """Return the folder of the version's bundle, which is downloaded and verified when it is first needed.
 
         Raises:
-            RegistryError: it is gone, or is not the bundle that was registered.
+            RegistryError: the bundle is gone, or is not the one that was registered.
         """
         name = f"{version.version}-{version.tags.get(HASH_TAG, 'unknown')[:12]}"
-        folder = paths.home() / "models" / "azure" / self._place.replace(" ", "-") / version.name / name
+        folder = paths.home() / "models" / "azure" / self.place.replace(" ", "-") / version.name / name
         if not (folder / MANIFEST).is_file():
             self.download(version.reference, folder)
         return folder
 
+    @cached_property
     def _client(self) -> MLClient:
-        if self._connected is None:
-            self._connected = self._connect()
-        return self._connected
+        return self._connect()
 
     @contextmanager
     def _changing(self, name: str) -> Iterator[None]:
@@ -116,23 +110,18 @@ class AzureRegistry(Registry):
 
     @contextmanager
     def _refused(self, what: str) -> Iterator[None]:
-        """Errors of Azure as errors of the registry, which is what callers expect."""
+        """Turn errors of Azure into errors of the registry, which is what callers expect."""
         try:
-            with azure_errors(f"{self._place}: {what}"):
+            with azure_errors(f"{self.place}: {what}"):
                 yield
         except AzureError as error:
             raise RegistryError(error.message, error.hint) from error
 
     def _entries(self, name: str) -> dict[int, Any]:
-        """The SDK's entities of a model's versions, by number."""
+        """Return the SDK's entities of a model's versions, by number."""
         check_name(name)
-        try:
-            with azure_errors(f"{self._place}: model {name!r}"), quiet():
-                found = list(self._client().models.list(name=name))
-        except AzureError as error:
-            if is_missing(error):
-                return {}
-            raise RegistryError(error.message, error.hint) from error
+        with self._refused(f"model {name!r}"), quiet():
+            found = found_or_none(lambda: list(self._client.models.list(name=name))) or []
         return {int(entry.version): entry for entry in found if str(entry.version).isdigit()}
 
     def _identical(self, name: str, digest: str) -> ModelVersion | None:
@@ -146,10 +135,7 @@ class AzureRegistry(Registry):
         digest = tags[HASH_TAG]
         with tempfile.TemporaryDirectory(prefix="mlops-") as temporary:
             folder = Path(temporary) / _FOLDER
-            copy_bundle(bundle, content, folder)
-            read_bundle(folder)
-            if file_hash(folder / MANIFEST) != digest:
-                raise BundleError(f"{bundle} was changed while it was registered", "register it again")
+            copy_verified(bundle, content, folder, digest)
             for attempt in range(_ATTEMPTS):
                 model = Model(
                     name=name,
@@ -167,12 +153,12 @@ class AzureRegistry(Registry):
         raise RegistryError(f"{name}: other processes keep registering versions", "try again")
 
     def _create(self, model: Any, name: str, *, last: bool) -> int | None:
-        """Number of the new version; None where the number that the SDK chose was taken in between."""
+        """Return the number of the new version; None if the number that the SDK chose was taken in the meantime."""
 
         def create() -> int:
             # The SDK gives the model its number before it sends it, so sending it again makes no second version.
-            with azure_errors(f"{self._place}: model {name!r}"), quiet():
-                return int(self._client().models.create_or_update(model).version)
+            with azure_errors(f"{self.place}: model {name!r}"), quiet():
+                return int(self._client.models.create_or_update(model).version)
 
         try:
             return retry_while_busy(create, lambda text: None, seconds=_PATIENCE_SECONDS)
@@ -200,7 +186,7 @@ class AzureRegistry(Registry):
         def demoted(own: dict[str, str]) -> dict[str, str]:
             return {name: value for name, value in own.items() if name != key}
 
-        # A model that has no version of this number was checked before; here it is there.
+        # The caller has checked that the version exists.
         self._change(entries[version], promoted, stage=_STAGES[True] if alias == CHAMPION else None)
         for other, item in entries.items():
             if other != version and key in (item.tags or {}):
@@ -209,18 +195,18 @@ class AzureRegistry(Registry):
     def _fetch(self, version: ModelVersion, folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="mlops-") as temporary:
             with self._refused(f"bundle of {version.reference}"), quiet():
-                self._client().models.download(version.name, str(version.version), download_path=temporary)
+                self._client.models.download(version.name, str(version.version), download_path=temporary)
             found = next(iter(sorted(Path(temporary).rglob(MANIFEST), key=lambda path: len(path.parts))), None)
             if found is None:
                 raise RegistryError(
-                    f"{version.reference} in {self._place} holds no model bundle (there is no {MANIFEST})",
+                    f"{version.reference} in {self.place} holds no model bundle ({MANIFEST} is missing)",
                     "register a bundle with `mlops models register`",
                 )
             copy_bundle(found.parent, read_bundle(found.parent), folder)
 
     def _entry(self, name: str, version: int) -> Any:
         with self._refused(f"model {name}:{version}"), quiet():
-            return self._client().models.get(name, str(version))
+            return self._client.models.get(name, str(version))
 
     def _change(
         self, entry: Any, change: Callable[[dict[str, str]], dict[str, str]], *, stage: str | None = None
@@ -229,7 +215,7 @@ class AzureRegistry(Registry):
         if stage is not None:
             entry.stage = stage
         with self._refused(f"model {entry.name}:{entry.version}"), quiet():
-            self._client().models.create_or_update(entry)
+            self._client.models.create_or_update(entry)
 
 
 def _version(name: str, number: int, entry: Any, holders: Mapping[str, int]) -> ModelVersion:
@@ -253,7 +239,7 @@ def _digest(entry: Any) -> str:
 
 
 def _holders(entries: Mapping[int, Any]) -> dict[str, int]:
-    """Which version has each alias: of several that claim it, the one that was promoted last."""
+    """Return the version that has each alias: of several that claim it, the one that was promoted last."""
     claims: dict[str, tuple[tuple[int, str], int]] = {}
     for number, entry in entries.items():
         for key in entry.tags or {}:
@@ -264,6 +250,6 @@ def _holders(entries: Mapping[int, Any]) -> dict[str, int]:
 
 
 def _number(tags: Mapping[str, str] | None, alias: str) -> tuple[int, str]:
-    """Number and time of a promotion; 0 where there is none, or somebody edited the tag into something else."""
+    """Return number and time of a promotion; 0 if there is none, or if somebody edited the tag into something else."""
     number, _, moment = str((tags or {}).get(f"{ALIAS}{alias}", "")).partition(" ")
     return (int(number), moment) if number.isdigit() else (0, "")

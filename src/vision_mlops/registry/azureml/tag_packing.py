@@ -1,7 +1,7 @@
 """Long tags for a store with short ones: a value that does not fit is packed and spread over numbered tags.
 
-Azure ML documents 50 tags of at most 1,000 characters for runs and experiments, and nothing for models; these limits are
-kept here for models too.
+Azure ML documents 50 tags of at most 1,000 characters for runs and experiments, and nothing for models. Models keep to the
+same limits here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LEAST_NEEDED = ("run", "training", "metrics", "data", "bundle")
 
 
 def shorten(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags whose values all fit; :func:`whole` turns them back.
+    """Return tags whose values all fit; :func:`whole` turns them back.
 
     Facts that do not fit even when packed lose the parameters of the run first.
     """
@@ -45,11 +45,11 @@ def shorten(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def whole(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags as they were before :func:`shorten`; a packed one that lost a part is left out."""
+    """Return the tags as they were before :func:`shorten`, without packed ones that have lost a part."""
     result = {str(key): str(value) for key, value in tags.items()}
     for key, value in list(result.items()):
         if found := _PACKED.fullmatch(value):
-            # Parts that are left from a longer value before go as well.
+            # Parts that are left over from a longer value are removed, too.
             spread = [name for name in result if name.startswith(f"{key}.") and name[len(key) + 1 :].isdigit()]
             parts = [result.get(f"{key}.{number}", "") for number in range(int(found[1]))]
             for name in spread:

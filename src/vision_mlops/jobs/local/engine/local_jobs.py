@@ -126,7 +126,7 @@ def _resumable(folder: JobFolder) -> JobState:
 def _registered(reference: str) -> Path | None:
     """Definition of a component of this machine's asset store."""
     try:
-        return AssetStore().find("components", reference).path
+        return AssetStore().find("components", reference).content
     except PipelineError:
         return None
 

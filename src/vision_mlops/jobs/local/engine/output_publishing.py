@@ -159,5 +159,5 @@ def _register(path: Path, target: OutputTarget, digest: str, fingerprints: Finge
     store, kind = AssetStore(), "models" if target.type in MODELS else "data"
     store.add(
         kind, target.name, target.version, target.type, path,
-        same=lambda asset: fingerprints.of(asset.path) == digest,
+        same=lambda asset: fingerprints.of(asset.content) == digest,
     )  # fmt: skip

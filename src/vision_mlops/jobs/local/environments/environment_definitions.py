@@ -68,7 +68,7 @@ def environment_definition(node: Node) -> EnvironmentDefinition:
     if reference is None:
         return EnvironmentDefinition(text, "", None, None, base)
     if reference["name"] in AssetStore().names("environments"):
-        return _of_file(AssetStore().find("environments", text, f"step {node.step!r}: environment").path)
+        return _of_file(AssetStore().find("environments", text, f"step {node.step!r}: environment").content)
     shipped = project_root(node.environment_file) / _OWN_FILE
     if reference["name"] in OWN_ENVIRONMENTS and shipped.is_file():
         return _of_file(shipped)

@@ -108,7 +108,7 @@ class Sources:
             found = self._find_model(reference)
             if found is not None:
                 return found
-        return self._assets.find("models" if type_ in MODELS else "data", reference, what).path
+        return self._assets.find("models" if type_ in MODELS else "data", reference, what).content
 
 
 def private_copy(source: Path, target: Path) -> Path:

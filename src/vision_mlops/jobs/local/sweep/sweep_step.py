@@ -214,7 +214,7 @@ class SweepActivity:
         """The table, the picture and the best values in the sweep's MLflow run."""
         run_id = self._attempt.run_id
         for name in ("trials.csv", "trials.json", "trials.svg"):
-            mlflow_runs.log_artifact(run_id, self._table / name)
+            mlflow_runs.log_artifacts(run_id, self._table / name)
         if result.best is not None and result.best.metric is not None:
             mlflow_runs.log_metrics(run_id, {f"best_{self._sweep.objective.primary_metric}": result.best.metric})
             mlflow_runs.set_tags(run_id, {"mlops.best_trial": str(result.best.number)})
