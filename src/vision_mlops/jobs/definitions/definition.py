@@ -84,6 +84,7 @@ _PARTS = {
 _SUGGESTIONS = {
     "string_type": "write text; quote it if YAML reads it as something else",
     "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
     "int_type": "write a whole number",
     "float_type": "write a number",
     "dict_type": "write a mapping of keys to values",

@@ -101,14 +101,11 @@ def render(text: str, values: Mapping[tuple[str, ...], str | None]) -> str:
     """
     result: list[str] = []
     for piece in parse(text):
-        if isinstance(piece, str):
-            result.append(piece)
-        elif isinstance(piece, BindingReference):
-            value = values.get(piece.parts)
-            if value is None:
-                raise ExpressionError(f"{piece} has no value")
-            result.append(value)
-        else:
-            parts = [part if isinstance(part, str) else values.get(part.parts) for part in piece.pieces]
-            result.append("".join(part for part in parts if part is not None) if None not in parts else "")
+        parts = piece.pieces if isinstance(piece, Optional) else (piece,)
+        found = [part if isinstance(part, str) else values.get(part.parts) for part in parts]
+        given = [part for part in found if part is not None]
+        if len(given) == len(found):
+            result += given
+        elif not isinstance(piece, Optional):
+            raise ExpressionError(f"{piece} has no value")
     return "".join(result)

@@ -93,12 +93,6 @@ def _whole(value: Any) -> Any:
         return value
 
 
-def _flag(value: Any) -> Any:
-    """Read ``"true"``, ``yes`` in quotes and 1 as true, as the SDK does."""
-    word = str(value).lower() if isinstance(value, str) or type(value) is int else ""
-    return True if word in _TRUE else False if word in _FALSE else value
-
-
 def _count(value: Any) -> Any:
     if not isinstance(value, str) or "${{" not in value:
         value = _whole(value)
@@ -165,15 +159,17 @@ def _whole_numbers(model: type[BaseModel]) -> frozenset[str]:
     )
 
 
-_TRUE, _FALSE = ("true", "t", "yes", "y", "on", "1"), ("false", "f", "no", "n", "off", "0")
 Text = Annotated[str, BeforeValidator(_text)]
 Number = Annotated[int | float, BeforeValidator(_number)]
 Whole = Annotated[int, BeforeValidator(_whole)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
+Flag = Annotated[bool, Field(strict=False)]  # "true", "yes" in quotes and 1 are true, as for the SDK
 Count = Annotated[int | str, BeforeValidator(_count)]
 Texts = dict[str, str | None]
 JobTags = Texts  # the SDK accepts anything as tags of assets and schedules
 Free = dict[str, Any]  # read by a service and not here: tags, services, properties of resources
+
+
+DataType = Literal["uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"]
 
 
 class AssetDefinition(DefinitionModel):
@@ -185,7 +181,7 @@ class AssetDefinition(DefinitionModel):
     description: str | None = None
     tags: Free | None = None
     properties: Free | None = None
-    type: Literal["uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"] | None = None
+    type: DataType | None = None
     path: str
 
 
@@ -331,14 +327,19 @@ class JobIdentity(DefinitionModel):
     msi_resource_id: str | None = None
 
 
-class Named(DefinitionModel):
-    """What every definition may say about itself."""
+class Described(DefinitionModel):
+    """What jobs, components and steps may say about themselves."""
 
-    read_only_keys: ClassVar[frozenset[str]] = frozenset({"creation_context", "id", "log_files", "status"})
-
-    schema_: str | None = Field(None, alias="$schema")
     name: str | None = None
     display_name: str | None = None
     description: str | None = None
     tags: Free | None = None
     properties: Texts | None = None
+
+
+class Named(Described):
+    """What a job, component or schedule may say about itself in a file of its own."""
+
+    read_only_keys: ClassVar[frozenset[str]] = frozenset({"creation_context", "id", "log_files", "status"})
+
+    schema_: str | None = Field(None, alias="$schema")

@@ -7,13 +7,17 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 
 from vision_mlops.core import typed_text
-from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Flag, Number, Text, one_or_mapping, problem
+from vision_mlops.jobs.definitions.models.base_model import (
+    DataType,
+    DefinitionModel,
+    Flag,
+    Number,
+    Text,
+    one_or_mapping,
+    problem,
+)
 
-DataType = Literal["uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"]
-InputType = Literal[
-    "uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model",
-    "string", "number", "integer", "boolean",
-]  # fmt: skip
+InputType = Literal[DataType, "string", "number", "integer", "boolean"]
 # A declaration accepts every mode, a job or step only those that make sense.
 DeclaredMode = Literal[
     "ro_mount", "rw_mount", "mount", "download", "upload", "direct", "eval_mount", "eval_download", "link"
@@ -25,20 +29,23 @@ _FILES = frozenset({"uri_file"})
 _FOLDERS = frozenset({"uri_folder", "mltable", "mlflow_model"})
 
 
-class InputDeclaration(DefinitionModel):
-    """An input of a component."""
-
+class _Declaration(DefinitionModel):
     any_case: ClassVar[bool] = False
 
     type: InputType
     description: str | None = None
+    mode: DeclaredMode | None = None
+    path: str | None = None
+
+
+class InputDeclaration(_Declaration):
+    """An input of a component."""
+
     default: Any = None
     optional: Flag = False
     enum: list[Any] | None = None
     min: Number | None = None
     max: Number | None = None
-    mode: DeclaredMode | None = None
-    path: str | None = None
 
     @property
     def required(self) -> bool:
@@ -46,15 +53,9 @@ class InputDeclaration(DefinitionModel):
         return not self.optional and self.default is None and self.path is None
 
 
-class OutputDeclaration(DefinitionModel):
+class OutputDeclaration(_Declaration):
     """An output of a component."""
 
-    any_case: ClassVar[bool] = False
-
-    type: InputType
-    description: str | None = None
-    mode: DeclaredMode | None = None
-    path: str | None = None
     is_control: Flag | None = None
     early_available: Flag | None = None
 
@@ -118,9 +119,7 @@ def declared_by(value: Any) -> InputDeclaration:
     if isinstance(value, JobInput) and (value.path is not None or value.value is None):
         return InputDeclaration.model_validate({"type": value.type or "uri_folder"})
     literal = value.value if isinstance(value, JobInput) else value
-    kinds = ((bool, "boolean"), (int, "integer"), (float, "number"))
-    type_ = next((name for kind, name in kinds if isinstance(literal, kind)), "string")
-    return InputDeclaration.model_validate({"type": type_, "default": literal})
+    return InputDeclaration.model_validate({"type": typed_text.name_of_type(literal), "default": literal})
 
 
 def fits(source: str, target: str) -> bool:

@@ -11,6 +11,7 @@ from vision_mlops.jobs.definitions.models import azure_only
 from vision_mlops.jobs.definitions.models.base_model import (
     Count,
     DefinitionModel,
+    Described,
     Distribution,
     EnvironmentRef,
     Flag,
@@ -22,7 +23,6 @@ from vision_mlops.jobs.definitions.models.base_model import (
     QueueSettings,
     Resources,
     Text,
-    Texts,
     Whole,
     problem,
 )
@@ -41,21 +41,15 @@ def _default(value: str) -> str:
     return value
 
 
-class _Run(DefinitionModel):
-    """What a command needs besides its text."""
+class _Command(DefinitionModel):
+    """A command and what it needs."""
 
     code: str | None = None
-    environment: EnvironmentRef | None = None
+    environment: EnvironmentRef
     environment_variables: Variables | None = None
     distribution: Distribution | None = None
     resources: Resources | None = None
-
-
-class _Command(_Run):
-    """A command and what it needs."""
-
     command: Annotated[str, Field(min_length=1)]
-    environment: EnvironmentRef
     queue_settings: QueueSettings | None = None
 
 
@@ -180,13 +174,8 @@ class ParallelComponent(_Component, _Parallel):
     type: Literal["parallel"]
 
 
-class _Step(DefinitionModel):
-    name: str | None = None
-    display_name: str | None = None
-    description: str | None = None
+class _Step(Described):
     comment: str | None = None
-    tags: Free | None = None
-    properties: Texts | None = None
 
 
 class ComponentStep(_Step, _Batched, _Placed, _Queued, _Filled):

@@ -13,16 +13,16 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Literal
 
 from vision_mlops.core.errors import MissingExtraError
-from vision_mlops.jobs.definitions.expressions import BindingReference, ExpressionError, Optional, parse
+from vision_mlops.jobs.definitions.expressions import ExpressionError, render
 
-_MARK = "\0"
-"""Stands for a path: no command can hold it."""
+_MARK = re.compile(r"\0(\d+)\0")
+"""Stands for a path by its number: no command can contain a zero byte."""
 _CODEC = ("utf-8", "surrogateescape")
 _IN_QUOTES = '\\"$`'  # what a backslash in double quotes takes its meaning
 _PATTERN_SIGNS = ("#", "%", "^", ",")  # of an operator in ${...} whose operand is a pattern, with quotes of its own
@@ -43,13 +43,14 @@ def render_command(
             command cannot be parsed.
         MissingExtraError: a path needs quotes, and ``shfmt`` is not installed.
     """
-    text, marked = _marked(command, values, paths)
+    text, known = _marked(command, values, paths), list(paths.values())
+    marked = [known[int(number)] for number in _MARK.findall(text)]
     if all(path == shlex.quote(path) for path in marked):
-        return _put_back(text, marked)
+        return _put_back(text, known)
     word = "path_"
     while word in text:
         word += "_"
-    source, tree = _parsed(text.replace(_MARK, word))
+    source, tree = _parsed(_MARK.sub(word, text))
     try:
         places = list(_places(tree, _Place("word"), source))
     except RecursionError as error:
@@ -74,41 +75,24 @@ def render_words(
     Raises:
         ExpressionError: as above, or a quotation mark is not closed.
     """
-    text, marked = _marked(arguments, values, paths)
+    text = _marked(arguments, values, paths)
     try:
         words = shlex.split(text)
     except ValueError as error:
         raise ExpressionError(f"the arguments cannot be split into words: {error}") from error
-    left = iter(marked)
-    return [_put_back(word, left) for word in words]
+    return [_put_back(word, list(paths.values())) for word in words]
 
 
-def _marked(
-    text: str, values: Mapping[tuple[str, ...], str | None], paths: Mapping[tuple[str, ...], str]
-) -> tuple[str, list[str]]:
-    """The text with its values, and a mark for each path; and these paths."""
-    result, marked = [], []
-    for piece in parse(text):
-        parts = piece.pieces if isinstance(piece, Optional) else (piece,)
-        given = [part for part in parts if isinstance(part, BindingReference)]
-        lacking = [part for part in given if part.parts not in paths and values.get(part.parts) is None]
-        if lacking and not isinstance(piece, Optional):
-            raise ExpressionError(f"{lacking[0]} has no value")
-        for part in () if lacking else parts:
-            if isinstance(part, BindingReference) and part.parts in paths:
-                marked.append(paths[part.parts])
-                result.append(_MARK)
-            else:
-                result.append(part if isinstance(part, str) else values[part.parts] or "")
-                if _MARK in result[-1]:
-                    raise ExpressionError("a command cannot contain a zero byte")
-    return "".join(result), marked
+def _marked(text: str, values: Mapping[tuple[str, ...], str | None], paths: Mapping[tuple[str, ...], str]) -> str:
+    """Insert the values into a text, and a mark for each path."""
+    if "\0" in render(text, {**values, **dict.fromkeys(paths, "")}):
+        raise ExpressionError("a command cannot contain a zero byte")
+    return render(text, {**values, **{parts: f"\0{number}\0" for number, parts in enumerate(paths)}})
 
 
-def _put_back(text: str, paths: Iterable[str]) -> str:
-    """The text with the paths in place of their marks, as they are."""
-    left = iter(paths)
-    return re.sub(_MARK, lambda _: next(left), text)
+def _put_back(text: str, paths: Sequence[str]) -> str:
+    """Replace the marks in a text by the paths, unquoted."""
+    return _MARK.sub(lambda mark: paths[int(mark[1])], text)
 
 
 @dataclass(frozen=True)
