@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,7 +64,7 @@ def lint(
     findings = run(files, Workload.model_fields, _ask_sdk)
     errors = len(findings.errors)
     if json_:
-        emit_json([finding.to_dict() for finding in findings])
+        emit_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
             typer.echo(str(finding))
@@ -94,7 +95,7 @@ def show(
 
     steps = plan(file)
     if json_:
-        emit_json([step.to_dict() for step in steps])
+        emit_json([asdict(step) for step in steps])
         return
     rows = [
         {

@@ -43,7 +43,7 @@ class Sequence(list[Any]):
 
 
 def line_at(node: Any, *path: str | int) -> int:
-    """The line of the deepest part of ``path`` that exists below ``node``."""
+    """Return the line of the deepest part of ``path`` that exists below ``node``."""
     line = node.line if isinstance(node, Mapping | Sequence) else 1
     for part in path:
         inside = part in node if isinstance(node, Mapping) else isinstance(node, Sequence) and part in range(len(node))
@@ -55,7 +55,7 @@ def line_at(node: Any, *path: str | int) -> int:
 
 
 def texts(node: Any, line: int = 1) -> Iterator[tuple[str, int]]:
-    """Every text value below ``node`` with its line."""
+    """Yield every text value below ``node`` with its line."""
     if isinstance(node, str):
         yield node, line
     elif isinstance(node, Mapping):
@@ -67,7 +67,7 @@ def texts(node: Any, line: int = 1) -> Iterator[tuple[str, int]]:
 
 
 def read(path: Path, findings: Findings) -> Mapping | None:
-    """Read one definition; None, and at least one error in ``findings``, if that is impossible."""
+    """Read one definition; return None, with at least one error in ``findings``, if that is impossible."""
     try:
         if not path.is_file():
             kind = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"

@@ -115,7 +115,7 @@ OutputValue = Annotated[
 
 
 def declared_by(value: Any) -> InputDeclaration:
-    """The input of a pipeline job as a declaration: its type from what it is given."""
+    """Derive the declaration of a pipeline job's input from what it is given."""
     if isinstance(value, JobInput) and (value.path is not None or value.value is None):
         return InputDeclaration.model_validate({"type": value.type or "uri_folder"})
     literal = value.value if isinstance(value, JobInput) else value
@@ -123,7 +123,7 @@ def declared_by(value: Any) -> InputDeclaration:
 
 
 def fits(source: str, target: str) -> bool:
-    """Whether a value or data of one type may be given to an input of another. All types of data fit each other here."""
+    """Return whether an input of one type accepts a value or data of another. All types of data fit each other here."""
     if source == target or (target == "string" and source in VALUE_TYPES):
         return True
     if source in VALUE_TYPES or target in VALUE_TYPES:
@@ -133,12 +133,12 @@ def fits(source: str, target: str) -> bool:
 
 
 def differ(source: str, target: str) -> bool:
-    """Whether a step that expects one type of data gets another: a file for a folder, or a folder for a file."""
+    """Return whether a step that expects a folder gets a file, or the other way around."""
     return (source in _FILES and target in _FOLDERS) or (source in _FOLDERS and target in _FILES)
 
 
 def literal_problem(value: Any, declared: InputDeclaration) -> tuple[str, str, str] | None:
-    """Why a literal does not fit an input: rule, message and suggestion; None where it fits.
+    """Say why a literal does not fit an input: rule, message and suggestion; None if it fits.
 
     Azure ML turns text such as ``"3"`` into the declared type, so such text fits.
     """
@@ -160,13 +160,13 @@ def literal_problem(value: Any, declared: InputDeclaration) -> tuple[str, str, s
 
 
 def literal_text(text: str, declared: InputDeclaration) -> str:
-    """A value as a command gets it: a whole number without a decimal point, anything else as it is."""
+    """Return a value as a command gets it: a whole number without a decimal point, anything else as it is."""
     number = _convert(text, "integer") if declared.type == "integer" and not text.isdecimal() else None
     return text if number is None else str(number)
 
 
 def default_text(value: Any, type_: str) -> str:
-    """A component's default as Azure ML's SDK writes it for the service: 1 is 1.0 for a number, and for a string, too."""
+    """Write a component's default as Azure ML's SDK does for the service: 1 is 1.0 for a number, and for a string, too."""
     as_number = type_ == "number" or (type_ == "string" and type(value) is int)
     number = _convert(value, "number" if as_number else type_)
     if number is None:
@@ -175,7 +175,7 @@ def default_text(value: Any, type_: str) -> str:
 
 
 def _convert(value: Any, type_: str) -> Any:
-    """The value in the declared type; None if it cannot be converted."""
+    """Convert a value to a declared type; None if that is impossible."""
     if not isinstance(value, str | int | float):
         return None
     if type_ != "string" and not isinstance(value, str) and isinstance(value, bool) != (type_ == "boolean"):

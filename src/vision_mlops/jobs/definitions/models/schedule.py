@@ -30,7 +30,7 @@ _ITEM = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d+))?")
 
 
 def cron_problem(expression: str) -> tuple[str, str] | None:
-    """What is wrong with a cron expression and how to fix it; None if nothing is."""
+    """Say what is wrong with a cron expression and how to fix it; None if it is valid."""
     parts = expression.split()
     if len(parts) != len(_FIELDS):
         return (

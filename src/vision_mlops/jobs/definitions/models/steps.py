@@ -34,7 +34,7 @@ _MINI_BATCH = re.compile(r"\d+([kmg]b)?", re.IGNORECASE)
 
 
 def _default(value: str) -> str:
-    """Check a setting that holds for all steps: it must be a reference, while a step may name its compute without prefix."""
+    """Check a setting for all steps: it must be a reference, while a step may name its compute without a prefix."""
     if not value.startswith("azureml:") and value != "serverless":
         name = value[8:] if value.lower().startswith("azureml:") else value
         raise problem(f"{value!r} is not a reference", f"write azureml:{name}, or serverless if it is a compute")
@@ -54,7 +54,7 @@ class _Command(DefinitionModel):
 
 
 class _Placed(DefinitionModel):
-    """Where and under which identity a job runs: recorded, not needed on this machine."""
+    """Where and under which identity a job runs: recorded, but not used on this machine."""
 
     compute: str | None = None
     identity: JobIdentity | None = None
@@ -211,7 +211,7 @@ class SweepStep(_Step, Sweep, _Placed, _Filled):
 
 
 class SweepJob(Named, Sweep, _Placed, _Filled):
-    """A search for the best values of a command's inputs."""
+    """A job that searches for the best values of a command's inputs."""
 
     type: Literal["sweep"]
     tags: JobTags | None = None
@@ -271,7 +271,7 @@ class PipelineJob(Named, _Placed, _Filled):
 
 
 class PipelineComponent(_Component):
-    """A pipeline that is itself a step of another, or deployed to an endpoint."""
+    """A pipeline that is itself a step of another one, or is deployed to an endpoint."""
 
     type: Literal["pipeline"]
     settings: PipelineSettings | None = None

@@ -11,7 +11,7 @@ from typing import Any
 
 from vision_mlops.data.asset_store import AssetStore
 from vision_mlops.jobs.definitions.plan.nodes import Node
-from vision_mlops.jobs.definitions.referenced_files import project_root
+from vision_mlops.jobs.definitions.referenced_files import is_file, project_root
 from vision_mlops.jobs.local.environments.conda_files import read_mapping
 
 OWN_ENVIRONMENTS = frozenset({"vision-mlops-train", "vision-mlops-dev", "vision-mlops-deploy"})
@@ -58,7 +58,7 @@ def environment_definition(node: Node) -> EnvironmentDefinition:
     text, base = node.environment, node.environment_file.parent
     if text.startswith("{"):
         return _definition(json.loads(text), base)
-    if text.startswith("file:") or text.lower().endswith((".yml", ".yaml")):
+    if is_file(text):
         return _of_file(base / text.removeprefix("file:"))
     if curated := _CURATED.fullmatch(text):
         name = curated["name"] or curated["old"]
