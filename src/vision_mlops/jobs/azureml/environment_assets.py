@@ -16,16 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
 from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.clients import quiet
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.text import nearest
-from vision_mlops.core.yaml_text import read_yaml, write_yaml
+from vision_mlops.core.yaml_text import write_yaml
 from vision_mlops.jobs.azureml.docker_context import small_context
 from vision_mlops.jobs.azureml.job_resources import content_hash, existing
+from vision_mlops.jobs.definitions.yaml_source import CONDA_EXAMPLE, ENVIRONMENT_EXAMPLE, read_mapping
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -43,7 +42,6 @@ _SCORING_SERVER: dict[str, Any] = {
     "scoring_route": {"port": 8000, "path": "/score"},
 }
 _VERSION_LENGTH = 12
-_CONDA_EXAMPLE = "write `name:` and `dependencies:`, as `conda env export` does"
 _INSTALLS = ("image", "conda_file", "build", "os_type", "inference_config")
 # Options that name a file or folder, and paths: no other file is sent along with a conda file.
 _LOCAL = re.compile(
@@ -80,7 +78,7 @@ class EnvironmentSource:
         # Names, descriptions and the location of files in the project do not change what is installed.
         parts = {key: value for key, value in self.content.items() if key in _INSTALLS}
         if isinstance(conda := self.content.get("conda_file"), str):
-            parts["conda_file"] = _read(self.file.parent / conda, _CONDA_EXAMPLE)
+            parts["conda_file"] = read_mapping(self.file.parent / conda, str(self.file.parent / conda), CONDA_EXAMPLE)
         if build := self._build():
             parts["build"] = [content_hash(build[0]), build[1]]
         text = json.dumps(parts, sort_keys=True, default=str)
@@ -94,7 +92,8 @@ class EnvironmentSource:
         """
         conda = self.content.get("conda_file")
         if isinstance(conda, str):
-            _check_conda(_read(self.file.parent / conda, _CONDA_EXAMPLE), self.file.parent / conda)
+            file = self.file.parent / conda
+            _check_conda(read_mapping(file, str(file), CONDA_EXAMPLE), file)
         elif conda is not None:
             _check_conda(conda, self.file)
         if (build := self._build()) and not (build[0] / build[1]).is_file():
@@ -136,7 +135,10 @@ class RegisteredEnvironment:
 
 def read_source(file: Path) -> EnvironmentSource:
     """Read the definition in a YAML file. Raises PipelineError if that is impossible."""
-    return EnvironmentSource(_read(file, "write `image:` or `build:`, as in environments/train.yml"), file)
+    content = read_mapping(file, str(file), ENVIRONMENT_EXAMPLE)
+    if not content:
+        raise PipelineError(f"{file} is empty", ENVIRONMENT_EXAMPLE)
+    return EnvironmentSource(content, file)
 
 
 def register(client: MLClient, name: str, source: EnvironmentSource, *, dry_run: bool = False) -> RegisteredEnvironment:
@@ -229,14 +231,3 @@ def _check_conda(content: Any, file: Path) -> None:
                     f"{file}: {str(line)!r} is a local file, but only the conda file is sent to Azure ML",
                     "list the packages themselves, or use --from docker",
                 )
-
-
-def _read(file: Path, example: str) -> dict[str, Any]:
-    try:
-        content = read_yaml(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise PipelineError(f"{file} cannot be read: {reason}", "check the path and that it is YAML") from error
-    if not isinstance(content, dict):
-        raise PipelineError(f"{file} is not a mapping of keys to values", example)
-    return content

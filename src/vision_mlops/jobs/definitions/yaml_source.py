@@ -1,4 +1,4 @@
-"""Reads YAML so that every key and value keeps its line, and refuses what cannot be a definition before it does harm.
+"""Reads definitions so that every key and value keeps its line, and refuses what cannot be one before it does harm.
 
 Aliases count each time they are used, so that a few lines which expand to millions of values are refused.
 """
@@ -11,8 +11,12 @@ from typing import Any
 
 import yaml
 
+from vision_mlops.core.errors import PipelineError, problem_of_file
+from vision_mlops.core.yaml_text import read_yaml
 from vision_mlops.jobs.definitions.findings import Findings
 
+CONDA_EXAMPLE = "write `name:` and `dependencies:`, as `conda env export` does"
+ENVIRONMENT_EXAMPLE = "write `image:` or `build:`, as in environments/train.yml"
 _MAX_BYTES = 256_000
 _MAX_NODES = 20_000
 _MAX_DEPTH = 50
@@ -64,6 +68,27 @@ def texts(node: Any, line: int = 1) -> Iterator[tuple[str, int]]:
     elif isinstance(node, Sequence):
         for value, at in zip(node, node.lines, strict=True):
             yield from texts(value, at)
+
+
+def read_mapping(file: Path, what: str, example: str) -> dict[str, Any]:
+    """Read a file of plain YAML, such as a conda file; an empty one is an empty mapping.
+
+    Args:
+        file: The file.
+        what: What it is, for messages.
+        example: What to write in it, for messages.
+
+    Raises:
+        PipelineError: it is not YAML, or not a mapping.
+    """
+    try:
+        content = read_yaml(file.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = problem_of_file(error)
+        raise PipelineError(f"{what} cannot be read: {reason}", "check the path and that it is YAML") from error
+    if not isinstance(content, dict):
+        raise PipelineError(f"{what} is not a mapping of keys to values", example)
+    return content
 
 
 def read(path: Path, findings: Findings) -> Mapping | None:

@@ -68,11 +68,7 @@ def _store(definition: Definition, files: list[Path], folder: Path) -> Path:
     target = folder / "content"
     for path in files:
         place = target / path.relative_to(common)
-        if path.is_file():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, place)
-            continue
-        for name in snapshot_files(path):
+        for name in snapshot_files(path) if path.is_dir() else [""]:
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path / name, place / name)
     # Marks the copy as a project of its own.
