@@ -96,7 +96,7 @@ BROKEN = {
     "schedule of a missing job": ("cron.yml", "create_job: ./pipeline.yml", "create_job: ./pipelin.yml # <-", "job-missing", "job './pipelin.yml' does not exist", "did you mean 'pipeline.yml'?"),
     "schedule of a component": ("cron.yml", "./pipeline.yml", "./fit.yml", "kind", "the file defines a commandComponent", "accepted here: commandJob"),
     "schedule with an unknown input": ("recurrence.yml", "{rate: 0.5}", "{rat: 0.5} # <-", "surplus-input", "the job has no input 'rat'", "did you mean 'rate'?"),
-    "wrong boolean": ("pipeline.yml", "continue_on_step_failure: true", "continue_on_step_failure: 3 # <-", "value", "input should be a valid boolean (got '3')", "write true or false"),
+    "wrong boolean": ("pipeline.yml", "continue_on_step_failure: true", "continue_on_step_failure: 3 # <-", "value", "input should be a valid boolean, unable to interpret input (got '3')", "write true or false"),
     "wrong count": ("job.yml", "{timeout: 3600}", "{timeout: 0} # <-", "value", "0 is below 1", "at least 1"),
     "duplicate key": ("fit.yml", "version: \"2\"", "version: \"2\"\nname: other # <-", "duplicate-key", "'name' is given twice, first in line 3", "remove one"),
     "a pipeline that contains itself": ("inner.yml", "    component: ./prep.yml", "    type: pipeline\n    component: ./inner.yml # <-", "cycle", "inner.yml contains itself", "name another"),

@@ -335,7 +335,6 @@ def test_script_that_does_not_start(step: Step, tmp_path: Path, script: str, mes
         (NAMES, {"entry_script": "other.py"}, "the entry script other.py does not exist"),
         ("def init(): pass\n", {}, "score.py has no function run()"),
         ("x = 1\n", {}, "score.py has no function init() and no run()"),
-        (NAMES, {"partition_keys": ["store"]}, "partition_keys needs a partitioned MLTable"),
         (NAMES, {"program_arguments": "--a 'b"}, "program_arguments cannot be split: No closing quotation"),
         (NAMES, {"program_arguments": "--error_threshold many"}, "invalid int value: 'many'"),
         (NAMES, {"mini_batch_size": "10kb"}, "mini_batch_size 10kb is a size"),
@@ -494,7 +493,7 @@ def test_mltable_that_cannot_be_read_is_refused(tmp_path: Path, table: str, mess
 @pytest.mark.parametrize(
     ("kind", "size", "error", "message"),
     [
-        ("uri_file", 1, DataError, "is a folder, and declared as uri_file"),
+        ("uri_file", 1, DataError, "is a folder, but declared as uri_file"),
         ("mltable", 1, DataError, "contains no file named MLTable"),
         ("uri_folder", "ten", PipelineError, "mini_batch_size 'ten' is not a valid size"),
         ("uri_folder", 0, PipelineError, "mini_batch_size 0 is not a valid size"),

@@ -31,7 +31,7 @@ import vision_mlops
 from vision_mlops.core import paths
 from vision_mlops.core.errors import DeploymentError, PipelineError
 from vision_mlops.jobs.local.engine.local_jobs import JobResult
-from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
+from vision_mlops.jobs.local.environments.environment_contract import EnvironmentMode
 
 ENGINE = Path(__file__).parents[2] / "support" / "step_containers.py"
 ROOT = Path(vision_mlops.__file__).parents[2]

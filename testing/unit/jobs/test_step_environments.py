@@ -34,7 +34,7 @@ from vision_mlops.core import paths
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.jobs.local.engine.pruning import prune
 from vision_mlops.jobs.local.environments import pip_client, step_environments
-from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
+from vision_mlops.jobs.local.environments.environment_contract import EnvironmentMode
 from vision_mlops.jobs.local.environments.virtual_environment import VirtualEnvironment, environments_folder
 
 IMAGE = "mcr.microsoft.com/azureml/openmpi5.0-ubuntu24.04"

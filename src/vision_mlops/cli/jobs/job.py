@@ -12,7 +12,7 @@ from vision_mlops.cli.jobs.on_this_machine import local_options, report
 from vision_mlops.cli.options import DryRunOption, JsonOption, OnOption, RunLocation, filled
 from vision_mlops.cli.output import emit, emit_json, emit_table, interruptible, say
 from vision_mlops.core.text import counted
-from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
+from vision_mlops.jobs.local.environments.environment_contract import EnvironmentMode
 
 if TYPE_CHECKING:
     from vision_mlops.jobs.definitions.definition import Definition

@@ -13,7 +13,7 @@ from vision_mlops.cli.azure.checks_first import check_first
 from vision_mlops.cli.output import emit, emit_json, say
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError, ConfigError
-from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
+from vision_mlops.jobs.local.environments.environment_contract import EnvironmentMode
 
 if TYPE_CHECKING:
     from vision_mlops.jobs.azureml.azure_records import JobRecord

@@ -10,7 +10,7 @@ import typer
 from vision_mlops.cli.output import emit_json, say
 from vision_mlops.core.errors import RegistryError
 from vision_mlops.core.text import counted
-from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
+from vision_mlops.jobs.local.environments.environment_contract import EnvironmentMode
 
 if TYPE_CHECKING:
     from vision_mlops.cli.jobs.run_verdict import RunVerdict

@@ -27,7 +27,7 @@ from vision_mlops.cli.options import (
 )
 from vision_mlops.cli.output import emit_json, interruptible, say
 from vision_mlops.core import paths
-from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
+from vision_mlops.jobs.local.environments.environment_contract import EnvironmentMode
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload

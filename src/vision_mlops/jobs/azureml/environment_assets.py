@@ -24,6 +24,7 @@ from vision_mlops.core.text import nearest
 from vision_mlops.core.yaml_text import read_mapping, write_yaml
 from vision_mlops.jobs.azureml.docker_context import small_context
 from vision_mlops.jobs.azureml.job_resources import content_hash, existing
+from vision_mlops.jobs.definitions.yaml_source import CONDA_EXAMPLE, ENVIRONMENT_EXAMPLE
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -41,7 +42,6 @@ _SCORING_SERVER: dict[str, Any] = {
     "scoring_route": {"port": 8000, "path": "/score"},
 }
 _VERSION_LENGTH = 12
-_CONDA_EXAMPLE = "write `name:` and `dependencies:`, as `conda env export` does"
 _INSTALLS = ("image", "conda_file", "build", "os_type", "inference_config")
 # Options that name a file or folder, and paths: no other file is sent along with a conda file.
 _LOCAL = re.compile(
@@ -78,7 +78,7 @@ class EnvironmentSource:
         # Names, descriptions and the location of files in the project do not change what is installed.
         parts = {key: value for key, value in self.content.items() if key in _INSTALLS}
         if isinstance(conda := self.content.get("conda_file"), str):
-            parts["conda_file"] = read_mapping(self.file.parent / conda, hint=_CONDA_EXAMPLE)
+            parts["conda_file"] = read_mapping(self.file.parent / conda, hint=CONDA_EXAMPLE)
         if build := self._build():
             parts["build"] = [content_hash(build[0]), build[1]]
         text = json.dumps(parts, sort_keys=True, default=str)
@@ -92,7 +92,7 @@ class EnvironmentSource:
         """
         conda = self.content.get("conda_file")
         if isinstance(conda, str):
-            _check_conda(read_mapping(self.file.parent / conda, hint=_CONDA_EXAMPLE), self.file.parent / conda)
+            _check_conda(read_mapping(self.file.parent / conda, hint=CONDA_EXAMPLE), self.file.parent / conda)
         elif conda is not None:
             _check_conda(conda, self.file)
         if (build := self._build()) and not (build[0] / build[1]).is_file():
@@ -134,7 +134,7 @@ class RegisteredEnvironment:
 
 def read_source(file: Path) -> EnvironmentSource:
     """Read the definition in a YAML file. Raises PipelineError if that is impossible."""
-    return EnvironmentSource(read_mapping(file, hint="write `image:` or `build:`, as in environments/train.yml"), file)
+    return EnvironmentSource(read_mapping(file, hint=ENVIRONMENT_EXAMPLE), file)
 
 
 def register(client: MLClient, name: str, source: EnvironmentSource, *, dry_run: bool = False) -> RegisteredEnvironment:

@@ -1,4 +1,4 @@
-"""Finds the type of the target of a change: that which a component or model declares, or else that of the present value."""
+"""Finds the type of the target of a change: what a component or model declares, or else the type of the present value."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Schema:
 
 
 def input_type(root: Mapping, owner: Mapping, name: str, schema: Schema) -> str:
-    """The type of an input of a job or step; empty if it is unknown.
+    """Return the type of an input of a job or step; empty if it is unknown.
 
     Args:
         root: Content of the file.
@@ -57,7 +57,7 @@ def input_type(root: Mapping, owner: Mapping, name: str, schema: Schema) -> str:
 
 
 def _declared(root: Mapping, owner: Mapping, name: str, schema: Schema) -> Iterator[str]:
-    """Types of the inputs of components that are bound to this input."""
+    """Yield the types of the component inputs that are bound to an input."""
     part = owner.get("component", owner.get("trial"))
     content = schema.component(part) if isinstance(part, str) else part
     if content is not None:
@@ -74,7 +74,7 @@ def _declared(root: Mapping, owner: Mapping, name: str, schema: Schema) -> Itera
 
 
 def key_types(root: Mapping, path: Sequence[str], schema: Schema) -> frozenset[str]:
-    """Types that a key other than an input accepts, as :func:`vision_mlops.core.typed_text.accepted` names them."""
+    """Return the types that a key other than an input accepts, as :func:`~vision_mlops.core.typed_text.accepted` does."""
     if _TEXTS & set(path[:-1]):
         return frozenset({"string"})
     names = {name for model in schema.models for name in typed_text.accepted(model, path, schema.parts)}
@@ -87,7 +87,7 @@ def key_types(root: Mapping, path: Sequence[str], schema: Schema) -> frozenset[s
 
 
 def at(node: Any, *path: str) -> Any:
-    """The value at a path of keys; None if there is none."""
+    """Return the value at a path of keys; None if there is none."""
     for key in path:
         node = node.get(key) if isinstance(node, dict) else None
     return node

@@ -1,4 +1,4 @@
-"""Finds out what a file defines and reads it with the model of that; mistakes become findings with their line."""
+"""Finds out what a file defines and reads it with the matching model; mistakes become findings with their line."""
 
 from __future__ import annotations
 
@@ -84,6 +84,7 @@ _PARTS = {
 _SUGGESTIONS = {
     "string_type": "write text; quote it if YAML reads it as something else",
     "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
     "int_type": "write a whole number",
     "float_type": "write a number",
     "dict_type": "write a mapping of keys to values",
@@ -106,11 +107,11 @@ class Definition:
 
     @property
     def type(self) -> str:
-        """The ``type`` of a step that uses it."""
+        """The ``type`` of a step that uses the definition."""
         return _MODELS[self.kind][1]
 
     def line(self, *path: str | int) -> int:
-        """Line of a key."""
+        """Return the line of a key."""
         return line_at(self.node, *path)
 
     def report(self, rule: str, message: str, suggestion: str, *path: str | int) -> None:
@@ -129,7 +130,7 @@ def load(
     changes: Iterable[Change] = (),
     component: Callable[[str], Mapping | None] = lambda reference: None,
 ) -> Definition | None:
-    """Read a file; None, and errors in ``findings``, if it is not of an accepted kind.
+    """Read a file; return None, with errors in ``findings``, if it is not of an accepted kind.
 
     Args:
         path: The file.
@@ -195,7 +196,7 @@ def inline(node: Mapping, file: Path, findings: Findings, among: tuple[str, ...]
 
 
 def _by_schema(path: Path, node: Mapping, findings: Findings) -> str | None:
-    """The kind that $schema names, and ``type`` where the two differ: Azure ML's SDK goes by ``type`` alone."""
+    """Return the kind that $schema names, or ``type`` where the two differ: Azure ML's SDK goes by ``type`` alone."""
     value, line = node["$schema"], node.lines["$schema"]
     name = str(value).rsplit("/", 1)[-1].removesuffix(".json").removesuffix(".schema")
     known = {kind.lower(): kind for kind in FILES}
@@ -219,7 +220,7 @@ def _by_schema(path: Path, node: Mapping, findings: Findings) -> str | None:
 
 
 def _command_of(kind: str, path: Path) -> str:
-    """The command for endpoints and deployments, which no job command accepts; empty for other kinds."""
+    """Return the command for endpoints and deployments, which no job command accepts; empty for other kinds."""
     if kind.endswith(("Endpoint", "Deployment")):
         what = "batch" if "atch" in kind else "online"
         noun = "endpoint" if kind.endswith("Endpoint") else "deployment"
@@ -237,7 +238,7 @@ _TELLING: tuple[tuple[set[str], str, str], ...] = (
     ({"command"}, "command", "command"),
     ({"image", "build", "conda_file"}, "", "environment"),
 )
-"""Keys any of which tells the kind, or the ``type`` that does; a kind without ending is a job or a component."""
+"""Keys any of which identifies the kind, or the ``type`` that does; a kind without an ending is a job or a component."""
 
 
 def _by_content(node: Mapping, among: tuple[str, ...]) -> str | None:
@@ -286,7 +287,7 @@ def _report(error: ValidationError, node: Mapping, file: Path, findings: Finding
 
 
 def _existing(node: Any, location: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """The parts of pydantic's location that are keys of the file, without the names of union branches."""
+    """Return the parts of pydantic's location that are keys of the file, without the names of union branches."""
     path: list[str | int] = []
     for part in location:
         inside = part in node if isinstance(node, Mapping) else isinstance(part, int) and isinstance(node, list)

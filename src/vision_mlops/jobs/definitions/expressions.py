@@ -31,7 +31,7 @@ class BindingReference:
 
 @dataclass(frozen=True)
 class Optional:
-    """What is between ``$[[`` and ``]]``: left out if one of its references has no value."""
+    """The content of ``$[[ ]]``, which is left out if one of its references has no value."""
 
     pieces: tuple[str | BindingReference, ...]
 
@@ -57,7 +57,7 @@ def parse(text: str) -> tuple[Piece, ...]:
 
 
 def _flat(text: str, *, optional: bool) -> Iterator[str | BindingReference]:
-    """The plain text and the references of a text without optional groups."""
+    """Yield the plain text and the references of a text without optional groups."""
     for number, part in enumerate(_REFERENCE.split(text)):
         if number % 2:
             if not _BODY.fullmatch(part.strip()):
@@ -70,7 +70,7 @@ def _flat(text: str, *, optional: bool) -> Iterator[str | BindingReference]:
 
 
 def references(text: str) -> Iterator[BindingReference]:
-    """The references in a text, in order, including those of optional groups. Raises as :func:`parse` does."""
+    """Yield the references in a text, in order, including those of optional groups. Raises as :func:`parse` does."""
     for piece in parse(text):
         if isinstance(piece, BindingReference):
             yield piece
@@ -79,7 +79,7 @@ def references(text: str) -> Iterator[BindingReference]:
 
 
 def sole(value: object) -> BindingReference | None:
-    """The reference that a value consists of, or None if there is other text beside it."""
+    """Return the reference that a value consists of, or None if it contains any other text."""
     if not isinstance(value, str) or "${{" not in value:
         return None
     try:
@@ -90,7 +90,7 @@ def sole(value: object) -> BindingReference | None:
 
 
 def render(text: str, values: Mapping[tuple[str, ...], str | None]) -> str:
-    """Insert values; an optional group with a reference that has no value is left out.
+    """Insert values into a text; an optional group with a reference that has no value is left out.
 
     Args:
         text: May contain expressions.
@@ -101,14 +101,11 @@ def render(text: str, values: Mapping[tuple[str, ...], str | None]) -> str:
     """
     result: list[str] = []
     for piece in parse(text):
-        if isinstance(piece, str):
-            result.append(piece)
-        elif isinstance(piece, BindingReference):
-            value = values.get(piece.parts)
-            if value is None:
-                raise ExpressionError(f"{piece} has no value")
-            result.append(value)
-        else:
-            parts = [part if isinstance(part, str) else values.get(part.parts) for part in piece.pieces]
-            result.append("".join(part for part in parts if part is not None) if None not in parts else "")
+        parts = piece.pieces if isinstance(piece, Optional) else (piece,)
+        found = [part if isinstance(part, str) else values.get(part.parts) for part in parts]
+        given = [part for part in found if part is not None]
+        if len(given) == len(found):
+            result += given
+        elif not isinstance(piece, Optional):
+            raise ExpressionError(f"{piece} has no value")
     return "".join(result)

@@ -1,4 +1,4 @@
-"""What is wrong with a definition: a finding names file, line, rule and fix."""
+"""Findings: what is wrong with a definition, each with its file, line, rule and fix."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Finding:
     suggestion: str
 
     def on_one_line(self) -> str:
-        """The finding without its fix, for a job that runs anyway."""
+        """Return the finding without its fix, for a job that runs anyway."""
         return f"{self.severity.value}: {self.file}:{self.line}: {self.message}"
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ class Finding:
 
 
 class Findings:
-    """Collects findings; one that is reported twice (of a component that two steps use) is kept once."""
+    """Collects findings; one that is reported twice, for a component that two steps use, is kept once."""
 
     def __init__(self) -> None:
         self._found: dict[Finding, None] = {}
@@ -113,5 +113,5 @@ class Findings:
 
     @property
     def errors(self) -> list[Finding]:
-        """Errors only, by file and line."""
+        """The errors, by file and line."""
         return [finding for finding in self if finding.severity is Severity.ERROR]

@@ -19,11 +19,11 @@ _BY_NAME = {
     "featurestoreentity": ("a feature store entity", "az ml feature-store-entity create"),
     "featurestore": ("a feature store", "az ml feature-store create"),
 }  # fmt: skip
-"""By the end of $schema, or `type`, in lowercase without underscores."""
+"""Keyed by the end of $schema, or by `type`, in lowercase without underscores."""
 
 
 def resource_of(node: Mapping[str, Any]) -> tuple[str, str] | None:
-    """What a file defines and its command, if it is not a job, component, schedule, asset or endpoint; otherwise None."""
+    """Return what a file defines and its command, or None for a job, component, schedule, asset or endpoint."""
     schema = str(node.get("$schema", "")).rsplit("/", 1)[-1].removesuffix(".json").removesuffix(".schema")
     for word in (schema, str(node.get("type", ""))):
         found = _BY_NAME.get(word.lower().replace("_", ""))

@@ -32,7 +32,7 @@ class Change:
 
     Attributes:
         path: Keys from the top of the file.
-        value: As it was typed; its target determines the type.
+        value: The value as it was typed; its target determines the type.
         text: The whole argument, for messages.
         base: Folder that local paths in it are relative to.
     """
@@ -122,7 +122,7 @@ def _is_port(path: Sequence[str]) -> bool:
 
 
 def _of_input(change: Change, root: Mapping, owner: Mapping, inputs: Mapping, schema: Schema) -> Any:
-    """What an input is given: a value or, if its type is one of data, a path."""
+    """Return what an input is given: a value or, if its type is one of data, a path."""
     name, text = change.path[-1], change.value
     given = inputs.get(name)
     if "${{" in text:
@@ -140,7 +140,7 @@ def _of_input(change: Change, root: Mapping, owner: Mapping, inputs: Mapping, sc
 
 
 def _of_key(change: Change, root: Mapping, parent: Mapping, schema: Schema) -> Any:
-    """The value of a key that is not an input."""
+    """Return the value of a key that is not an input."""
     if "${{" in change.value:
         return change.value
     names = key_types(root, change.path, schema)
@@ -178,7 +178,7 @@ def _absolute_path(content: dict[str, Any], change: Change) -> dict[str, Any]:
 
 
 def _absolute(value: str, base: Path) -> str:
-    """A local path as the shell understands it: relative to the working directory, not to the file."""
+    """Resolve a local path as the shell does: relative to the working directory, not to the file."""
     if not value or _ADDRESS.match(value) or value.startswith("${{"):
         return value
     # Path.expanduser fails for ~x if there is no user x, and expands ./~x, too.
@@ -196,7 +196,7 @@ def _put(parent: Mapping, key: str, value: Any) -> None:
 
 
 def _with_lines(value: Any, change: Change, line: int) -> Any:
-    """Plain YAML values as the reader of files returns them, all on one line."""
+    """Convert plain YAML values to what the reader of files returns, all on one line."""
     if isinstance(value, dict):
         mapping = Mapping(line)
         for key, item in value.items():

@@ -1,4 +1,4 @@
-"""Checks files that a definition refers to: that they exist, and are within its project."""
+"""Checks that the files that a definition refers to exist and are within its project."""
 
 from __future__ import annotations
 
@@ -20,8 +20,13 @@ _REMOTE = re.compile(r"(azureml|https?|wasbs?|abfss?|git\+\w+|git)://?|azureml:"
 _REGISTERED = re.compile(r"azureml:(//.+|/.+|[\w.-]+([:@][\w.-]+)?)")
 
 
+def is_file(reference: str) -> bool:
+    """Return whether a reference names a YAML file, rather than something that is registered."""
+    return reference.startswith("file:") or reference.lower().endswith((".yml", ".yaml"))
+
+
 def project_root(file: Path) -> Path:
-    """The nearest folder above a file that looks like the root of a project, or else the folder of the file.
+    """Return the nearest folder above a file that looks like the root of a project, or else the folder of the file.
 
     For definitions that are installed with a package, it is the nearest folder that belongs to the package.
     """
@@ -29,7 +34,7 @@ def project_root(file: Path) -> Path:
 
 
 def _marked_root(file: Path) -> Path | None:
-    """The same; None if no folder looks like the root of a project or belongs to a package."""
+    """Do the same, but return None if no folder looks like the root of a project or belongs to a package."""
     folder = file.resolve().parent
     above = (folder, *folder.parents)
     projects = (up for up in above if any((up / name).exists() for name in _MARKERS))
@@ -37,16 +42,17 @@ def _marked_root(file: Path) -> Path | None:
 
 
 class Files:
-    """Follows the paths in definitions; each file is read once."""
+    """Follows the paths in definitions; each file is read once. ``used`` collects all that exist."""
 
     def __init__(self, root: Path, findings: Findings, registered: Callable[[str], Path | None] | None = None) -> None:
         self._root = root
         self._findings = findings
         self._registered = registered
         self._read: dict[tuple[Path, tuple[str, ...]], Definition | None] = {}
+        self.used: set[Path] = set()
 
     def local(self, text: str, owner: Definition, line: int, what: str, *, folder: bool = False) -> Path | None:
-        """The existing local path that a text names; None, with an error, if it is missing.
+        """Return the existing local path that a text names; None, with an error, if it is missing.
 
         Azure accepts paths that are absolute or lead out of the project, so there is only a warning: others may not have
         them. Text that names something remote or contains an expression gives None without an error.
@@ -72,6 +78,7 @@ class Files:
             state = "is not a folder" if exists else "does not exist"
             owner.report_line(line, f"{what}-missing", f"{what} {text!r} {state}", _neighbours(path))
             return None
+        self.used.add(whole)
         return path
 
     def check_data(self, owner: Definition, inputs: AnyMapping[str, object], *base: str) -> None:
@@ -96,7 +103,7 @@ class Files:
         path: tuple[str, ...],
         among: tuple[str, ...] = STEP_COMPONENTS,
     ) -> Definition | None:
-        """The definition that a ``component``, ``trial`` or ``create_job`` names or contains; None if remote or wrong."""
+        """Read what a ``component``, ``trial`` or ``create_job`` names or contains; return None if it is remote or wrong."""
         line, what = owner.line(*path), "job" if path[-1] in ("create_job", "job") else "component"
         if not isinstance(value, str):
             node = owner.node
@@ -105,7 +112,7 @@ class Files:
             if among == ("trial",) or ("trial" in among and "inputs" not in node):
                 return parse("trial", node, owner.file, self._findings)
             return inline(node, owner.file, self._findings, among)
-        if not value.startswith("file:") and not value.lower().endswith((".yml", ".yaml")):
+        if not is_file(value):
             if not _REGISTERED.fullmatch(value):
                 message = f"{value!r} is neither a file nor a registered {what}"
                 hint = f"write ./{what}.yml, or azureml:NAME:VERSION"
@@ -127,8 +134,8 @@ class Files:
         return self._read[key]
 
     def _content(self, folder: Path, reference: str) -> Mapping | None:
-        """Content of a component that a file in a folder names; its mistakes are reported when it is read as a component."""
-        if reference.startswith("file:") or reference.lower().endswith((".yml", ".yaml")):
+        """Read a component that a file in a folder names; its mistakes are reported when it is read as a component."""
+        if is_file(reference):
             file: Path | None = folder / reference.removeprefix("file:")
         else:
             file = self._registered(reference) if self._registered is not None else None
@@ -142,7 +149,7 @@ class Files:
         """Check the files of an environment, inline or referenced."""
         line = owner.line(*path)
         if isinstance(value, str):
-            if value.startswith("file:") or value.lower().endswith((".yml", ".yaml")):
+            if is_file(value):
                 file = self.local(value, owner, line, "environment")
                 found = self.read(file, ("environment",)) if file else None
                 if found:

@@ -25,14 +25,14 @@ ARTIFACTS = "artifacts"  # an undeclared output of every step: what it left in .
 
 @dataclass(frozen=True)
 class Ports:
-    """Inputs and outputs of a step; None if they are unknown, as those of a registered component."""
+    """Inputs and outputs of a step; None if they are unknown, as for a registered component."""
 
     inputs: AbstractMapping[str, InputDeclaration] | None
     outputs: AbstractMapping[str, str] | None
 
 
 def ports_of(step: Step | PipelineJob, component: Definition | None) -> Ports:
-    """Inputs and outputs of a step; ``component`` is that of the step, or the trial of a sweep step."""
+    """Return the inputs and outputs of a step; ``component`` is that of the step, or the trial of a sweep step."""
     model = component.model if component else None
     if isinstance(model, CommandComponent | ParallelComponent | PipelineComponent | AzureComponent):
         return Ports(model.inputs, {name: item.type for name, item in model.outputs.items()})
@@ -49,7 +49,7 @@ def ports_of(step: Step | PipelineJob, component: Definition | None) -> Ports:
 
 
 def needs(step: Any) -> list[str]:
-    """Names of the steps whose outputs a step reads, in order of appearance."""
+    """Return the names of the steps whose outputs a step reads, in order of appearance."""
     found: dict[str, None] = {}
     extra = step.model_extra or {} if isinstance(step, AzureStep) else {}  # AutoML names its data in keys of its own
     for value in (*step.inputs.values(), *extra.values()):
@@ -64,7 +64,7 @@ def needs(step: Any) -> list[str]:
 
 
 def ordered(jobs: AbstractMapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The steps, each after those it needs, and the steps of one cycle (empty if there is none)."""
+    """Return the steps, each after those it needs, and the steps of one cycle (empty if there is none)."""
     done: dict[str, None] = {}
     waiting = {name: [other for other in needs(step) if other in jobs] for name, step in jobs.items()}
     while waiting:

@@ -1,4 +1,4 @@
-"""Reads YAML so that every key and value keeps its line, and refuses what cannot be a definition before it does harm.
+"""Reads definitions so that every key and value keeps its line, and refuses what cannot be one before it does harm.
 
 Aliases count each time they are used, so that a few lines which expand to millions of values are refused.
 """
@@ -13,6 +13,8 @@ import yaml
 
 from vision_mlops.jobs.definitions.findings import Findings
 
+CONDA_EXAMPLE = "write `name:` and `dependencies:`, as `conda env export` does"
+ENVIRONMENT_EXAMPLE = "write `image:` or `build:`, as in environments/train.yml"
 _MAX_BYTES = 256_000
 _MAX_NODES = 20_000
 _MAX_DEPTH = 50
@@ -43,7 +45,7 @@ class Sequence(list[Any]):
 
 
 def line_at(node: Any, *path: str | int) -> int:
-    """The line of the deepest part of ``path`` that exists below ``node``."""
+    """Return the line of the deepest part of ``path`` that exists below ``node``."""
     line = node.line if isinstance(node, Mapping | Sequence) else 1
     for part in path:
         inside = part in node if isinstance(node, Mapping) else isinstance(node, Sequence) and part in range(len(node))
@@ -55,7 +57,7 @@ def line_at(node: Any, *path: str | int) -> int:
 
 
 def texts(node: Any, line: int = 1) -> Iterator[tuple[str, int]]:
-    """Every text value below ``node`` with its line."""
+    """Yield every text value below ``node`` with its line."""
     if isinstance(node, str):
         yield node, line
     elif isinstance(node, Mapping):
@@ -67,7 +69,7 @@ def texts(node: Any, line: int = 1) -> Iterator[tuple[str, int]]:
 
 
 def read(path: Path, findings: Findings) -> Mapping | None:
-    """Read one definition; None, and at least one error in ``findings``, if that is impossible."""
+    """Read one definition; return None, with at least one error in ``findings``, if that is impossible."""
     try:
         if not path.is_file():
             kind = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"

@@ -31,7 +31,7 @@ class TextScope:
 def references_below(
     definition: Definition, node: Mapping, keys: Iterable[str]
 ) -> Iterator[tuple[BindingReference, int]]:
-    """Every reference in the texts below some keys of ``node``, with its line."""
+    """Yield every reference in the texts below some keys of ``node``, with its line."""
     for key in keys:
         for text, line in texts(node.get(key), node.lines.get(key, node.line)):
             for reference in safe_references(text, definition, line):
@@ -39,7 +39,7 @@ def references_below(
 
 
 def safe_references(text: str, definition: Definition, line: int) -> list[BindingReference]:
-    """References of a text; a broken expression is a finding."""
+    """Return the references of a text; a broken expression is a finding."""
     if "${{" not in text and "$[[" not in text:
         return []
     try:
@@ -121,7 +121,7 @@ def _is_enum_item(value: object, type_: str) -> bool:
 
 
 def check_component(definition: Definition) -> None:
-    """Check a command or parallel component: declarations, texts, and that nothing is declared in vain."""
+    """Check the declarations and texts of a command or parallel component, and that it uses what it declares."""
     model = definition.model
     assert isinstance(model, CommandComponent | ParallelComponent)
     check_declarations(definition, model.inputs)
@@ -138,7 +138,7 @@ def check_job(definition: Definition) -> None:
 
 
 def _check_whole(definition: Definition, scope: TextScope) -> None:
-    """Check every text of a definition that runs one command, and that nothing is declared in vain."""
+    """Check every text of a definition that runs one command, and that it uses what it declares."""
     keys = [key for key in definition.node if key not in ("inputs", "outputs", "description")]
     check_texts(definition, definition.node, keys, scope)
     report_unused(definition, scope)

@@ -1,4 +1,4 @@
-"""Checks steps that decide whether and how often others run: loops and branches. Only Azure runs them."""
+"""Checks loops and branches: steps that decide whether and how often others run, and that only Azure runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_blocks(definition: Definition, name: str) -> None:
 
 
 def filled_by_loops(jobs: Mapping) -> dict[str, set[str] | None]:
-    """Inputs that the items of loops give to the steps in them, by step; None while the items are unknown."""
+    """Return the inputs that the items of loops give to the steps in them, by step; None if the items are unknown."""
     found: dict[str, set[str] | None] = {}
     for node in jobs.values():
         if not isinstance(node, Mapping) or node.get("type") != "parallel_for":
@@ -65,7 +65,7 @@ def _texts(value: Any) -> Iterator[Any]:
 
 
 def _step_of(text: Any) -> str | None:
-    """The step that ``${{parent.jobs.STEP}}`` names; None for anything else."""
+    """Return the step that ``${{parent.jobs.STEP}}`` names; None for anything else."""
     reference = sole(text)
     if reference is None or reference.parts[:2] != ("parent", "jobs") or len(reference.parts) != 3:
         return None

@@ -1,4 +1,4 @@
-"""Checks which inputs of a component or job are given: only those that it has, and all that it requires."""
+"""Checks that a component or job is given only inputs that it has, and all that it requires."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from vision_mlops.jobs.definitions.yaml_source import Sequence
 
 
 def check_known(definition: Definition, given: Iterable[str], known: Iterable[str], owner: str, *base: str) -> None:
-    """Check that each input which is given exists; Azure ML leaves out those that do not.
+    """Check that each given input exists; Azure ML leaves out those that do not.
 
     Args:
         definition: Where the inputs are given, as a mapping ``inputs`` below the keys ``base``.
         given: Their names.
         known: Names of the inputs that exist.
-        owner: Who has them, for the message: ``step 'train'``.
+        owner: What has them, for the message: ``step 'train'``.
         base: Keys.
     """
     names = list(known)
@@ -76,7 +76,7 @@ def check_text(definition: Definition, where: str, node: Node, key: str, fate: s
 
 
 def _nodes(value: Any) -> Iterable[Node]:
-    """Every mapping of a file."""
+    """Yield every mapping of a file."""
     if isinstance(value, Node):
         yield value
     for item in value.values() if isinstance(value, Node) else value if isinstance(value, Sequence) else ():

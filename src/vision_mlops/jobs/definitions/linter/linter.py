@@ -6,7 +6,8 @@ It finds what the SDK's own validation misses: a step that does not exist, an un
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from vision_mlops.core.errors import PipelineError
@@ -53,7 +54,7 @@ SdkCheck = Callable[[Definition], list[tuple[str, tuple[str | int, ...]]]]
 
 
 def only_azure(definition: Definition) -> bool:
-    """Whether something in a file runs on Azure alone."""
+    """Return whether something in a file runs on Azure alone."""
     model = definition.model
     steps = getattr(model, "jobs", None) or {}
     jobless = isinstance(model, Schedule) and model.create_job is None
@@ -74,14 +75,15 @@ def lint(paths: Iterable[Path], sections: Iterable[str] = (), sdk: SdkCheck | No
     """
     findings = Findings()
     for path in paths:
-        Linter(path, findings, sections=sections, sdk=sdk).file()
+        Linter(path, findings, sections=tuple(sections), sdk=sdk).file()
     return findings
 
 
+@dataclass
 class Linter:
     """Checks one file with everything below it.
 
-    Args:
+    Attributes:
         path: The file.
         findings: Collects the mistakes.
         changes: Applied to the file before it is checked.
@@ -91,56 +93,49 @@ class Linter:
             the SDK is not asked.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        findings: Findings,
-        *,
-        changes: Iterable[Change] = (),
-        registered: Callable[[str], Path | None] | None = None,
-        sections: Iterable[str] = (),
-        sdk: SdkCheck | None = None,
-    ) -> None:
-        self._path = path
-        self._sdk = sdk
-        self._findings = findings
-        self._changes = tuple(changes)
-        self._sections = tuple(sections)
-        self.files = Files(project_root(path), findings, registered)
+    path: Path
+    findings: Findings
+    changes: Sequence[Change] = ()
+    registered: Callable[[str], Path | None] | None = None
+    sections: Sequence[str] = ()
+    sdk: SdkCheck | None = None
+
+    def __post_init__(self) -> None:
+        self.files = Files(project_root(self.path), self.findings, self.registered)
         self._done: set[int] = set()
         self._open: list[Path] = []
         self._unplaced: list[str] = []
 
     def file(self, among: tuple[str, ...] = FILES) -> Definition | None:
-        """Check the file; returns what it defines, where that can be read."""
-        before = len(self._findings.errors)  # of other files
-        definition = self.files.read(self._path, among, self._changes)
+        """Check the file; return what it defines, if that can be read."""
+        before = len(self.findings.errors)  # of other files
+        definition = self.files.read(self.path, among, self.changes)
         if definition is not None:
             self._own_name(definition)
             self._definition(definition)
-            if self._sdk is not None and only_azure(definition) and len(self._findings.errors) == before:
-                for message, keys in self._sdk(definition):
+            if self.sdk is not None and only_azure(definition) and len(self.findings.errors) == before:
+                for message, keys in self.sdk(definition):
                     definition.report("sdk", f"Azure ML's SDK: {message}", "see the Azure ML YAML reference", *keys)
         return definition
 
     def checked(self, among: tuple[str, ...]) -> Definition:
-        """What the file defines.
+        """Check the file and return what it defines.
 
         Raises:
             PipelineError: there are errors, or changes without effect; the message is the first one, and counts the others.
         """
         definition = self.file(among)
-        if errors := self._findings.errors or list(self._changes_in_vain()):
+        if errors := self.findings.errors or list(self._changes_in_vain()):
             first, more = errors[0], len(errors) - 1
-            rest = f" (and {more} more: `mlops job lint {self._path}`)" if more else ""
+            rest = f" (and {more} more: `mlops job lint {self.path}`)" if more else ""
             raise PipelineError(f"{first.file}:{first.line}: {first.message}", first.suggestion + rest)
         assert definition is not None
         return definition
 
     def _changes_in_vain(self) -> Iterator[Finding]:
-        """Keys and inputs without effect: a definition may have some, but a change to one is a mistake."""
-        typed = {repr(part) for change in self._changes for part in change.path}
-        for finding in self._findings:
+        """Yield changes to keys and inputs without effect: a definition may have those, but changing one is a mistake."""
+        typed = {repr(part) for change in self.changes for part in change.path}
+        for finding in self.findings:
             if finding.rule in ("ignored-key", "surplus-input") and any(word in finding.message for word in typed):
                 yield finding
 
@@ -163,6 +158,8 @@ class Linter:
         self._references(definition)
         check_written(definition)
         self.files.check_data(definition, getattr(model, "inputs", {}))
+        includes = getattr(model, "additional_includes", None) or ()
+        self.files.used.update((definition.file.parent / item).resolve() for item in includes)
         if isinstance(model, CommandComponent | ParallelComponent):
             check_component(definition)
             self._run_files(definition, model, definition.node)
@@ -201,9 +198,9 @@ class Linter:
                 message = f"the tag {READS + name!r} names an unknown input of this {definition.type}"
                 definition.report("tag", message, nearest(name, inputs), "tags", READS + name)
             for word in wanted:
-                if self._sections and word not in self._sections:
+                if self.sections and word not in self.sections:
                     message = f"the tag {READS + name!r} names {word!r}, which is not a section of a workload"
-                    definition.report("tag", message, nearest(word, self._sections), "tags", READS + name)
+                    definition.report("tag", message, nearest(word, self.sections), "tags", READS + name)
 
     def _references(self, definition: Definition) -> None:
         """Check the case of ``azureml:`` and ``@latest``, which Azure ML accepts in lowercase only."""

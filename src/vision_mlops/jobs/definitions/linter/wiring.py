@@ -1,4 +1,4 @@
-"""Checks how the steps of a pipeline are wired: what they are bound to exists and fits, and no steps form a cycle."""
+"""Checks how the steps of a pipeline are wired: bindings exist and fit, and no steps form a cycle."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Wiring:
             check_blocks(definition, name)
 
     def _check_texts(self, name: str, step: Any, node: Mapping) -> None:
-        """Check what texts of a step are bound to: its own inputs and outputs, or those of the pipeline around it."""
+        """Check what texts of a step are bound to: its own inputs and outputs, or those of the surrounding pipeline."""
         apart = {"inputs", "outputs", "component", "trial", "search_space", "description"}
         if isinstance(step, AzureStep) and step.type in CONTROL_FLOW:
             apart.update(BLOCKS)
@@ -125,7 +125,7 @@ class Wiring:
             # Where a step is placed, the pipeline decides, also where the command stands here.
             own = has_command and key not in ("compute", "distribution", "resources")
             for reference, line in references_below(self._definition, node, [key]):
-                # In a step of Azure's both occur: the data of AutoML is the pipeline's, arguments of Spark are the step's.
+                # Steps of Azure have both: the data of AutoML is the pipeline's, arguments of Spark are the step's.
                 if own or (isinstance(step, AzureStep) and reference.parts[0] != "parent"):
                     check_reference(reference, self._definition, line, scope)
                 else:
@@ -134,7 +134,7 @@ class Wiring:
             report_unused(self._definition, scope, "jobs", name)
 
     def _check_counts(self, name: str, node: Mapping) -> None:
-        """Check that numbers of nodes and processes which are bound to an input of the pipeline are at least 1."""
+        """Check that numbers of nodes and processes that are bound to an input of the pipeline are at least 1."""
         for part, key in (("distribution", "process_count_per_instance"), ("resources", "instance_count")):
             section = node.get(part)
             reference = sole(section.get(key)) if isinstance(section, Mapping) else None
@@ -205,7 +205,7 @@ class Wiring:
             self._report(line, found[0], f"{where}: {found[1]}", found[2])
 
     def _source(self, step: str, reference: BindingReference, line: int) -> InputDeclaration | None:
-        """What a binding of a step points to; None, with an error, where that does not exist."""
+        """Return what a binding of a step points to; None, with an error, if that does not exist."""
         parts = reference.parts
         if parts[:2] == ("parent", "inputs") and len(parts) == 3:
             self._used.add(parts[2])

@@ -13,11 +13,11 @@ from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Fre
 from vision_mlops.jobs.definitions.models.ports import InputDeclaration, InputValue, OutputDeclaration, OutputValue
 
 CONTROL_FLOW = ("do_while", "if_else", "parallel_for")
-"""Steps that decide whether and how often other steps of their pipeline run."""
+"""Types of steps that decide whether and how often other steps of their pipeline run."""
 BLOCKS = ("body", "true_block", "false_block")
-"""Keys with which they name these steps."""
+"""Keys with which they name the other steps."""
 SDK_SWITCH = "AZURE_ML_CLI_PRIVATE_FEATURES_ENABLED"
-"""Environment variable without which Azure ML's SDK refuses them."""
+"""Environment variable without which Azure ML's SDK refuses such steps."""
 STEP_TYPES = ("automl", "spark", "import", "data_transfer", *CONTROL_FLOW)
 _REQUIRED = {
     "automl": ("task",), "spark": ("entry",), "import": ("source",), "data_transfer": ("task",),
@@ -67,7 +67,7 @@ class AzureJob(_Filled):
 
 
 class AzureComponent(_AzureOnly):
-    """A component that such a step names."""
+    """A component that a step of Azure names."""
 
     type: Literal["automl", "spark", "import", "data_transfer"]
     name: str | None = None
@@ -94,7 +94,7 @@ class PromptFlow(_AzureOnly):
 
 
 def words_of(model: object) -> str:
-    """A description of what only Azure runs, such as ``an automl job for image_classification``; empty for the rest."""
+    """Describe what only Azure runs, such as ``an automl job for image_classification``; empty for anything else."""
     if isinstance(model, PromptFlow):
         return "a prompt flow"
     if isinstance(model, AzureStep | AzureJob | AzureComponent):
@@ -104,13 +104,13 @@ def words_of(model: object) -> str:
 
 
 def in_words(type_: str, noun: str, task: object) -> str:
-    """The same description from its type and task."""
+    """Describe what only Azure runs by its type and task."""
     article = "an" if type_[0] in "aeiou" else "a"
     return f"{article} {type_} {noun}" + (f" for {task}" if type_ == "automl" and isinstance(task, str) else "")
 
 
 def way_of(task: object) -> str:
-    """What to do with a task that does not run on this machine."""
+    """Say what to do with a task that does not run on this machine."""
     if task == "image_classification":
         return "add --on azure; on this machine `mlops run --workload NAME` trains an image classifier"
     return "add --on azure"

@@ -33,7 +33,7 @@ class DefinitionModel(BaseModel):
 
     ignores_unknown_keys: ClassVar[bool] = False  # as the SDK's schema of the same part does
     read_only_keys: ClassVar[frozenset[str]] = frozenset()  # in the output of `az ml job show`: the SDK ignores them
-    any_case: ClassVar[bool] = True  # whether words such as maximize may have capital letters
+    any_case: ClassVar[bool] = True  # words such as maximize may have capital letters
 
     model_config = ConfigDict(
         extra="forbid",
@@ -70,12 +70,12 @@ class DefinitionModel(BaseModel):
 
 
 def problem(message: str, suggestion: str) -> ValueError:
-    """The error of a validator; :mod:`~vision_mlops.jobs.definitions.definition` separates the two parts again."""
+    """Create the error of a validator; :mod:`~vision_mlops.jobs.definitions.definition` separates the two parts again."""
     return ValueError(f"{message}\n{suggestion}")
 
 
 def _text(value: Any) -> Any:
-    """A version may be written as 3 and means "3"."""
+    """Read a version that is written as 3 as "3"."""
     return str(value) if isinstance(value, int | float) else value
 
 
@@ -99,12 +99,6 @@ def _whole(value: Any) -> Any:
         return value
 
 
-def _flag(value: Any) -> Any:
-    """Read ``"true"``, ``yes`` in quotes and 1 as true, as the SDK does."""
-    word = str(value).lower() if isinstance(value, str) or type(value) is int else ""
-    return True if word in _TRUE else False if word in _FALSE else value
-
-
 def _count(value: Any) -> Any:
     if not isinstance(value, str) or "${{" not in value:
         value = _whole(value)
@@ -118,18 +112,18 @@ def _count(value: Any) -> Any:
 
 
 def one_or_mapping(value: Any) -> str:
-    """Which branch of a union of a scalar and a mapping a value belongs to."""
+    """Return the tag of the branch that a value belongs to in a union of a scalar and a mapping."""
     return "<mapping>" if isinstance(value, dict | BaseModel) else "<text>"  # a model when it is serialised
 
 
 def _small(value: Any, words: Collection[str]) -> Any:
-    """One of some words in lowercase, as the SDK reads ``Maximize``; any other value as it is."""
+    """Return one of some words in lowercase, as the SDK reads ``Maximize``; any other value as it is."""
     small = value.lower() if isinstance(value, str) else ""
     return small if value not in words and small in words else value
 
 
 def _small_type(value: Any) -> Any:
-    """The same for the key ``type``, which selects the branch of a union."""
+    """Do the same for the key ``type``, which selects the branch of a union."""
     type_ = value.get("type") if isinstance(value, dict) else None
     if not isinstance(type_, str) or type_ == type_.lower():
         return value
@@ -142,7 +136,7 @@ BY_TYPE = BeforeValidator(_small_type)
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
-    """An annotation and all that it is made of."""
+    """Yield an annotation and all that it is made of."""
     yield annotation
     for part in () if get_origin(annotation) is Literal else get_args(annotation):
         yield from _parts(part)
@@ -150,7 +144,7 @@ def _parts(annotation: Any) -> Iterator[Any]:
 
 @functools.cache
 def _words(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
-    """The words that each key with a fixed set of words accepts; the case of ``type`` matters, so it is left out."""
+    """Return the words that each key with a fixed set accepts; the case of ``type`` matters, so it is left out."""
     found = {}
     for name, field in model.model_fields.items():
         words = [get_args(part) for part in _parts(field.annotation) if get_origin(part) is Literal]
@@ -161,7 +155,7 @@ def _words(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
 
 @functools.cache
 def _whole_numbers(model: type[BaseModel]) -> frozenset[str]:
-    """Keys of a model that accept a whole number."""
+    """Return the keys of a model that accept a whole number."""
     markers = {BeforeValidator(_whole), BeforeValidator(_count)}
     return frozenset(
         field.alias or name
@@ -171,15 +165,17 @@ def _whole_numbers(model: type[BaseModel]) -> frozenset[str]:
     )
 
 
-_TRUE, _FALSE = ("true", "t", "yes", "y", "on", "1"), ("false", "f", "no", "n", "off", "0")
 Text = Annotated[str, BeforeValidator(_text)]
 Number = Annotated[int | float, BeforeValidator(_number)]
 Whole = Annotated[int, BeforeValidator(_whole)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
+Flag = Annotated[bool, Field(strict=False)]  # "true", "yes" in quotes and 1 are true, as for the SDK
 Count = Annotated[int | str, BeforeValidator(_count)]
 Texts = dict[str, str | None]
 JobTags = Texts  # the SDK accepts anything as tags of assets and schedules
 Free = dict[str, Any]  # read by a service and not here: tags, services, properties of resources
+
+
+DataType = Literal["uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"]
 
 
 class AssetDefinition(DefinitionModel):
@@ -191,7 +187,7 @@ class AssetDefinition(DefinitionModel):
     description: str | None = None
     tags: Free | None = None
     properties: Free | None = None
-    type: Literal["uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"] | None = None
+    type: DataType | None = None
     path: str
 
 
@@ -306,7 +302,7 @@ class QueueSettings(DefinitionModel):
 
 
 class Resources(DefinitionModel):
-    """Nodes and their size."""
+    """Number and size of the nodes."""
 
     instance_count: Count | None = None
     instance_type: str | None = None
@@ -337,14 +333,19 @@ class JobIdentity(DefinitionModel):
     msi_resource_id: str | None = None
 
 
-class Named(DefinitionModel):
-    """What every definition may say about itself."""
+class Described(DefinitionModel):
+    """What jobs, components and steps may say about themselves."""
 
-    read_only_keys: ClassVar[frozenset[str]] = frozenset({"creation_context", "id", "log_files", "status"})
-
-    schema_: str | None = Field(None, alias="$schema")
     name: str | None = None
     display_name: str | None = None
     description: str | None = None
     tags: Free | None = None
     properties: Texts | None = None
+
+
+class Named(Described):
+    """What a job, component or schedule may say about itself in a file of its own."""
+
+    read_only_keys: ClassVar[frozenset[str]] = frozenset({"creation_context", "id", "log_files", "status"})
+
+    schema_: str | None = Field(None, alias="$schema")

@@ -7,13 +7,17 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 
 from vision_mlops.core import typed_text
-from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Flag, Number, Text, one_or_mapping, problem
+from vision_mlops.jobs.definitions.models.base_model import (
+    DataType,
+    DefinitionModel,
+    Flag,
+    Number,
+    Text,
+    one_or_mapping,
+    problem,
+)
 
-DataType = Literal["uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"]
-InputType = Literal[
-    "uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model",
-    "string", "number", "integer", "boolean",
-]  # fmt: skip
+InputType = Literal[DataType, "string", "number", "integer", "boolean"]
 # A declaration accepts every mode, a job or step only those that make sense.
 DeclaredMode = Literal[
     "ro_mount", "rw_mount", "mount", "download", "upload", "direct", "eval_mount", "eval_download", "link"
@@ -25,20 +29,23 @@ _FILES = frozenset({"uri_file"})
 _FOLDERS = frozenset({"uri_folder", "mltable", "mlflow_model"})
 
 
-class InputDeclaration(DefinitionModel):
-    """An input of a component."""
-
+class _Declaration(DefinitionModel):
     any_case: ClassVar[bool] = False
 
     type: InputType
     description: str | None = None
+    mode: DeclaredMode | None = None
+    path: str | None = None
+
+
+class InputDeclaration(_Declaration):
+    """An input of a component."""
+
     default: Any = None
     optional: Flag = False
     enum: list[Any] | None = None
     min: Number | None = None
     max: Number | None = None
-    mode: DeclaredMode | None = None
-    path: str | None = None
 
     @property
     def required(self) -> bool:
@@ -46,15 +53,9 @@ class InputDeclaration(DefinitionModel):
         return not self.optional and self.default is None and self.path is None
 
 
-class OutputDeclaration(DefinitionModel):
+class OutputDeclaration(_Declaration):
     """An output of a component."""
 
-    any_case: ClassVar[bool] = False
-
-    type: InputType
-    description: str | None = None
-    mode: DeclaredMode | None = None
-    path: str | None = None
     is_control: Flag | None = None
     early_available: Flag | None = None
 
@@ -114,17 +115,15 @@ OutputValue = Annotated[
 
 
 def declared_by(value: Any) -> InputDeclaration:
-    """The input of a pipeline job as a declaration: its type from what it is given."""
+    """Derive the declaration of a pipeline job's input from what it is given."""
     if isinstance(value, JobInput) and (value.path is not None or value.value is None):
         return InputDeclaration.model_validate({"type": value.type or "uri_folder"})
     literal = value.value if isinstance(value, JobInput) else value
-    kinds = ((bool, "boolean"), (int, "integer"), (float, "number"))
-    type_ = next((name for kind, name in kinds if isinstance(literal, kind)), "string")
-    return InputDeclaration.model_validate({"type": type_, "default": literal})
+    return InputDeclaration.model_validate({"type": typed_text.name_of_type(literal), "default": literal})
 
 
 def fits(source: str, target: str) -> bool:
-    """Whether a value or data of one type may be given to an input of another. All types of data fit each other here."""
+    """Return whether an input of one type accepts a value or data of another. All types of data fit each other here."""
     if source == target or (target == "string" and source in VALUE_TYPES):
         return True
     if source in VALUE_TYPES or target in VALUE_TYPES:
@@ -134,12 +133,12 @@ def fits(source: str, target: str) -> bool:
 
 
 def differ(source: str, target: str) -> bool:
-    """Whether a step that expects one type of data gets another: a file for a folder, or a folder for a file."""
+    """Return whether a step that expects a folder gets a file, or the other way around."""
     return (source in _FILES and target in _FOLDERS) or (source in _FOLDERS and target in _FILES)
 
 
 def literal_problem(value: Any, declared: InputDeclaration) -> tuple[str, str, str] | None:
-    """Why a literal does not fit an input: rule, message and suggestion; None where it fits.
+    """Say why a literal does not fit an input: rule, message and suggestion; None if it fits.
 
     Azure ML turns text such as ``"3"`` into the declared type, so such text fits.
     """
@@ -161,13 +160,13 @@ def literal_problem(value: Any, declared: InputDeclaration) -> tuple[str, str, s
 
 
 def literal_text(text: str, declared: InputDeclaration) -> str:
-    """A value as a command gets it: a whole number without a decimal point, anything else as it is."""
+    """Return a value as a command gets it: a whole number without a decimal point, anything else as it is."""
     number = _convert(text, "integer") if declared.type == "integer" and not text.isdecimal() else None
     return text if number is None else str(number)
 
 
 def default_text(value: Any, type_: str) -> str:
-    """A component's default as Azure ML's SDK writes it for the service: 1 is 1.0 for a number, and for a string, too."""
+    """Write a component's default as Azure ML's SDK does for the service: 1 is 1.0 for a number, and for a string, too."""
     as_number = type_ == "number" or (type_ == "string" and type(value) is int)
     number = _convert(value, "number" if as_number else type_)
     if number is None:
@@ -176,7 +175,7 @@ def default_text(value: Any, type_: str) -> str:
 
 
 def _convert(value: Any, type_: str) -> Any:
-    """The value in the declared type; None if it cannot be converted."""
+    """Convert a value to a declared type; None if that is impossible."""
     if not isinstance(value, str | int | float):
         return None
     if type_ != "string" and not isinstance(value, str) and isinstance(value, bool) != (type_ == "boolean"):

@@ -11,10 +11,10 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from vision_mlops.jobs.definitions.models.base_model import (
     BY_TYPE,
     DefinitionModel,
+    Described,
     Free,
     JobIdentity,
     Named,
-    Texts,
     problem,
 )
 from vision_mlops.jobs.definitions.models.ports import InputValue
@@ -30,7 +30,7 @@ _ITEM = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d+))?")
 
 
 def cron_problem(expression: str) -> tuple[str, str] | None:
-    """What is wrong with a cron expression and how to fix it; None if nothing is."""
+    """Say what is wrong with a cron expression and how to fix it; None if it is valid."""
     parts = expression.split()
     if len(parts) != len(_FIELDS):
         return (
@@ -138,21 +138,16 @@ class Recurrence(_Trigger):
         return self
 
 
-class ScheduledJob(DefinitionModel):
+class ScheduledJob(Described):
     """A job with changes that the schedule makes to it."""
 
     type: Literal["pipeline", "command", "sweep"] | None = None
     job: Annotated[str, Field(min_length=1)]
     inputs: dict[str, InputValue] = Field(default_factory=dict)
     settings: Free | None = None
-    name: str | None = None
-    display_name: str | None = None
-    description: str | None = None
     experiment_name: str | None = None
     compute: str | None = None
     identity: JobIdentity | None = None
-    tags: Free | None = None
-    properties: Texts | None = None
 
 
 class Schedule(Named):

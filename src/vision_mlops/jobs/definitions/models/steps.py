@@ -11,6 +11,7 @@ from vision_mlops.jobs.definitions.models import azure_only
 from vision_mlops.jobs.definitions.models.base_model import (
     Count,
     DefinitionModel,
+    Described,
     Distribution,
     EnvironmentRef,
     Flag,
@@ -22,7 +23,6 @@ from vision_mlops.jobs.definitions.models.base_model import (
     QueueSettings,
     Resources,
     Text,
-    Texts,
     Whole,
     problem,
 )
@@ -34,33 +34,27 @@ _MINI_BATCH = re.compile(r"\d+([kmg]b)?", re.IGNORECASE)
 
 
 def _default(value: str) -> str:
-    """Check a setting that holds for all steps: it must be a reference, while a step may name its compute without prefix."""
+    """Check a setting for all steps: it must be a reference, while a step may name its compute without a prefix."""
     if not value.startswith("azureml:") and value != "serverless":
         name = value[8:] if value.lower().startswith("azureml:") else value
         raise problem(f"{value!r} is not a reference", f"write azureml:{name}, or serverless if it is a compute")
     return value
 
 
-class _Run(DefinitionModel):
-    """What a command needs besides its text."""
+class _Command(DefinitionModel):
+    """A command and what it needs."""
 
     code: str | None = None
-    environment: EnvironmentRef | None = None
+    environment: EnvironmentRef
     environment_variables: Variables | None = None
     distribution: Distribution | None = None
     resources: Resources | None = None
-
-
-class _Command(_Run):
-    """A command and what it needs."""
-
     command: Annotated[str, Field(min_length=1)]
-    environment: EnvironmentRef
     queue_settings: QueueSettings | None = None
 
 
 class _Placed(DefinitionModel):
-    """Where and under which identity a job runs: recorded, not needed on this machine."""
+    """Where and under which identity a job runs: recorded, but not used on this machine."""
 
     compute: str | None = None
     identity: JobIdentity | None = None
@@ -180,13 +174,8 @@ class ParallelComponent(_Component, _Parallel):
     type: Literal["parallel"]
 
 
-class _Step(DefinitionModel):
-    name: str | None = None
-    display_name: str | None = None
-    description: str | None = None
+class _Step(Described):
     comment: str | None = None
-    tags: Free | None = None
-    properties: Texts | None = None
 
 
 class ComponentStep(_Step, _Batched, _Placed, _Queued, _Filled):
@@ -222,7 +211,7 @@ class SweepStep(_Step, Sweep, _Placed, _Filled):
 
 
 class SweepJob(Named, Sweep, _Placed, _Filled):
-    """A search for the best values of a command's inputs."""
+    """A job that searches for the best values of a command's inputs."""
 
     type: Literal["sweep"]
     tags: JobTags | None = None
@@ -282,7 +271,7 @@ class PipelineJob(Named, _Placed, _Filled):
 
 
 class PipelineComponent(_Component):
-    """A pipeline that is itself a step of another, or deployed to an endpoint."""
+    """A pipeline that is itself a step of another one, or is deployed to an endpoint."""
 
     type: Literal["pipeline"]
     settings: PipelineSettings | None = None

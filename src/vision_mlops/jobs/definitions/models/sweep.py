@@ -54,7 +54,7 @@ class Uniform(_Range):
 
 
 class QUniform(_Range):
-    """The same in steps of q."""
+    """A number between two bounds, in steps of q."""
 
     type: Literal["quniform", "qloguniform"]
     q: Annotated[Number, Field(gt=0)]
@@ -72,7 +72,7 @@ class Normal(_Bell):
 
 
 class QNormal(_Bell):
-    """The same in steps of q."""
+    """A normally distributed number, or the exponent of one, in steps of q."""
 
     type: Literal["qnormal", "qlognormal"]
     q: Annotated[Number, Field(gt=0)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +24,26 @@ from vision_mlops.jobs.definitions.plan.nodes import DataInput, SearchedValue, S
 Origins = dict[str, tuple[str, str]]  # output of a pipeline: the step and output that write it
 
 
+@dataclass(frozen=True)
 class BindingScope:
-    """What the steps of one pipeline may refer to."""
+    """What a step of a pipeline may refer to.
 
-    def __init__(
-        self,
-        file: Path,
-        given: Mapping[str, Source],
-        sources: Mapping[str, Mapping[str, Source]],
-        written: Mapping[str, Origins],
-        types: Mapping[str, InputDeclaration],
-    ) -> None:
-        self._file = file
-        self._given = given
-        self._sources = sources
-        self._written = written
-        self._types = types
+    Attributes:
+        file: The definition.
+        given: Inputs of the pipeline.
+        sources: Inputs of the earlier steps.
+        written: Outputs of the earlier steps.
+        types: Declared inputs of the step.
+    """
+
+    file: Path
+    given: Mapping[str, Source]
+    sources: Mapping[str, Mapping[str, Source]]
+    written: Mapping[str, Origins]
+    types: Mapping[str, InputDeclaration]
 
     def inputs(self, step: Any) -> dict[str, Source]:
-        """Sources of a step's inputs, without those that are bound to an optional input which is not given."""
+        """Return the sources of a step's inputs, without those bound to an optional input that is not given."""
         found = {key: self._source(key, value) for key, value in step.inputs.items()}
         return {key: source for key, source in found.items() if source is not None}
 
@@ -53,7 +54,7 @@ class BindingScope:
         try:
             return render(value, self._values(value))
         except ExpressionError as error:
-            raise PipelineError(f"{self._file}: {value!r}: {error}", "give the input a value") from error
+            raise PipelineError(f"{self.file}: {value!r}: {error}", "give the input a value") from error
 
     def _values(self, text: str) -> dict[tuple[str, ...], str | None]:
         values: dict[tuple[str, ...], str | None] = {}
@@ -72,18 +73,18 @@ class BindingScope:
             try:
                 text = render(text, self._values(text))
             except ExpressionError as error:
-                message = f"{self._file}: input {key!r}: {error}; only values can be part of a text"
+                message = f"{self.file}: input {key!r}: {error}; only values can be part of a text"
                 raise PipelineError(message, "bind the input to ${{parent...}} and nothing else") from error
-        return source_of(value, self._types.get(key), self._file, text)
+        return source_of(value, self.types.get(key), self.file, text)
 
     def _refer(self, reference: BindingReference) -> Source | None:
         parts = reference.parts
         if parts[:2] == ("parent", "inputs"):
-            return self._given.get(parts[2])
+            return self.given.get(parts[2])
         _, _, job, direction, name = parts
         if direction == "inputs":
-            return self._sources[job].get(name)
-        step, output = self._written[job].get(name, (job, name))
+            return self.sources[job].get(name)
+        step, output = self.written[job].get(name, (job, name))
         return StepOutput(step, output)
 
 
@@ -104,10 +105,10 @@ def settled(
 
 
 def as_declared(step: str, key: str, source: Source, declared: InputDeclaration | None) -> Source:
-    """A value as its input is declared: 3.0 for an integer is 3.
+    """Convert a value to what its input declares: 3.0 for an integer is 3.
 
     Raises:
-        PipelineError: it does not fit, which shows only here if it comes through the inputs of pipelines.
+        PipelineError: it does not fit, which only shows here if it comes through the inputs of pipelines.
     """
     if declared is None or not isinstance(source, Value) or declared.type not in VALUE_TYPES:
         return source
@@ -118,19 +119,19 @@ def as_declared(step: str, key: str, source: Source, declared: InputDeclaration 
 
 
 def _content(value: Any) -> Any:
-    """The path or value that an input is given, in the short form or the long one."""
+    """Return the path or value that an input is given, in the short form or the long one."""
     if isinstance(value, JobInput):
         return value.value if value.path is None else value.path
     return value
 
 
 def source_of(value: Any, declared: InputDeclaration | None, file: Path, text: Any = None) -> Source:
-    """A literal or data as an input is given it; data has a path, or is declared as such.
+    """Return the literal or data that an input is given; data has a path, or is declared as such.
 
     A command gets a literal as Azure ML's SDK sends it, which is as Python writes it: True, 1.0, 1e-05.
 
     Args:
-        value: As the definition has it.
+        value: What the definition says.
         declared: The declaration of the input, if it is known.
         file: The definition.
         text: The path or value, if it was changed.
@@ -145,7 +146,7 @@ def source_of(value: Any, declared: InputDeclaration | None, file: Path, text: A
 
 
 def shown(source: Source) -> str:
-    """A source as a person would write it."""
+    """Write a source as a person would."""
     if isinstance(source, Value):
         return source.text
     if isinstance(source, DataInput):
@@ -156,7 +157,7 @@ def shown(source: Source) -> str:
 
 
 def defaults_of(component: Definition) -> dict[str, Source]:
-    """Sources of the inputs of a component that have a default."""
+    """Return the sources of the inputs of a component that have a default."""
     found: dict[str, Source] = {}
     for key, item in getattr(component.model, "inputs", {}).items():
         if isinstance(item, InputDeclaration) and (item.default is not None or item.path is not None):

@@ -97,9 +97,9 @@ class Node:
         command: Text with expressions over the node's own inputs and outputs; the arguments of a parallel step.
         code: Folder or file that is copied into the working folder, and ``includes`` that are put beside it.
         environment: A reference, a file, or JSON; ``environment_file`` is the definition that contains it.
-        nodes: How many machines run it, each with so many ``processes``; more than one only if it is distributed.
+        nodes: Number of machines that run it, each with that many ``processes``; above one only if it is distributed.
         unused: Settings that a run on this machine does not use, as text by key.
-        needs_azure: What it is that only Azure runs, and what to do instead; None for what this machine runs.
+        needs_azure: For what only Azure runs: what it is, and what to do instead.
     """
 
     step: str
@@ -128,11 +128,11 @@ class Node:
 
     @property
     def needs(self) -> list[str]:
-        """Names of the steps whose outputs this one reads, in order of appearance."""
+        """The names of the steps whose outputs this one reads, in order of appearance."""
         return list(dict.fromkeys(item.step for item in self.inputs.values() if isinstance(item, StepOutput)))
 
     def is_value(self, name: str) -> bool:
-        """Whether an input is a number, string or boolean, not data."""
+        """Return whether an input is a number, string or boolean, not data."""
         source, declared = self.inputs.get(name), self.declared.get(name)
         if declared is not None:
             return declared.type in VALUE_TYPES
@@ -141,8 +141,9 @@ class Node:
     def render(
         self, inputs: Mapping[str, str], outputs: Mapping[str, str], searched: Mapping[str, str] | None = None
     ) -> str:
-        """The command with its values and paths, each path as one word for bash. The arguments of an entry script are not a
-        command, but words that are quoted if necessary.
+        """Fill in the values and paths of the command, each path as one word for bash.
+
+        The arguments of an entry script are not a command, but words that are quoted if necessary.
 
         Args:
             inputs: Text by input; a ``$[[...]]`` with one that is missing is left out.
@@ -162,7 +163,7 @@ class Node:
         return render_command(self.command, values, paths).strip()
 
     def describe(self, inputs: Mapping[str, str]) -> str:
-        """The command for people, and for comparison: nothing is quoted, outputs and searched values stay expressions."""
+        """Write the command for people and comparisons: nothing is quoted, outputs and searched values stay expressions."""
         values: dict[tuple[str, ...], str | None] = {("inputs", key): text for key, text in inputs.items()}
         values |= {("outputs", key): f"${{{{outputs.{key}}}}}" for key in self.outputs}
         space = self.sweep.search_space if self.sweep else {}
@@ -195,7 +196,7 @@ class JobPlan:
     warnings: tuple[Finding, ...] = ()
 
     def node(self, step: str) -> Node:
-        """The node of a step."""
+        """Return the node of a step."""
         return next(node for node in self.nodes if node.step == step)
 
 

@@ -1,4 +1,4 @@
-"""Draws the steps of a job: a box for each, below those whose outputs it reads."""
+"""Draws the steps of a job as boxes, each below those whose outputs it reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vision_mlops.jobs.definitions.plan.planner import plan
 
 _WIDTH, _HEIGHT, _ACROSS, _DOWN, _MARGIN = 210, 50, 60, 36, 6
 _BULGE = 34
-"""How many pixels a line beside the boxes bends outwards for each row that it passes."""
+"""Pixels that a line beside the boxes bends outwards for each row that it passes."""
 _LINE = 'fill="none" stroke="#888" stroke-width="1.5" marker-end="url(#tip)"'
 _BOX = 'rx="6" fill="#2f6fdc" fill-opacity="0.14" stroke="#2f6fdc"'
 _TIP = (
@@ -43,7 +43,7 @@ def draw_plan(file: Path) -> Picture:
 
 
 def _rows(steps: Sequence[PlannedStep]) -> list[list[str]]:
-    """Names of the steps by row: each is one row below the lowest of those that it needs, which come before it."""
+    """Arrange the steps in rows: each is one row below the lowest of those that it needs, which come before it."""
     levels: dict[str, int] = {}
     for step in steps:
         levels[step.step] = max((levels[name] + 1 for name in step.needs), default=0)
@@ -51,7 +51,7 @@ def _rows(steps: Sequence[PlannedStep]) -> list[list[str]]:
 
 
 def _line(start: tuple[int, int], end: tuple[int, int]) -> str:
-    """A line between two boxes: straight down to the next row, or along the right side of the boxes to a later row."""
+    """Draw a line between two boxes: straight down to the next row, or along the right side to a later row."""
     (x1, y1), (x2, y2) = start, end
     passed = (y2 - y1) // (_HEIGHT + _DOWN) - 1
     if not passed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,7 @@ Registered = Callable[[str], Path | None]
 
 
 def plan(path: Path) -> list[PlannedStep]:
-    """The steps of a job or component as text, each after those whose outputs it reads.
+    """Return the steps of a job or component as text, each after those whose outputs it reads.
 
     Raises:
         PipelineError: the file has errors; the message is the first one, and counts the others.
@@ -63,7 +63,7 @@ def plan(path: Path) -> list[PlannedStep]:
 def resolve(
     path: Path,
     *,
-    changes: Iterable[Change] = (),
+    changes: Sequence[Change] = (),
     registered: Registered | None = None,
     among: tuple[str, ...] = JOBS,
 ) -> JobPlan:
@@ -128,7 +128,7 @@ class _Resolver:
         )
 
     def _pipeline(self, definition: Definition, prefix: str, given: Mapping[str, Source]) -> Origins:
-        """Add the steps of a pipeline; returns which step writes each of its outputs."""
+        """Add the steps of a pipeline; return which step writes each of its outputs."""
         model: Any = definition.model
         written: dict[str, Origins] = {}
         sources: dict[str, dict[str, Source]] = {}
@@ -222,13 +222,13 @@ class _Resolver:
 
     @staticmethod
     def _taken(step: Any, component: Definition | None, inputs: Mapping[str, Source]) -> Mapping[str, Source]:
-        """The inputs that a step gets; like Azure ML, this leaves out those that its component does not declare."""
+        """Return the inputs that a step gets; like Azure ML, leave out those that its component does not declare."""
         declared = ports_of(step, component).inputs
         return inputs if declared is None else {key: source for key, source in inputs.items() if key in declared}
 
 
 def _own_inputs(definition: Definition) -> dict[str, Source]:
-    """Sources of the inputs of the outermost definition; those of a component without a job stay open."""
+    """Return the sources of the inputs of the outermost definition; those of a component without a job stay open."""
     model: Any = definition.model
     if definition.kind in COMPONENTS:
         open_ = {
@@ -241,7 +241,7 @@ def _own_inputs(definition: Definition) -> dict[str, Source]:
 
 
 def _bound_type(value: Any, definition: Definition) -> str | None:
-    """Type of the pipeline's output that an inline step binds an untyped one of its own to; None if there is none."""
+    """Return the type of the pipeline's output that an untyped output of an inline step is bound to; None without one."""
     if getattr(value, "type", None) is not None:
         return None
     target = sole(value.path if isinstance(value, JobOutput) else value)
@@ -251,7 +251,7 @@ def _bound_type(value: Any, definition: Definition) -> str | None:
 
 
 def _target(value: Any, type_: str | None, definition: Definition) -> OutputTarget:
-    """Where an output goes. A binding to an output of the pipeline is resolved elsewhere."""
+    """Return where an output goes. A binding to an output of the pipeline is resolved elsewhere."""
     item = value if isinstance(value, JobOutput) else None
     path = item.path if item else None
     if path is not None and (reference := sole(path)) and reference.parts[0] == "parent":

@@ -1,8 +1,8 @@
 """Puts paths into a command so that bash gets exactly these paths, whatever characters are in them.
 
 On Azure ML the paths of inputs and outputs have no special characters, so commands are written without quotes around them.
-On a machine of one's own, ``my photos`` is a common name. Values are inserted as they are, as Azure ML does. How a path is
-quoted depends on its place: a word, quotes, a here-document, a comment. ``shfmt`` parses the command and tells which it is.
+On one's own machine, ``my photos`` is a common name. Values are inserted as they are, as on Azure ML. How a path is quoted
+depends on its place: a word, quotes, a here-document or a comment. ``shfmt`` parses the command to find out which it is.
 """
 
 from __future__ import annotations
@@ -13,43 +13,44 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Literal
 
 from vision_mlops.core.errors import MissingExtraError
-from vision_mlops.jobs.definitions.expressions import BindingReference, ExpressionError, Optional, parse
+from vision_mlops.jobs.definitions.expressions import ExpressionError, render
 
-_MARK = "\0"
-"""Stands for a path: no command can hold it."""
+_MARK = re.compile(r"\0(\d+)\0")
+"""Stands for a path by its number: no command can contain a zero byte."""
 _CODEC = ("utf-8", "surrogateescape")
-_IN_QUOTES = '\\"$`'  # what a backslash in double quotes takes its meaning
+_IN_QUOTES = '\\"$`'  # what a backslash in double quotes escapes
 _PATTERN_SIGNS = ("#", "%", "^", ",")  # of an operator in ${...} whose operand is a pattern, with quotes of its own
 
 
 def render_command(
     command: str, values: Mapping[tuple[str, ...], str | None], paths: Mapping[tuple[str, ...], str]
 ) -> str:
-    """Insert values and paths; an optional group with a reference that has no value is left out.
+    """Insert values and paths into a command; an optional group with a reference that has no value is left out.
 
     Args:
         command: For bash, with expressions.
         values: Inserted as they are.
-        paths: Quoted as the place where they stand needs it.
+        paths: Quoted as their place requires.
 
     Raises:
         ExpressionError: an expression is broken, one outside of ``$[[...]]`` has no value, or a path needs quotes and the
             command cannot be parsed.
         MissingExtraError: a path needs quotes, and ``shfmt`` is not installed.
     """
-    text, marked = _marked(command, values, paths)
+    text, known = _marked(command, values, paths), list(paths.values())
+    marked = [known[int(number)] for number in _MARK.findall(text)]
     if all(path == shlex.quote(path) for path in marked):
-        return _put_back(text, marked)
+        return _put_back(text, known)
     word = "path_"
     while word in text:
         word += "_"
-    source, tree = _parsed(text.replace(_MARK, word))
+    source, tree = _parsed(_MARK.sub(word, text))
     try:
         places = list(_places(tree, _Place("word"), source))
     except RecursionError as error:
@@ -59,7 +60,7 @@ def render_command(
         found = (place for begin, end, place in places if begin <= match.start() < end)
         place = next(found, _Place("word"))
         before = source[done : match.start()].decode(*_CODEC)
-        if (len(before) - len(before.rstrip("\\"))) % 2:  # it would take the meaning of the path's first character
+        if (len(before) - len(before.rstrip("\\"))) % 2:  # it would escape the path's first character
             before = before[:-1] if place.kind == "word" else before + "\\" * place.is_quoted
         result += before + place.quoted(path)
         done = match.end()
@@ -69,46 +70,29 @@ def render_command(
 def render_words(
     arguments: str, values: Mapping[tuple[str, ...], str | None], paths: Mapping[tuple[str, ...], str]
 ) -> list[str]:
-    """Do the same for words that no shell sees, such as the arguments of an entry script: split at blanks, without quotes.
+    """Do the same for words that no shell reads, such as the arguments of an entry script: split at blanks, unquoted.
 
     Raises:
         ExpressionError: as above, or a quotation mark is not closed.
     """
-    text, marked = _marked(arguments, values, paths)
+    text = _marked(arguments, values, paths)
     try:
         words = shlex.split(text)
     except ValueError as error:
         raise ExpressionError(f"the arguments cannot be split into words: {error}") from error
-    left = iter(marked)
-    return [_put_back(word, left) for word in words]
+    return [_put_back(word, list(paths.values())) for word in words]
 
 
-def _marked(
-    text: str, values: Mapping[tuple[str, ...], str | None], paths: Mapping[tuple[str, ...], str]
-) -> tuple[str, list[str]]:
-    """The text with its values, and a mark for each path; and these paths."""
-    result, marked = [], []
-    for piece in parse(text):
-        parts = piece.pieces if isinstance(piece, Optional) else (piece,)
-        given = [part for part in parts if isinstance(part, BindingReference)]
-        lacking = [part for part in given if part.parts not in paths and values.get(part.parts) is None]
-        if lacking and not isinstance(piece, Optional):
-            raise ExpressionError(f"{lacking[0]} has no value")
-        for part in () if lacking else parts:
-            if isinstance(part, BindingReference) and part.parts in paths:
-                marked.append(paths[part.parts])
-                result.append(_MARK)
-            else:
-                result.append(part if isinstance(part, str) else values[part.parts] or "")
-                if _MARK in result[-1]:
-                    raise ExpressionError("a command cannot contain a zero byte")
-    return "".join(result), marked
+def _marked(text: str, values: Mapping[tuple[str, ...], str | None], paths: Mapping[tuple[str, ...], str]) -> str:
+    """Insert the values into a text, and a mark for each path."""
+    if "\0" in render(text, {**values, **dict.fromkeys(paths, "")}):
+        raise ExpressionError("a command cannot contain a zero byte")
+    return render(text, {**values, **{parts: f"\0{number}\0" for number, parts in enumerate(paths)}})
 
 
-def _put_back(text: str, paths: Iterable[str]) -> str:
-    """The text with the paths in place of their marks, as they are."""
-    left = iter(paths)
-    return re.sub(_MARK, lambda _: next(left), text)
+def _put_back(text: str, paths: Sequence[str]) -> str:
+    """Replace the marks in a text by the paths, unquoted."""
+    return _MARK.sub(lambda mark: paths[int(mark[1])], text)
 
 
 @dataclass(frozen=True)
@@ -116,8 +100,8 @@ class _Place:
     """Where in a command a path stands.
 
     Attributes:
-        kind: What is directly around it; ``default`` is the operand of ``${x:-...}`` in double quotes.
-        backquotes: For each pair of backquotes around it, from the outermost on, whether it stands in double quotes.
+        kind: What directly surrounds it; ``default`` is the operand of ``${x:-...}`` in double quotes.
+        backquotes: For each pair of backquotes around it, outermost first, whether that stands in double quotes.
     """
 
     kind: Literal["word", "single", "ansi", "double", "default", "heredoc", "raw", "comment"]
@@ -128,7 +112,7 @@ class _Place:
         return self.kind in ("double", "default", "heredoc")
 
     def quoted(self, path: str) -> str:
-        """The path as it has to be written here."""
+        """Write a path as this place requires."""
         # Bash cannot be trusted with quotes within quotes in backquotes, so a path there is written in hexadecimal.
         hidden = f"$'{_in_hex(path)}'" if self.backquotes else ""
         written = {
@@ -141,19 +125,19 @@ class _Place:
             "raw": path,
             "comment": re.sub(r"[^\w./-]", "_", path),
         }[self.kind]
-        for within_quotes in reversed(self.backquotes):  # which take some backslashes away before they are read
+        for within_quotes in reversed(self.backquotes):  # which remove some backslashes before they are read
             written = _escaped(written, '\\`"' if within_quotes else "\\`")
         return written
 
 
 def _parsed(text: str) -> tuple[bytes, Any]:
-    """Parse a command; returns it in bytes, and its syntax tree, whose positions count bytes."""
+    """Parse a command; return it in bytes, and its syntax tree, whose positions count bytes."""
     program, source = _shfmt(), text.encode(*_CODEC)
     while True:
         done = subprocess.run([program, "-tojson", "-ln", "bash"], input=source, capture_output=True, check=False)
         if done.returncode == 0:
             return source, json.loads(done.stdout)
-        # Where (( turns out to begin no arithmetic, bash takes it for two parentheses; shfmt wants a blank between them.
+        # If (( turns out not to begin arithmetic, bash reads it as two parentheses; shfmt needs a blank between them.
         reason = done.stderr.decode(*_CODEC).strip()
         line, column = (int(number) for number in re.findall(r"\d+", reason)[:2])
         opening = source.rfind(b"((", 0, sum(len(row) + 1 for row in source.split(b"\n")[: line - 1]) + column)
@@ -163,7 +147,7 @@ def _parsed(text: str) -> tuple[bytes, Any]:
 
 
 def _shfmt() -> str:
-    """The program of the package, which need not be among the scripts of this Python; else that of the system."""
+    """Find the program of the package, which need not be among the scripts of this Python, or else that of the system."""
     with contextlib.suppress(PackageNotFoundError):
         for file in distribution("shfmt-py").files or ():
             if file.name == "shfmt":
@@ -174,7 +158,7 @@ def _shfmt() -> str:
 
 
 def _places(node: Any, place: _Place, source: bytes) -> Iterator[tuple[int, int, _Place]]:
-    """Every text of a syntax tree: where it begins and ends, and what kind of place that is."""
+    """Yield every text of a syntax tree: where it begins and ends, and what kind of place that is."""
     if isinstance(node, list):
         for item in node:
             yield from _places(item, place, source)
@@ -184,7 +168,7 @@ def _places(node: Any, place: _Place, source: bytes) -> Iterator[tuple[int, int,
     kind = node.get("Type")
     if "Text" in node:
         yield begin, end, replace(place, kind="comment")
-    elif kind == "SglQuoted" and place.kind != "default":  # where these quotes mean nothing
+    elif kind == "SglQuoted" and place.kind != "default":  # in which these quotes have no meaning
         yield begin, end, replace(place, kind="ansi" if node.get("Dollar") else "single")
     elif isinstance(node.get("Value"), str):
         yield begin, end, place
@@ -210,7 +194,7 @@ def _places(node: Any, place: _Place, source: bytes) -> Iterator[tuple[int, int,
 
 
 def _in_hex(path: str) -> str:
-    """A path for ``$'...'``, without any character that means something to bash."""
+    """Write a path for ``$'...'``, without any character that is special to bash."""
     return re.sub(r"[^\w./-]", lambda sign: "".join(f"\\x{byte:02x}" for byte in sign[0].encode(*_CODEC)), path)
 
 

@@ -17,7 +17,7 @@ _UNUSED = ("compute", "identity", "services", "queue_settings", "resources", "en
 
 
 def unused_of(model: Any) -> dict[str, str]:
-    """The settings of a model that only matter on Azure ML, as text by key."""
+    """Return the settings of a model that only matter on Azure ML, as text by key."""
     return {key: _plain(value) for key in _UNUSED if (value := getattr(model, key, None)) is not None}
 
 
@@ -28,7 +28,7 @@ def step_settings(
     text: Callable[[str], str],
     settled: Callable[[str], str],
 ) -> dict[str, Any]:
-    """What a step runs, by the fields of :class:`~vision_mlops.jobs.definitions.plan.nodes.Node` that say so.
+    """Return what a step runs, by the fields of :class:`~vision_mlops.jobs.definitions.plan.nodes.Node` that say so.
 
     Args:
         definition: The file that contains the step.
@@ -45,7 +45,7 @@ def step_settings(
     task = getattr(source, "task", None)
 
     def chosen(name: str) -> Any:
-        """The step's own setting, or else that of the component."""
+        """Return the step's own setting, or else that of the component."""
         own = getattr(step, name, None)
         return own if own is not None else getattr(source, name, None)
 
@@ -100,7 +100,7 @@ def _parallel(source: Any, chosen: Callable[[str], Any], whole: Callable[[Any], 
 
 
 def _code(file: Path, code: str | None) -> Path | None:
-    """The local code folder or file, which the linter has found to exist. Remote code is refused by the runner."""
+    """Return the local code folder or file, which the linter has found to exist. The runner refuses remote code."""
     if not code:
         return None
     path = file.parent / code.removeprefix("file:")

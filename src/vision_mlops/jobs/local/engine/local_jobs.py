@@ -1,4 +1,4 @@
-"""Local jobs: run one, resume one that was interrupted, cancel one, read its logs."""
+"""Runs, resumes and cancels local jobs, and reads their logs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vision_mlops.jobs.definitions.overrides import parse_changes
 from vision_mlops.jobs.definitions.plan.planner import resolve
 from vision_mlops.jobs.local.engine.output_publishing import check_places, job_outputs
 from vision_mlops.jobs.local.engine.scheduler import Scheduler
-from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
+from vision_mlops.jobs.local.environments.environment_contract import EnvironmentMode
 from vision_mlops.jobs.local.environments.step_environments import StepEnvironments
 from vision_mlops.jobs.local.inputs.input_sources import ModelFinder, Sources
 from vision_mlops.jobs.local.state.job_context import Context, Dependencies
@@ -39,14 +39,14 @@ class JobOptions:
     """How a job is run.
 
     Attributes:
-        jobs: Most processes at once.
+        jobs: Largest number of processes at once.
         force: Reuse nothing from earlier jobs.
         display: What the user sees; by default what suits the terminal.
-        find_model: Gives the folder of a registered model.
+        find_model: Returns the folder of a registered model.
         dependencies: What the results of steps depend on beyond their definition.
-        tags: Of the job.
-        patience: With the servers of http inputs.
-        environment: What the environments of steps mean here.
+        tags: Additional tags of the job.
+        patience: How often and how long to try to reach the servers of http inputs.
+        environment: What the environments of steps mean on this machine.
     """
 
     jobs: int = 2
@@ -61,7 +61,7 @@ class JobOptions:
 
 @dataclass(frozen=True)
 class JobResult:
-    """A job that has ended. ``failures`` are the last lines of each failed step, and the command that repeats it."""
+    """A job that has ended. ``failures`` has the last lines of each failed step, and the command that repeats it."""
 
     state: JobState
     failures: dict[str, tuple[list[str], str]]
@@ -74,15 +74,15 @@ def run_job(
 
     Args:
         path: Its definition.
-        changes: ``dotted.key=value`` texts, laid over the definition.
-        name: Of the job; a new one by default.
+        changes: Texts ``dotted.key=value``, applied to the definition.
+        name: Name of the job; a new one by default.
         options: How it is run.
 
     Returns:
         The job as it ended, even if steps failed.
 
     Raises:
-        PipelineError: the definition has mistakes, or asks for what this machine cannot do.
+        PipelineError: the definition has mistakes, or requests what this machine cannot do.
         JobError: a job of that name exists.
     """
     options, changes = options or JobOptions(), list(changes)
@@ -99,7 +99,7 @@ def run_job(
 
 
 def resume_job(name: str, *, options: JobOptions | None = None) -> JobResult:
-    """Continue a job that was interrupted, canceled, or has failed: steps that ended well are kept.
+    """Continue a job that was interrupted or canceled, or has failed: steps that succeeded are kept.
 
     Raises:
         JobError: no such job exists, it is running, or it has completed.
@@ -110,7 +110,7 @@ def resume_job(name: str, *, options: JobOptions | None = None) -> JobResult:
     options = replace(options, environment=EnvironmentMode(before.environment), force=options.force or before.force)
     job = _Prepared(present(Path(before.definition)), before.changes, Path(before.base), options)
     with folder.hold():
-        before = _resumable(folder)  # as it is by now
+        before = _resumable(folder)  # it may have changed
         for step in before.steps:
             end_owners(folder.step(step))
         return job.run(folder, before, resumed=True)
@@ -124,7 +124,7 @@ def _resumable(folder: JobFolder) -> JobState:
 
 
 def _registered(reference: str) -> Path | None:
-    """Definition of a component of this machine's asset store."""
+    """Return the definition of a component in this machine's asset store; None if it is unknown."""
     try:
         return AssetStore().find("components", reference).content
     except PipelineError:
@@ -221,12 +221,12 @@ def _repeat(folder: JobFolder, step: str) -> str:
 
 
 def cancel_job(name: str) -> JobState:
-    """Ask the process that runs a job to end it, and wait until it has.
+    """Ask the process that runs a job to end it, and wait until it has ended.
 
-    Where that process was killed and its steps are still running, they are ended.
+    If that process was killed and its steps are still running, they are ended.
 
     Raises:
-        JobError: no such job exists, it is over, or it does not end within a minute.
+        JobError: no such job exists, it has ended, or it does not end within a minute.
     """
     folder = JobFolder(name)
     state = folder.load()
@@ -248,11 +248,11 @@ def cancel_job(name: str) -> JobState:
 
 
 def job_logs(name: str, step: str | None = None, *, follow: bool = False) -> Iterator[tuple[str, str]]:
-    """Lines that the steps of a job wrote, each with the name of its step.
+    """Yield the lines that the steps of a job wrote, each with the name of its step.
 
     Args:
-        name: Of the job.
-        step: Only this one.
+        name: Name of the job.
+        step: Name of the only step to include.
         follow: Continue while the job runs.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Publishes the outputs of a step as the definition asks: as links of the job, at paths of the user, as named assets."""
+"""Publishes the outputs of a step: as links of the job and, as the definition asks, at paths of the user and as assets."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _DEFAULT_DATASTORE = "workspaceblobstore"
 
 
 def publish(context: Context, node: Node, result: StepResult) -> None:
-    """Publish all outputs of a step that ended well.
+    """Publish all outputs of a step that succeeded.
 
     Raises:
-        PipelineError: a named asset has that version already, with other content.
-        JobError: an output cannot be copied to its place.
+        PipelineError: a named asset already has that version, with other content.
+        JobError: an output cannot be copied to its path.
     """
     plan, folder, fingerprints = context.plan, context.folder, context.fingerprints
     for name, path in result.outputs.items():
@@ -43,10 +43,10 @@ def publish(context: Context, node: Node, result: StepResult) -> None:
 
 
 def check_places(plan: JobPlan, folder: JobFolder) -> None:
-    """Refuse, before anything runs, an output that would replace what is not an output.
+    """Refuse, before anything runs, an output that would replace something that is not an output.
 
     Raises:
-        PipelineError: the place of one is not a path, or something of another kind is there.
+        PipelineError: the target is not a path, or something of another kind exists there.
     """
     targets = [(name, target) for node in plan.nodes for name, target in node.outputs.items()]
     targets += [(name, target) for name, (_, _, target) in plan.outputs.items()]
@@ -60,7 +60,7 @@ def check_places(plan: JobPlan, folder: JobFolder) -> None:
 
 
 def _problem(place: Path, is_file: bool) -> str:
-    """Why an output may not be put at a place; empty where it may."""
+    """Say why an output may not be written to a path; empty if it may."""
     if not _exists(place):
         above = next(parent for parent in place.parents if _exists(parent))
         if not above.is_dir():
@@ -77,18 +77,18 @@ def _problem(place: Path, is_file: bool) -> str:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # in a folder that this user may not look into
+    except OSError:  # in a folder that this user may not read
         return False
 
 
 def _mark_of(place: Path) -> Path:
-    """File that says that what is at a place is the output of a job, and may be replaced by that of another one."""
+    """Return the file which records that a path holds the output of a job, which that of another job may replace."""
     name = hashlib.sha256(str(place).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return paths.home() / "cache" / "places" / name
 
 
 def job_outputs(plan: JobPlan, folder: JobFolder) -> dict[str, str]:
-    """Where the outputs of a job that ended well are: at the place that the definition gives, else in the job's folder."""
+    """Return where the outputs of a successful job are: at the path in the definition, or else in the job's folder."""
     found = {}
     for name, (_, _, target) in plan.outputs.items():
         place = folder.path / "outputs" / name if target.path is None else _place(plan, folder, name, target)
@@ -97,7 +97,7 @@ def job_outputs(plan: JobPlan, folder: JobFolder) -> dict[str, str]:
 
 
 def _targets(plan: JobPlan, node: Node, output: str) -> Iterator[tuple[str, OutputTarget]]:
-    """What the step and the job say of an output; the name is that of the job's output."""
+    """Yield what the job and its step say about an output, with the name of the job's output, or an empty one."""
     bound = [(key, target) for key, (step, name, target) in plan.outputs.items() if (step, name) == (node.step, output)]
     if len(plan.nodes) > 1 or not bound:
         yield "", node.outputs.get(output) or OutputTarget("uri_folder")  # default artifacts are not declared
@@ -132,7 +132,7 @@ def _link(link: Path, path: Path) -> None:
 
 
 def _copy(source: Path, target: Path, digest: str, fingerprints: Fingerprints) -> None:
-    """Copy an output, unless the very same is there already. It is whole there, or as it was."""
+    """Copy an output to a path completely or not at all, unless the same content is already there."""
     if target.exists() and fingerprints.of(target) == digest:
         return
     if problem := _problem(target, source.is_file()):  # it was created while the step ran

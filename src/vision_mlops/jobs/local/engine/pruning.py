@@ -21,7 +21,7 @@ _DAY_SECONDS = 86_400.0
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was removed, or would be: names of jobs, the number of cached results and of virtual environments, and bytes."""
+    """What was removed, or would be: names of jobs, numbers of cached results and virtual environments, and bytes."""
 
     jobs: list[str]
     results: int
@@ -30,14 +30,13 @@ class Pruned:
 
 
 def prune(days: float, *, dry_run: bool = False) -> Pruned:
-    """Remove jobs that ended at least so many days ago, results as old that no remaining job refers to, and environments
-    in which no step was started since.
+    """Remove old jobs, and results and environments that have not been used since.
 
-    A running job, and one whose results another job refers to, is kept. Models in the registry, MLflow runs, registered
-    assets and what was copied to paths of the user are not touched.
+    A running job is kept, and so is one whose results a remaining job refers to. Models in the registry, MLflow runs,
+    registered assets and what was copied to paths of the user are not touched.
 
     Args:
-        days: Age; 0 removes everything that is not running.
+        days: Age in days from which on a job is old; 0 removes everything that is not running.
         dry_run: Only report what would be removed.
     """
     before = time.time() - days * _DAY_SECONDS
@@ -56,7 +55,7 @@ def prune(days: float, *, dry_run: bool = False) -> Pruned:
             _remove_job(JobFolder(state.name))
         for folder in results:
             workplace = StepFolder(folder)
-            if workplace.claim():  # nobody has begun to write there since
+            if workplace.claim():  # no step has begun to write there since
                 remove_path(folder)
                 workplace.release()
         for folder in environments:
@@ -70,7 +69,7 @@ def _is_old(state: JobState, before: float) -> bool:
 
 
 def _without_used(old: list[JobState], known: list[JobState]) -> list[JobState]:
-    """Old jobs, without those that hold results which a job that is kept refers to."""
+    """Return the old jobs, without those whose results a remaining job refers to."""
     while True:
         gone = {state.name for state in old}
         shown = [path for state in known if state.name not in gone for path in _outputs(state)]
@@ -91,7 +90,7 @@ def _results() -> Iterator[Path]:
 
 
 def _is_free(folder: Path, before: float, used: set[Path]) -> bool:
-    """Whether a folder of the cache is as old, is not written to, and no job refers to it."""
+    """Return whether a folder of the cache is old, nothing writes to it, and no job refers to it."""
     if any(path.is_relative_to(folder) for path in used) or is_taken(folder / ".lock"):
         return False
     marks = [folder / "result.json", folder / "outputs", folder]
@@ -100,13 +99,13 @@ def _is_free(folder: Path, before: float, used: set[Path]) -> bool:
 
 
 def _points_to(folder: Path, used: set[Path]) -> bool:
-    """Whether it points to results in another folder that a job refers to."""
+    """Return whether a folder points to results in another folder that a job refers to."""
     found = stored_result(folder)
     return found is not None and any(path in used for path in found[1].outputs.values())
 
 
 def _remove_job(folder: JobFolder) -> None:
-    """Remove a job, its state last: what an interrupted removal leaves is still a job, and is removed the next time."""
+    """Remove a job, its state last: after an interrupted removal it is still a job, which is removed the next time."""
     with folder.hold():
         for item in folder.path.iterdir():
             if item.name not in (".lock", "state.json"):

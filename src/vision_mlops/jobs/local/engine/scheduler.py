@@ -1,4 +1,4 @@
-"""Runs the steps of a job in one thread: each starts as soon as its inputs are there and a place is free."""
+"""Runs the steps of a job in one thread: each starts as soon as its inputs exist and a process slot is free."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Scheduler:
 
     Args:
         context: What its steps share.
-        places: How many processes may run at once.
+        places: Number of processes that may run at once.
     """
 
     def __init__(self, context: Context, places: int) -> None:
@@ -38,7 +38,7 @@ class Scheduler:
         self.canceled = False
 
     def run(self) -> Status:
-        """Run until nothing is left to do; returns how the job ended. Ctrl-C ends the running steps, then is raised."""
+        """Run until nothing is left to do; return how the job ended. Ctrl-C ends the running steps, and is then raised."""
         with Interruption() as interruption:
             try:
                 while not self._finished(interruption.asked):
@@ -68,10 +68,10 @@ class Scheduler:
             self._stop()
         started = False
         for name, run in self._steps.items():
-            if self._stopping:  # also since a step failed at its start
+            if self._stopping:  # perhaps because a step failed at its start
                 break
             if context.state.steps[name].status is Status.WAITING and self._free > 0 and self._ready(run):
-                self._running.append(run)  # before it starts, so that it is ended whatever happens meanwhile
+                self._running.append(run)  # before it starts, so that it is ended whatever happens
                 run.start()
                 started = True
                 if context.state.steps[name].status.over:
@@ -85,7 +85,7 @@ class Scheduler:
             time.sleep(_PAUSE_SECONDS)
 
     def _leave(self, run: StepRun) -> None:
-        """Note that a step is over."""
+        """Note that a step has ended."""
         self._running.remove(run)
         if self._context.state.steps[run.node.step].status is Status.FAILED and not self._continue:
             self._stop()
@@ -95,7 +95,7 @@ class Scheduler:
         return self._places - sum(run.slots for run in self._running)
 
     def _ready(self, run: StepRun) -> bool:
-        """Whether all inputs of a step are there. A step that can never run is skipped."""
+        """Return whether all inputs of a step exist. A step that can never run is skipped."""
         states, node = self._context.state.steps, run.node
         for needed in node.needs:
             status = states[needed].status
@@ -142,13 +142,13 @@ class Scheduler:
         return not waiting
 
     def _stop(self) -> None:
-        """Start no more steps, and end those that run."""
+        """Start no more steps, and end those that are running."""
         self._stopping = True
         for run in self._running:
             run.cancel()
 
     def _abort(self, *, at_once: bool) -> None:
-        """End the running steps when the job cannot go on, such as with a full disk; no process is left."""
+        """End the running steps when the job cannot continue, for example with a full disk; no process is left."""
         try:
             self._stop()
             deadline = time.monotonic() + (0 if at_once else _LONGEST_END_SECONDS)
@@ -158,5 +158,5 @@ class Scheduler:
         finally:
             for run in self._running:
                 run.kill()
-                with contextlib.suppress(OSError, MlopsError):  # the reason for the end is raised already
+                with contextlib.suppress(OSError, MlopsError):  # the reason for the end is already raised
                     run.poll(0)

@@ -1,4 +1,4 @@
-"""One step of a job from ready to done: find its inputs, reuse what is known, else run it and keep what it wrote."""
+"""Executes one step of a job: finds its inputs, reuses an earlier result, or else runs it and keeps what it wrote."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class StepRun:
 
     @property
     def slots(self) -> int:
-        """How many processes it may have at the moment."""
+        """The number of processes that it may have at the moment."""
         return self._activity.slots if self._activity is not None else 0
 
     def start(self) -> None:
-        """Reuse an earlier result, or start the process. Problems of the step itself end it as failed."""
+        """Reuse an earlier result, or start the process. If the step itself has a problem, it ends as failed."""
         self._state.started, self._state.folder = now(), str(self._folder)
         try:
             self._inputs = self._find_inputs()
@@ -73,7 +73,7 @@ class StepRun:
             self._state.key = self._key
             if not self._reuse():
                 self._workplace = self._claim()
-                if self._reuse():  # another job has ended it in the meantime
+                if self._reuse():  # another job has completed it in the meantime
                     self._workplace.release()
                 else:
                     self._workplace.clear()
@@ -89,7 +89,7 @@ class StepRun:
         self._end(Status.FAILED, _in_one_line(error))
 
     def _find_inputs(self) -> dict[str, str]:
-        """Text of each input as its command gets it."""
+        """Return the text of each input as its command gets it."""
         found: dict[str, str] = {}
         for name, source in self.node.inputs.items():
             if isinstance(source, SearchedValue):
@@ -158,7 +158,7 @@ class StepRun:
         self._own(activity.groups)
 
     def _open(self, attempt: Attempt) -> StepProcess | SweepActivity:
-        """What the step itself does."""
+        """Create the process or sweep of the step itself."""
         if self.node.sweep is None:
             return attempt.process()
         from vision_mlops.jobs.local.sweep.sweep_step import SweepActivity
@@ -166,23 +166,23 @@ class StepRun:
         return SweepActivity(attempt, self.node.sweep, self._state)
 
     def _go_on(self, attempt: Attempt) -> None:
-        """Begin what the step itself does, once its environment is ready: no limit of the step counts the time before."""
+        """Begin the step itself, once its environment is ready: its limits do not count the time before."""
         if attempt.place.preparation(self._folder) is not None:
-            # Whatever the reason: another environment must not run the step in its place.
+            # Whatever the reason is: the step must not run in another environment.
             message = f"its environment {attempt.place.label} was prepared, but does not exist"
             raise JobError(message, "run the job again")
         self._preparing, self._activity = False, self._open(attempt)
         self._begin(self._activity)
 
     def _say_environment(self, label: str) -> None:
-        """Begin the log with what the step runs in, unless that is this Python."""
+        """Begin the log with the environment of the step, unless that is this Python."""
         if label:
             self._folder.mkdir(parents=True, exist_ok=True)
             with (self._folder / "stdout.log").open("a", encoding="utf-8") as log:
                 log.write(f"environment: {label}\n")
 
     def _own(self, groups: list[dict[str, Any]]) -> None:
-        """Note which processes are the step's, for this job and for others that want to write to the same folder."""
+        """Record the processes of the step, for this job and for others that want to write to the same folder."""
         assert self._workplace is not None
         self._groups = groups
         write_owner(self._workplace.folder, groups)
@@ -190,14 +190,14 @@ class StepRun:
 
     @property
     def _shared(self) -> bool:
-        """Whether other jobs reuse what it writes, whatever the state outside of them."""
+        """Whether other jobs reuse its results, whatever the state outside of them."""
         return self.node.deterministic and tags.STATE not in self.node.tags
 
     def _claim(self) -> StepFolder:
-        """Folder that the step writes into: that of its key, or one of its own.
+        """Take the folder that the step writes to: that of its key, or one of its own.
 
-        It has its own where it is not reused, where another job writes to that of its key, and where it runs though
-        there is a result: another job may be reading that.
+        It gets its own folder if it is not reused, if another job writes to the folder of its key, and if it runs although
+        there is a result, which another job may be reading.
         """
         kept = tags.outputs_kept(self.node.tags)
         if self._shared and not self._context.force:
@@ -210,7 +210,7 @@ class StepRun:
         return workplace
 
     def poll(self, free: int) -> bool:
-        """Check on the process; returns True once the step is over. ``free`` is how many more processes may be started."""
+        """Check on the process; return True once the step has ended. ``free`` is how many more processes may be started."""
         if self._state.status.over or self._activity is None:
             return True
         try:
@@ -258,11 +258,11 @@ class StepRun:
             self._end(Status.FAILED, f"its outputs cannot be stored: {error}")
             return
         self._workplace.finish()
-        shutil.rmtree(self._folder / "inputs", ignore_errors=True)  # copies that only this step could see
+        shutil.rmtree(self._folder / "inputs", ignore_errors=True)  # copies for this step only
         self._done(result, Status.COMPLETED)
 
     def _keep_artifacts(self) -> None:
-        """Make what it left in ``./outputs`` and ``./logs`` one of its outputs; a sweep has taken that of its best trial."""
+        """Make what it left in ``./outputs`` and ``./logs`` an output; a sweep has already taken that of its best trial."""
         assert self._workplace is not None
         target = self._workplace.outputs / ARTIFACTS
         if takes_artifacts(self.node.outputs) and keep_artifacts(self._folder / "work", target):
@@ -286,7 +286,7 @@ class StepRun:
         return f"succeeded, but did not write its output {missing[0]!r}"
 
     def _done(self, result: StepResult, status: Status) -> None:
-        """Publish the outputs of a step that ended well."""
+        """Publish the outputs of a step that succeeded."""
         try:
             publish(self._context, self.node, result)
         except MlopsError as error:
@@ -311,7 +311,7 @@ class StepRun:
         if state.run_id and status is not Status.REUSED and self._activity is not None:
             try:
                 context.runs.end(state.run_id, failed=not status.succeeded)
-            except MlopsError as error:  # what the step made is worth more than its run
+            except MlopsError as error:  # the results of the step are worth more than its run
                 state.message = f"{state.message}; {error.message}".removeprefix("; ")
                 context.save()
         context.display.changed(context.state, self.node.step)
@@ -321,13 +321,13 @@ class StepRun:
         end_orphans(self._activity.groups if self._activity is not None else [])
 
     def last_lines(self) -> list[str]:
-        """The end of what a failed step wrote: its standard error, or its standard output where that is empty."""
+        """Return the end of what a failed step wrote to standard error, or to standard output if that is empty."""
         rank = self._activity.failed_rank if self._activity is not None else 0
         for stream in ("stderr", "stdout"):
             path = self._folder / log_name(stream, rank)
             if not path.is_file():
                 continue
-            with path.open("rb") as log:  # what earlier attempts wrote comes before
+            with path.open("rb") as log:  # without what earlier attempts wrote
                 log.seek(max(self._log_sizes.get(path.name, 0), path.stat().st_size - _MOST_BYTES))
                 text = log.read().decode("utf-8", "replace")
             if text.strip():

@@ -1,4 +1,4 @@
-"""Reads conda files, as a file or inline in a definition, as what pip is to install."""
+"""Reads conda files, or the same content inline in a definition, as requirements for pip."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.core.ignore_files import snapshot_files
 from vision_mlops.core.yaml_text import read_mapping
+from vision_mlops.jobs.definitions.yaml_source import CONDA_EXAMPLE
 from vision_mlops.jobs.local.environments.conda_packages import conda_package
 
 _FILE_OPTION = re.compile(r"(-r|--requirement|-c|--constraint)[\s=]+(.+)")
@@ -25,9 +26,9 @@ class CondaRequirements:
     """What a conda file asks for.
 
     Attributes:
-        name: Of the environment, as the file calls it.
-        lines: For a requirements file of pip; other such files are named by absolute paths.
-        of_conda: Those of the lines that conda would install, by conda's name of the package.
+        name: Name of the environment.
+        lines: Lines of a requirements file of pip, which name other such files by absolute paths.
+        of_conda: The lines that conda would install, by conda's name of the package.
         base: Folder that relative paths in the lines start from.
         notes: What is not available here as the file asks for it.
     """
@@ -39,7 +40,7 @@ class CondaRequirements:
     notes: tuple[str, ...]
 
     def content(self) -> list[str]:
-        """All that the packages depend on: the lines without the place where they lie, and what files and folders hold."""
+        """List all that the packages depend on: the lines, and the content of files and folders, but not where those are."""
         found = []
         for line in self.lines:
             option = _FILE_OPTION.fullmatch(line)
@@ -56,7 +57,7 @@ def read_conda_file(source: str | Mapping[str, Any], base: Path, where: str) -> 
     Args:
         source: Its path, relative to ``base``, or its content.
         base: Folder of the definition that names it.
-        where: Whose environment it is, for messages.
+        where: The step that needs it, for messages.
 
     Raises:
         PipelineError: it cannot be read, or is not a conda file.
@@ -64,7 +65,9 @@ def read_conda_file(source: str | Mapping[str, Any], base: Path, where: str) -> 
     if isinstance(source, str):
         file = (base / source.removeprefix("file:")).resolve()
         what, base = f"{where}: {file}", file.parent
-        content: Mapping[str, Any] = read_mapping(file, f"{where}: the conda file {file}", may_be_empty=True)
+        content: Mapping[str, Any] = read_mapping(
+            file, f"{where}: the conda file {file}", CONDA_EXAMPLE, may_be_empty=True
+        )
     else:
         what, content = f"{where}: its conda_file", source
     listed = content.get("dependencies") or []
@@ -109,7 +112,7 @@ def _pip_lines(item: Mapping[str, Any], base: Path, what: str) -> Iterator[str]:
 
 
 def _is_this_python(version: str) -> bool:
-    """Whether some patch release of this Python is what a version in pip's syntax asks for."""
+    """Return whether some patch release of this Python satisfies a version in pip's syntax."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     try:
@@ -121,7 +124,7 @@ def _is_this_python(version: str) -> bool:
 
 
 def _file_content(file: Path, base: Path) -> Iterator[str]:
-    """Lines of a requirements file, and of those that it names."""
+    """Yield the lines of a requirements file, and of those that it names."""
     try:
         text = file.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -136,7 +139,7 @@ def _file_content(file: Path, base: Path) -> Iterator[str]:
 
 
 def _folder_content(text: str, base: Path) -> Iterator[str]:
-    """Hash of a project or archive of this machine that is to be installed."""
+    """Yield the hash of a project or archive on this machine that a line installs."""
     path = base / text.partition("[")[0].removeprefix("file:")
     if not text.startswith((".", "/", "file:")) or not path.exists():
         return

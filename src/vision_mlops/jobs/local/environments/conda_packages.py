@@ -1,11 +1,11 @@
-"""Packages of conda under the names and in the version syntax of the Python registry."""
+"""Translates packages of conda to the names and the version syntax of the Python registry."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-# Conda's name, and the registry's where that is another one.
+# The registry's name by conda's, if they differ.
 _NAMES = {
     "dask-core": "dask",
     "faiss": "faiss-cpu",
@@ -41,7 +41,7 @@ _SPEC = re.compile(r"(?:[^\s:=<>!~]+::)?(?P<name>[A-Za-z0-9_][\w.-]*)\s*(?P<rest
 _CLAUSE = re.compile(r"(?P<sign>==|=|>=|<=|!=|~=|>|<|)\s*(?P<version>[\w.!+*-]+)")
 _BUILD = re.compile(
     r"^(={0,2}\s*[\w*][\w.+*!-]*)[=\s]+[\w.*-]+$"
-)  # a version and a build of it: `=1.2=py38_0`, `1.2 py38_0`
+)  # a version and its build: `=1.2=py38_0`, `1.2 py38_0`
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class CondaPackage:
     """One line of the dependencies of a conda file.
 
     Attributes:
-        name: As the file has it.
-        requirement: For pip; empty where there is nothing to install.
-        version: What it asks for, in pip's syntax.
-        note: What is not available as the file asks for it; empty where everything is.
+        name: Conda's name of the package.
+        requirement: Requirement for pip; empty if there is nothing to install.
+        version: Requested version, in pip's syntax.
+        note: What is not available as the file asks for it; empty if everything is.
     """
 
     name: str
@@ -62,7 +62,7 @@ class CondaPackage:
 
 
 def conda_package(line: str) -> CondaPackage | None:
-    """Parse one line such as ``numpy=1.26``, ``conda-forge::pytorch>=2,<3`` or ``pip``; None where it is not a package."""
+    """Parse one line such as ``numpy=1.26``, ``conda-forge::pytorch>=2,<3`` or ``pip``; None if it is not a package."""
     match = _SPEC.fullmatch(line.strip())
     if match is None:
         return None
@@ -78,7 +78,7 @@ def conda_package(line: str) -> CondaPackage | None:
 
 
 def _version(text: str) -> tuple[str, str]:
-    """A version in pip's syntax, and what was lost on the way: ``=1.2`` is any 1.2, ``=1.2=py38_0`` names a build."""
+    """Translate a version to pip's syntax, and say what is lost: ``=1.2`` is any 1.2, ``=1.2=py38_0`` names a build."""
     if not text:
         return "", ""
     if text.startswith("["):

@@ -1,20 +1,35 @@
-"""What every environment of a step does, whatever it is: this Python, packages of its own, or a container."""
+"""What every environment of a step provides: this Python, one with other packages, or a container; and how it is chosen."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path
+
+
+class EnvironmentMode(StrEnum):
+    """What the environment of a definition means on this machine.
+
+    Attributes:
+        AUTO: A conda file means a virtual environment with its packages, everything else this Python.
+        HOST: This Python, whatever the definition says.
+        DOCKER: The image or Dockerfile of the definition, in Docker or Podman.
+    """
+
+    AUTO = "auto"
+    HOST = "host"
+    DOCKER = "docker"
 
 
 class StepEnvironment:
     """What a step runs in: the environment of the engine itself, or one of the classes derived from it.
 
     Attributes:
-        content: Changes with what is in it; empty for this Python.
-        label: For the log; empty for this Python.
-        container: Mark of the containers of a step; empty where there are none.
+        content: Identifies what is installed in it; empty for this Python.
+        label: Name in logs; empty for this Python.
+        container: Label of the containers of a step; empty if there are none.
         python: The Python in it.
     """
 
@@ -24,20 +39,20 @@ class StepEnvironment:
     python: str = sys.executable
 
     def variables(self) -> dict[str, str]:
-        """What the processes of the step need to find its programs."""
+        """Return the variables that the step needs to find its programs."""
         return {"PATH": this_path()}
 
     def path(self) -> str | None:
-        """Where its programs are looked for; None where that is not known before it runs."""
+        """Return where programs are looked for; None if that is unknown before it runs."""
         return this_path()
 
     def wrapped(
         self, command: str | list[str], work: Path, data: Sequence[Path], variables: Iterable[str]
     ) -> str | list[str]:
-        """The command as this machine is to run it.
+        """Return the command that this machine runs for a command of the step.
 
         Args:
-            command: Of the step.
+            command: Command of the step.
             work: Its working folder.
             data: Files and folders that it reads and writes.
             variables: Names of the variables that are set for it.
@@ -45,10 +60,10 @@ class StepEnvironment:
         return command
 
     def preparation(self, folder: Path) -> list[str] | None:
-        """Command that makes it ready, with its notes in ``folder``; None where it is."""
+        """Return the command that makes it ready, with its notes in ``folder``; None if it is ready."""
         return None
 
 
 def this_path() -> str:
-    """Where the programs of this Python's environment are found, before all others."""
+    """Return the search path on which the programs of this Python's environment come first."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])

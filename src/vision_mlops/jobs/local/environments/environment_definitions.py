@@ -1,4 +1,4 @@
-"""What the environment of a step says: found by its reference, read from its file, or inline in the definition."""
+"""Finds the definition of a step's environment: by its reference, in its file, or inline in the step."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 from vision_mlops.core.yaml_text import read_mapping
 from vision_mlops.data.asset_store import AssetStore
 from vision_mlops.jobs.definitions.plan.nodes import Node
-from vision_mlops.jobs.definitions.referenced_files import project_root
+from vision_mlops.jobs.definitions.referenced_files import is_file, project_root
+from vision_mlops.jobs.definitions.yaml_source import ENVIRONMENT_EXAMPLE
 
 OWN_ENVIRONMENTS = frozenset({"vision-mlops-train", "vision-mlops-dev", "vision-mlops-deploy"})
-"""Those that ship in ``environments``: what runs this is such an environment itself."""
+"""The environments that ship in ``environments``: what runs this is one of them itself."""
 _OWN_FILE = Path("environments/train.yml")
 _CURATED = re.compile(
     r"azureml:(?://registries/azureml/environments/(?P<name>[\w.-]+)/(?:versions|labels)/(?P<version>[\w.-]+)"
@@ -30,11 +31,11 @@ class EnvironmentDefinition:
     """What a step is to run in.
 
     Attributes:
-        name: Of the environment; empty where it has none.
-        image: To run in, or to put the packages of ``conda_file`` on.
+        name: Name of the environment; empty if it has none.
+        image: Image to run in, or to install the packages of ``conda_file`` in.
         conda_file: Path relative to ``base``, or content.
         build: Docker context relative to ``base``, and the path of the Dockerfile in it.
-        base: Folder of the file that says so.
+        base: Folder of the file with the definition.
     """
 
     name: str
@@ -45,12 +46,12 @@ class EnvironmentDefinition:
 
     @property
     def own(self) -> bool:
-        """Whether it is one of those that ship."""
+        """Whether it is one of the environments that ship."""
         return self.name in OWN_ENVIRONMENTS
 
 
 def environment_definition(node: Node) -> EnvironmentDefinition:
-    """Find the definition of a step's environment; of an unknown reference, only its name.
+    """Find the definition of a step's environment; for an unknown reference, only its name is set.
 
     Raises:
         PipelineError: a file that it names cannot be read, or is not an environment.
@@ -58,7 +59,7 @@ def environment_definition(node: Node) -> EnvironmentDefinition:
     text, base = node.environment, node.environment_file.parent
     if text.startswith("{"):
         return _definition(json.loads(text), base)
-    if text.startswith("file:") or text.lower().endswith((".yml", ".yaml")):
+    if is_file(text):
         return _of_file(base / text.removeprefix("file:"))
     if curated := _CURATED.fullmatch(text):
         name = curated["name"] or curated["old"]
@@ -76,7 +77,8 @@ def environment_definition(node: Node) -> EnvironmentDefinition:
 
 
 def _of_file(file: Path) -> EnvironmentDefinition:
-    return _definition(read_mapping(file, f"the environment {file}", may_be_empty=True), file.resolve().parent)
+    content = read_mapping(file, f"the environment {file}", ENVIRONMENT_EXAMPLE, may_be_empty=True)
+    return _definition(content, file.resolve().parent)
 
 
 def _definition(content: Mapping[str, Any], base: Path) -> EnvironmentDefinition:

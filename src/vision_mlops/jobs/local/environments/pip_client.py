@@ -1,4 +1,4 @@
-"""Pip, by its command line: which packages its registry has, and what a failed installation says of the package at fault."""
+"""Runs pip: which packages its registry has, how to install them, and which package a failed installation failed at."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _QUIET = ("--no-input", "--disable-pip-version-check")
 _AT_ONCE = 4
 _ASK_SECONDS = 60.0
 _UNREACHABLE = re.compile(r"retrying|could not fetch|connection|timed? ?out|proxy", re.IGNORECASE)
-# In the order in which they tell most; the last line of a kind counts, but the first where pip names each try.
+# The most informative ones first.
 _FAULTS = (
     re.compile(r"ERROR: Failed building wheel for (?P<name>[^\s,]+)"),
     re.compile(
@@ -30,15 +30,15 @@ _BEGUN = re.compile(r"^\s*(?:Collecting|Processing|Obtaining) (?P<name>\S+)", re
 
 
 def pip_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Environment of pip: without what would make it install into another place."""
+    """Return the environment for pip, without variables that would make it install elsewhere."""
     unwanted = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN", "PYTHONHOME")
     return {key: value for key, value in environ.items() if key not in unwanted}
 
 
 def unknown_packages(requirements: Iterable[str]) -> list[str]:
-    """Those of some requirements whose package the registry does not have for this Python.
+    """Return the requirements whose package the registry does not have for this Python.
 
-    Where the registry cannot be reached, none is named; the installation reports the problem.
+    If the registry cannot be reached, there are none; the installation reports the problem.
     """
     listed = [item for item in requirements if not _is_here(_name(item))]
     if not listed:
@@ -73,7 +73,7 @@ def _is_known(requirement: str) -> bool:
 
 
 def package_at_fault(output: str) -> str:
-    """Which package a failed installation failed at, from what pip printed; empty where it does not say it."""
+    """Return the package at which an installation failed, from the output of pip; empty if that does not say."""
     for pattern in _FAULTS:
         found = pattern.search(output)
         if found:
@@ -83,5 +83,5 @@ def package_at_fault(output: str) -> str:
 
 
 def install_command(python: str, requirements: str) -> list[str]:
-    """The command that installs a requirements file into the environment of a Python."""
+    """Return the command that installs a requirements file into the environment of a Python."""
     return [python, "-m", "pip", "install", "--requirement", requirements, *_QUIET]

@@ -1,7 +1,7 @@
-"""Steps in containers: the image or Dockerfile of their environment, run by Docker or Podman.
+"""Runs steps in containers: the image or Dockerfile of their environment, in Docker or Podman.
 
-A container sees the home folder and what the step reads at the very paths that they have on this machine, so that a command,
-its inputs and its outputs are the same in it. It shares this machine's network, as the containers of Azure ML's nodes do.
+A container sees the home folder and what the step reads at the same paths as this machine, so that a command, its inputs and
+its outputs are the same in it. It shares this machine's network, as the containers on Azure ML's nodes do.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.core.ignore_files import snapshot_files
 from vision_mlops.core.yaml_text import read_mapping, write_yaml
 from vision_mlops.jobs.definitions.plan.nodes import Node
+from vision_mlops.jobs.definitions.yaml_source import CONDA_EXAMPLE
 from vision_mlops.jobs.local.environments.environment_contract import StepEnvironment
 from vision_mlops.jobs.local.environments.environment_definitions import EnvironmentDefinition
 
@@ -44,7 +45,7 @@ ENV PATH=/azureml-envs/environment/bin:$PATH CONDA_DEFAULT_ENV=/azureml-envs/env
 
 @dataclass(frozen=True)
 class ContainerImage:
-    """An image to pull, or to build from a context. ``files`` are written into a context of its own first."""
+    """An image to pull, or to build from a context. If it has ``files``, they are first written to a context of its own."""
 
     reference: str
     content: str
@@ -64,20 +65,20 @@ class StepContainer(StepEnvironment):
         self._node = node
         self.content = f"container {image.content}"
         self.label = f"{image.reference} ({engine.name})"
-        # Of this process as well: another job may run the same step at the same time.
+        # Includes the process: another job may run the same step at the same time.
         self.container = hashlib.sha256(f"{paths.home()} {os.getpid()} {node.step}".encode()).hexdigest()[:24]
 
     def variables(self) -> dict[str, str]:
-        """The image has its own; the entry script of a parallel step must find our modules, too."""
+        """Return what the image does not set itself: the entry script of a parallel step must find our modules."""
         return {"PYTHONPATH": str(_SOURCE)} if self._node.parallel is not None else {}
 
     def path(self) -> None:
-        """It is not known which programs the image holds."""
+        """Return None: which programs the image contains is unknown."""
 
     def wrapped(
         self, command: str | list[str], work: Path, data: Sequence[Path], variables: Iterable[str]
     ) -> str | list[str]:
-        """The command of the engine that runs a step's command in a container."""
+        """Return the engine's command that runs a command of the step in a container."""
         words = command if isinstance(command, list) else ["bash", "-c", command]
         options = ["--rm", "--init", "--network", "host", "--label", f"{_MARK}={self.container}"]
         options += ["--workdir", str(work), *self._mounts(data), *self._resources(), *self._user()]
@@ -85,7 +86,7 @@ class StepContainer(StepEnvironment):
         passed = [name for name in variables if name not in _NOT_PASSED or name in own]
         distributed = (*_RANK, "AZUREML_PROCESS_NAME") if self._node.distribution == "pytorch" else ()
         for name in dict.fromkeys([*passed, *distributed, *(("HOME",) if self._user() else ())]):
-            # Values of the process that the engine's command is: so they stand in no list of processes.
+            # The engine takes the values from its own environment, so that no list of processes shows them.
             options += ["--env", name if name != "HOME" else f"HOME={work}"]
         run = [*self._engine.words, "run", *options, *self._engine.run_options, "--entrypoint", words[0]]
         return [*run, self._image.reference, *words[1:]]
@@ -108,11 +109,11 @@ class StepContainer(StepEnvironment):
         return options
 
     def _user(self) -> list[str]:
-        """Docker's root would write files that this user cannot remove; in Podman root is this user."""
+        """Return the option for the user: Docker's root writes files that this user cannot remove, Podman's is this user."""
         return ["--user", f"{os.getuid()}:{os.getgid()}"] if os.getuid() and self._engine.name != "podman" else []
 
     def preparation(self, folder: Path) -> list[str] | None:
-        """The command that pulls or builds the image, unless it is on this machine."""
+        """Return the command that pulls or builds the image; None if it is on this machine."""
         if self._engine.image(self._image.reference) is not None:
             return None
         image, context = self._image, self._image.context
@@ -146,7 +147,7 @@ def open_container(definition: EnvironmentDefinition, node: Node, where: str) ->
     source = definition.conda_file
     if isinstance(source, str):
         file = definition.base / source.removeprefix("file:")
-        source = read_mapping(file, f"{where}: the conda file {file}", may_be_empty=True)
+        source = read_mapping(file, f"{where}: the conda file {file}", CONDA_EXAMPLE, may_be_empty=True)
     files = {"conda.yaml": write_yaml(source), "Dockerfile": _CONDA_DOCKERFILE.format(image=definition.image)}
     content = hashlib.sha256("".join(files.values()).encode()).hexdigest()
     image = ContainerImage(f"{_TAG}:{content[:24]}", content, dockerfile=Path("Dockerfile"), files=files)
@@ -163,7 +164,7 @@ def _built(definition: EnvironmentDefinition) -> ContainerImage:
 
 
 def remove_containers(container: str) -> None:
-    """Remove the containers of a step whose processes were killed; nothing is done where no engine is available."""
+    """Remove the containers of a step whose processes were killed, if a container engine is available."""
     with suppress(DeploymentError):
         engine = open_engine()
         for found in engine.containers({_MARK: container}):

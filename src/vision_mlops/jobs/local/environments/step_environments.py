@@ -1,52 +1,25 @@
-"""What each step of a job runs in, by the mode that the job is run in and by its definition."""
+"""Chooses what each step of a job runs in, by the mode of the job and the definition of the step."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from vision_mlops.jobs.definitions.plan.nodes import Node
 from vision_mlops.jobs.local.environments.conda_files import CondaRequirements, read_conda_file
-from vision_mlops.jobs.local.environments.environment_contract import StepEnvironment, this_path
+from vision_mlops.jobs.local.environments.environment_contract import EnvironmentMode, StepEnvironment
 from vision_mlops.jobs.local.environments.environment_definitions import EnvironmentDefinition, environment_definition
-from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 from vision_mlops.jobs.local.environments.pip_client import unknown_packages
 from vision_mlops.jobs.local.environments.virtual_environment import VirtualEnvironment
-
-
-class OwnPackages(StepEnvironment):
-    """A virtual environment with the packages of a conda file."""
-
-    def __init__(self, environment: VirtualEnvironment) -> None:
-        self._environment = environment
-        self.content = environment.content
-        self.python = str(environment.python)
-        self.label = str(environment.folder)
-
-    def variables(self) -> dict[str, str]:
-        """What an activated environment sets."""
-        programs = os.pathsep.join([str(self._environment.python.parent), this_path()])
-        return {"PATH": programs, "VIRTUAL_ENV": self.label}
-
-    def path(self) -> None:
-        """It is not known which programs pip will install."""
-
-    def preparation(self, folder: Path) -> list[str] | None:
-        """The command that builds it, unless it is built."""
-        if self._environment.ready:
-            self._environment.touch()
-            return None
-        return self._environment.order(folder / "environment-order.json")
 
 
 class StepEnvironments:
     """The environments of the steps of one job.
 
     Args:
-        mode: What their definitions mean here.
+        mode: What their definitions mean on this machine.
     """
 
     def __init__(self, mode: EnvironmentMode) -> None:
@@ -54,16 +27,16 @@ class StepEnvironments:
         self._found: dict[tuple[str, Path], tuple[StepEnvironment, tuple[str, ...]]] = {}
 
     def of(self, node: Node) -> StepEnvironment:
-        """What a step runs in.
+        """Return what a step runs in.
 
         Raises:
-            PipelineError: its definition cannot be read, or does not say what a container can be created from.
+            PipelineError: its definition cannot be read, or does not name the image of a container.
             DeploymentError: no container engine is available.
         """
         return self._of(node)[0]
 
     def notes(self, nodes: Iterable[Node]) -> list[str]:
-        """What is not available here as the definitions ask for it, each with the steps that it concerns."""
+        """List what is not available here as the definitions ask for it, each with the steps concerned."""
         steps: dict[str, list[str]] = {}
         for node in nodes:
             for note in self._of(node)[1]:
@@ -102,7 +75,7 @@ def _unused(definition: EnvironmentDefinition) -> tuple[str, ...]:
 
 
 def _with_packages(asked: CondaRequirements) -> tuple[StepEnvironment, tuple[str, ...]]:
-    """A virtual environment without the packages of conda that the registry does not have, which notes name."""
+    """Return a virtual environment without the conda packages that the registry lacks, and notes that name those."""
     series = f"{sys.version_info.major}.{sys.version_info.minor}"
     content = hashlib.sha256("\n".join([series, *asked.content()]).encode("utf-8", "surrogateescape")).hexdigest()
     environment = VirtualEnvironment(content, asked.lines, asked.base)
@@ -116,4 +89,4 @@ def _with_packages(asked: CondaRequirements) -> tuple[StepEnvironment, tuple[str
     notes = [f"conda package {name!r} is not in the Python registry and is left out" for name in names]
     if not lines:
         return StepEnvironment(), (*asked.notes, *notes)
-    return OwnPackages(VirtualEnvironment(content, lines, asked.base)), (*asked.notes, *notes)
+    return VirtualEnvironment(content, lines, asked.base), (*asked.notes, *notes)

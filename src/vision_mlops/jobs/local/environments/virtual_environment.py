@@ -1,11 +1,11 @@
 """Virtual environments with the packages of a conda file, kept by content below the home folder.
 
-``python -m ... virtual_environment FILE`` builds the one that a file describes. It is run as a process of the step that
-needs it, so that its log, Ctrl-C and the end of the job mean to it what they mean to the step.
+``python -m ... virtual_environment FILE`` builds the one that a file describes. It runs as a process of the step that needs
+it, so that its log, Ctrl-C and the end of the job work as they do for the step.
 
-One lies over this Python: what it installs comes first, so the versions that a conda file names win; packages that this
-Python has in a version that suits are not installed again, and what else it has is there, too, such as MLflow and the
-modules that run mini-batches.
+A virtual environment is a layer over this Python: its packages come first, so the versions that a conda file names win.
+Packages that this Python has in a suitable version are not installed again, and its other packages are available, too, such
+as MLflow and the modules that run mini-batches.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import sys
 import venv
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -27,13 +26,14 @@ from vision_mlops.core import paths
 from vision_mlops.core.errors import JobError, MlopsError
 from vision_mlops.core.files import atomic_write, remove_path
 from vision_mlops.core.locks import is_taken, locked, take
+from vision_mlops.jobs.local.environments.environment_contract import StepEnvironment, this_path
 from vision_mlops.jobs.local.environments.pip_client import install_command, package_at_fault, pip_variables
 
 FAILURE = "environment-error.txt"
-"""Beside the file that says what to build: why that failed, in one line."""
+"""File beside the order that says why a build failed, in one line."""
 _READY = "environment.json"
 _LAYER = "zz-of-the-tool.pth"  # after all others, so that what is installed here comes first
-_LONGEST_SECONDS = 7200.0  # another job builds the same
+_LONGEST_SECONDS = 7200.0  # while another job builds the same one
 _MOST_LINES = 2000
 _SCRIPT = """\
 #!/bin/sh
@@ -46,69 +46,67 @@ sys.exit({call}())
 
 
 def environments_folder() -> Path:
-    """Where virtual environments are kept."""
+    """Return the folder of all virtual environments."""
     return paths.home() / "cache" / "environments"
 
 
-@dataclass(frozen=True)
-class VirtualEnvironment:
-    """One virtual environment, built or not.
+class VirtualEnvironment(StepEnvironment):
+    """A virtual environment with the packages of a conda file, built or not.
 
-    Attributes:
-        content: Hash of what its packages depend on, wherever that lies.
-        lines: Of the requirements file that pip is given.
-        base: Folder that relative paths in it start from.
-        place: Where it is, for the process that builds it; else that follows from what it depends on.
+    Args:
+        content: Hash of what its packages depend on, wherever those files are.
+        lines: Lines of the requirements file for pip.
+        base: Folder that relative paths in them start from.
+        folder: Its folder, for the process that builds it; otherwise derived from the content and the packages of this
+            Python.
     """
 
-    content: str
-    lines: tuple[str, ...]
-    base: Path
-    place: Path | None = None
+    def __init__(self, content: str, lines: tuple[str, ...], base: Path, folder: Path | None = None) -> None:
+        self.content, self.lines, self.base = content, lines, base
+        self.folder = folder or environments_folder() / _folder_name(content)
+        self.label, self.python = str(self.folder), str(self.folder / "bin" / "python")
 
-    @property
-    def folder(self) -> Path:
-        """Where it is. It depends on the packages of this Python as well, over which it lies."""
-        if self.place is not None:
-            return self.place
-        beneath = [sys.version, sys.prefix, *_packages_beneath()]
-        return environments_folder() / hashlib.sha256("\n".join([self.content, *beneath]).encode()).hexdigest()[:24]
+    def variables(self) -> dict[str, str]:
+        """Return the variables that an activated environment sets."""
+        programs = os.pathsep.join([str(self.folder / "bin"), this_path()])
+        return {"PATH": programs, "VIRTUAL_ENV": self.label}
 
-    @property
-    def python(self) -> Path:
-        """Its Python."""
-        return self.folder / "bin" / "python"
+    def path(self) -> None:
+        """Return None: which programs pip will install is unknown."""
+
+    def preparation(self, folder: Path) -> list[str] | None:
+        """Return the command that builds it; None if it is built, which marks it as used."""
+        if not self.ready:
+            return self.order(folder / "environment-order.json")
+        os.utime(self.folder / _READY)  # :func:`unused_environments` reads that
+        return None
 
     @property
     def ready(self) -> bool:
-        """Whether it was built to its end, and its Python is there."""
-        return (self.folder / _READY).is_file() and self.python.exists()
+        """Whether it was built completely, and its Python exists."""
+        return (self.folder / _READY).is_file() and Path(self.python).exists()
 
     def installed(self) -> list[str] | None:
-        """The lines that it was built with; None where it is not built."""
+        """Return the lines that it was built with; None if it is not built."""
         try:
             return list(json.loads((self.folder / _READY).read_text(encoding="utf-8"))["requirements"])
         except (OSError, ValueError, KeyError):
             return None
 
-    def touch(self) -> None:
-        """Note that it is used: :func:`unused_environments` goes by that."""
-        os.utime(self.folder / _READY)
-
     def order(self, file: Path) -> list[str]:
-        """Write down what is to be built; returns the command that builds it."""
+        """Write down what to build; return the command that builds it."""
         content = {"content": self.content, "lines": self.lines, "base": str(self.base), "place": str(self.folder)}
         atomic_write(file, json.dumps(content, indent=2) + "\n")
         return [sys.executable, "-m", __name__, str(file)]
 
     def build(self, say: Callable[[str], None]) -> None:
-        """Build it, unless it exists. Of several processes one builds and the others wait; a failed build leaves nothing.
+        """Build it, unless it exists. Of several processes one builds while the others wait; a failed build leaves nothing.
 
         Args:
             say: Called with what happens, line by line.
 
         Raises:
-            JobError: pip could not install it; names the package at fault.
+            JobError: pip could not install it; names the package that failed.
         """
         folder = self.folder
         if _is_locked(folder):
@@ -116,7 +114,7 @@ class VirtualEnvironment:
         with _locked(folder):
             if self.ready:
                 return
-            remove_path(folder)  # what a build that was killed has left
+            remove_path(folder)  # left by a build that was killed
             say(f"building the environment {folder}")
             try:
                 _create(folder)
@@ -133,7 +131,7 @@ class VirtualEnvironment:
         atomic_write(requirements, "".join(f"{line}\n" for line in self.lines))
         said: list[str] = []
         with subprocess.Popen(
-            install_command(str(folder / "bin" / "python"), str(requirements)), cwd=self.base,
+            install_command(self.python, str(requirements)), cwd=self.base,
             env=pip_variables(os.environ), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, encoding="utf-8", errors="replace",
         ) as process:  # fmt: skip
@@ -152,7 +150,7 @@ class VirtualEnvironment:
 
 
 def unused_environments(before: float) -> list[Path]:
-    """Folders of virtual environments that are not being built, and in which no step was started since ``before``."""
+    """Return the folders of virtual environments that are not being built and were last used before a time."""
     root = environments_folder()
     folders = (
         [item for item in root.iterdir() if item.is_dir() and not item.name.startswith(".")] if root.is_dir() else []
@@ -165,7 +163,7 @@ def remove_environment(folder: Path) -> None:
     lock = take(_lock_of(folder))
     if lock is not None:
         with lock:
-            (folder / _READY).unlink(missing_ok=True)  # first: half of one is none
+            (folder / _READY).unlink(missing_ok=True)  # first, so that a half removed one does not count
             remove_path(folder)
             _lock_of(folder).unlink(missing_ok=True)
 
@@ -189,7 +187,7 @@ def _locked(folder: Path) -> AbstractContextManager[None]:
 
 
 def _create(folder: Path) -> None:
-    """An environment over this Python: its packages come last on the path, its commands run in the new one."""
+    """Create an environment over this Python, whose packages come last on its path and whose commands run in it."""
     try:
         venv.EnvBuilder(symlinks=True, with_pip=False).create(folder)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -215,18 +213,18 @@ def _create(folder: Path) -> None:
 
 
 def _paths_beneath() -> Sequence[str]:
-    """Folders of packages of this Python."""
+    """Return the folders of packages of this Python."""
     return [path for path in dict.fromkeys(sys.path) if Path(path).name in ("site-packages", "dist-packages")]
 
 
-def _packages_beneath() -> list[str]:
-    """Names and versions of the packages of this Python."""
-    found = (item.name for path in _paths_beneath() for item in Path(path).glob("*.dist-info"))
-    return sorted(found)
+def _folder_name(content: str) -> str:
+    """Return a hash of the content and of the packages of this Python, by name and version."""
+    beneath = sorted(item.name for path in _paths_beneath() for item in Path(path).glob("*.dist-info"))
+    return hashlib.sha256("\n".join([content, sys.version, sys.prefix, *beneath]).encode()).hexdigest()[:24]
 
 
 def main(file: Path) -> int:
-    """Build what a file describes; returns the exit code."""
+    """Build what a file describes; return the exit code."""
     order = json.loads(file.read_text(encoding="utf-8"))
     base, place = Path(order["base"]), Path(order["place"])
     try:

@@ -1,4 +1,4 @@
-"""Downloads of http and https inputs, kept below the home folder and repeated only where the server has a newer version."""
+"""Downloads http and https inputs below the home folder, and again only if the server has a newer version."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from vision_mlops.data.fetch.download_client import DownloadClient, DownloadRetr
 from vision_mlops.data.fetch.partial_file import Version
 from vision_mlops.data.fetch.verification import ExpectedFile
 
-_LONGEST_SECONDS = 3600.0  # another job downloads the same
+_LONGEST_SECONDS = 3600.0  # while another job downloads the same file
 
 
 def download(url: str, patience: DownloadRetryPolicy | None = None) -> Path:
-    """File with the content of an address.
+    """Return a file with the content of an address.
 
-    A copy from before is used where the server says that it has not changed, or cannot be reached.
+    An earlier copy is used if the server says that it has not changed, or cannot be reached.
 
     Args:
         url: http or https.
-        patience: How often and how long to try; by default, not long where a copy exists.
+        patience: How often and how long to try; by default, fewer times if a copy exists.
 
     Raises:
         PipelineError: the server refuses, stops halfway, or cannot be reached and no copy exists.
@@ -58,7 +58,7 @@ def _newest(url: str, folder: Path, target: Path, patience: DownloadRetryPolicy 
 
 
 def _name(url: str) -> str:
-    """Name for the file: a step may go by its ending."""
+    """Return the name for the file, with its suffix, on which a step may depend."""
     try:
         name = Path(unquote(urlsplit(url).path)).name.replace("\0", "")
     except ValueError as error:
@@ -67,7 +67,7 @@ def _name(url: str) -> str:
 
 
 def _read(path: Path) -> Version | None:
-    """Version of the copy; None where it is not known."""
+    """Read the version of the copy; return None if it is unknown."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return Version(str(content.get("etag") or ""), str(content.get("modified") or ""))

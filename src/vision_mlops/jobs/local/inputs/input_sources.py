@@ -1,4 +1,4 @@
-"""Finds the data that a definition names: a local path, a datastore or registered asset of this machine, an address."""
+"""Finds the data that a definition names: a local path, a datastore or registered asset of this machine, or an address."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ModelFinder = Callable[[str], Path | None]
 
 
 def datastore_path(text: str) -> Path | None:
-    """Folder below ``datastores/`` of the home folder for an ``azureml://datastores/...`` address; None for other text."""
+    """Return the path below ``datastores/`` of the home folder for ``azureml://datastores/...``; None for other text."""
     match = _DATASTORE.fullmatch(text)
     if match is None:
         return None
@@ -39,11 +39,11 @@ def datastore_path(text: str) -> Path | None:
 
 
 class Sources:
-    """Finds data; what is at an address is downloaded once.
+    """Finds data; the content of an address is downloaded once.
 
     Args:
-        find_model: Gives the folder of a registered model, from NAME:VERSION or NAME@LABEL; None where there is none.
-        patience: With servers.
+        find_model: Returns the folder of a registered model, from NAME:VERSION or NAME@LABEL; None if it is unknown.
+        patience: How often and how long to try to reach servers.
     """
 
     def __init__(self, find_model: ModelFinder | None = None, patience: DownloadRetryPolicy | None = None) -> None:
@@ -53,14 +53,14 @@ class Sources:
         self._downloaded: dict[str, Path] = {}
 
     def find(self, data: DataInput, what: str) -> Path:
-        """Absolute path of the data.
+        """Return the absolute path of the data.
 
         Args:
-            data: As the definition has it.
-            what: Whose it is, for messages: ``step 'train': input 'data'``.
+            data: The data, as the definition names it.
+            what: What the data is for, for messages: ``step 'train': input 'data'``.
 
         Raises:
-            PipelineError: it is not there, is of another type, or is somewhere this machine does not read.
+            PipelineError: it does not exist, is of another type, or is in a place that this machine cannot read.
         """
         try:
             path = self._path(data, what)
@@ -91,7 +91,7 @@ class Sources:
         if scheme in ("http", "https"):
             if data.type in _FOLDERS:
                 raise PipelineError(f"{what}: {text!r} is one file, not a folder", "use `type: uri_file`")
-            if text not in self._downloaded:  # all steps of a job get the same
+            if text not in self._downloaded:  # the same one for all steps of a job
                 self._downloaded[text] = download(text, self._patience)
             return self._downloaded[text]
         if text.lower().startswith("azureml:") and not text.lower().startswith("azureml://"):
@@ -112,7 +112,7 @@ class Sources:
 
 
 def private_copy(source: Path, target: Path) -> Path:
-    """A copy that a step may write into, for inputs of mode download or rw_mount. A file keeps its name, below ``target``.
+    """Make a copy that a step may write into, for inputs of mode download or rw_mount. A file goes into ``target``.
 
     Raises:
         OSError: something cannot be read, or the disk is full.

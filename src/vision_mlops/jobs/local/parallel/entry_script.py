@@ -1,4 +1,4 @@
-"""An entry script in a worker process: ``init()`` once, ``run(mini_batch)`` for each mini-batch, ``shutdown()`` at the end.
+"""Runs an entry script in a worker process: ``init()``, then ``run(mini_batch)`` for each mini-batch, then ``shutdown()``.
 
 What the script prints goes where the step's output goes.
 """
@@ -24,7 +24,7 @@ Returned = TypeVar("Returned")
 
 @dataclass(frozen=True, slots=True)
 class MiniBatchResult:
-    """What ``run`` returned: how many items, as lines; ``header`` names the columns of a DataFrame."""
+    """What ``run`` returned: the number of items, and the items as lines; ``header`` names the columns of a DataFrame."""
 
     count: int
     text: str
@@ -33,14 +33,14 @@ class MiniBatchResult:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a call failed; ``unusable`` where the script itself is wrong, so that no process could do better."""
+    """Why a call failed; ``unusable`` if the script itself is wrong, so that it would fail in any process."""
 
     message: str
     unusable: bool = False
 
 
 class _UnusableError(Exception):
-    """The script lacks what an entry script needs."""
+    """Raised if the script lacks what an entry script needs."""
 
 
 @dataclass
@@ -48,9 +48,9 @@ class EntryScript:
     """The script as a module, under its own name, with its folder on the path and its arguments in ``sys.argv``.
 
     Attributes:
-        path: Of the script.
-        arguments: That it sees.
-        logging_level: Of the module logging.
+        path: Path of the script.
+        arguments: Arguments of the script.
+        logging_level: Level of the module logging.
     """
 
     path: str
@@ -60,7 +60,7 @@ class EntryScript:
     def start(self) -> Problem | None:
         """Import the script and call ``init()``."""
         if isinstance(sys.stdout, io.TextIOWrapper):
-            # Whole lines, also with PYTHONUNBUFFERED: the processes share the output. One that is killed loses none.
+            # Write whole lines, even with PYTHONUNBUFFERED: the processes share the output, and a killed one loses no line.
             sys.stdout.reconfigure(line_buffering=True, write_through=False)
         logging.basicConfig(level=self.logging_level, format="%(levelname)s %(name)s: %(message)s")
         loaded = _outcome(self._load, f"{self.path} cannot be imported: ")
@@ -71,7 +71,7 @@ class EntryScript:
         return _outcome(partial(self._run, task))
 
     def close(self) -> Problem | None:
-        """Call ``shutdown()`` where the script has it."""
+        """Call ``shutdown()`` if the script has it."""
         return _outcome(self._shutdown)
 
     def _load(self) -> None:
@@ -112,7 +112,7 @@ class EntryScript:
 
 
 def _outcome(call: Callable[[], Returned], prefix: str = "") -> Returned | Problem:
-    """What the call returns, or why it failed."""
+    """Return what the call returns, or why it failed."""
     try:
         return call()
     except _UnusableError as error:
@@ -120,5 +120,5 @@ def _outcome(call: Callable[[], Returned], prefix: str = "") -> Returned | Probl
     except MlopsError as error:
         return Problem(f"{prefix}{error}")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the script may raise anything, or call exit()
-        sys.stderr.write(traceback.format_exc())  # at once, or those of several processes mix
+        sys.stderr.write(traceback.format_exc())  # in one write, or those of several processes mix
         return Problem(prefix + f"{type(error).__name__}: {error}".rstrip(": \n"))

@@ -1,4 +1,4 @@
-"""Hands mini-batches to worker processes, tries those again that fail, and counts what is missing."""
+"""Hands mini-batches to worker processes, retries those that fail, and counts what is missing."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Report = Callable[[int, str], None]  # level of the module logging, and a line
 
 
 class StepFailedError(Exception):
-    """The entry script, or too much of the input, failed."""
+    """Raised if the entry script, or too much of the input, failed."""
 
 
 class BatchRun:
     """One pass over all mini-batches.
 
     Args:
-        script: What is called.
-        batches: All of them.
+        script: The entry script.
+        batches: All mini-batches.
         spec: How failures are handled.
-        found: The same, as the arguments of the script say it.
+        found: Settings for failures among the arguments of the script, which take precedence.
         report: Told what happens.
 
     Attributes:
-        items: Number of all of them.
-        results: Of the mini-batches that succeeded, by their number.
-        failed_batches: How many are missing, or miss items.
-        failed_items: How many items are missing.
+        items: Number of items in all mini-batches.
+        results: Results of the mini-batches that succeeded, by their number.
+        failed_batches: Number of mini-batches that failed, or lack items.
+        failed_items: Number of missing items.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class BatchRun:
         self.failed_batches = self.failed_items = 0
 
     def complete(self) -> None:
-        """Run everything. No worker is left, however this ends.
+        """Run all mini-batches. No worker is left, however this ends.
 
         Raises:
             PipelineError: the script is not an entry script.
@@ -63,14 +63,14 @@ class BatchRun:
                         self._book(end.task, end.answer, end.seconds)
                     elif self._may_retry(end.task, end.answer.message if end.answer else end.problem):
                         pool.again(end.task)
-            except StartError as error:  # a script that does not start in one process is not tried in another
+            except StartError as error:  # a script that fails to start in one process is not tried in another
                 if error.refusal is None:
                     raise StepFailedError(f"{self._script.path} failed in init(): {error.reason}") from error
                 if error.refusal.unusable:
                     hint = "an entry script defines init() and run(mini_batch)"
                     raise PipelineError(error.refusal.message, hint) from error
                 raise StepFailedError(error.refusal.message) from error
-            for closed in pool.close():  # the results stand, whatever becomes of that
+            for closed in pool.close():  # the results are valid, however this ends
                 problem = closed.answer.message if closed.answer else closed.problem
                 if problem:
                     self._report(logging.WARNING, f"shutdown() failed: {problem}")
@@ -88,7 +88,7 @@ class BatchRun:
             self._miss(missing)
 
     def _may_retry(self, batch: MiniBatch, reason: str) -> bool:
-        """Whether a mini-batch is tried again; else it is a failed one."""
+        """Return whether to retry a mini-batch; otherwise count it as failed."""
         tries, allowed = self._tries[batch.number], self._spec.max_retries + 1
         self._report(logging.WARNING, f"{self._name(batch)}: attempt {tries} of {allowed} failed: {reason}")
         if tries < allowed:
@@ -97,7 +97,7 @@ class BatchRun:
         return False
 
     def _miss(self, items: int) -> None:
-        """Count a failed mini-batch. Raises StepFailedError where that is one too many."""
+        """Count a failed mini-batch. Raises StepFailedError if that exceeds a threshold."""
         most_items, most = self._found.error_threshold, self._spec.mini_batch_error_threshold
         self.failed_batches += 1
         self.failed_items += items

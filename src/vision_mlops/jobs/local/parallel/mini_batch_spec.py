@@ -1,4 +1,4 @@
-"""What a parallel step is asked to do: a JSON file, and those of the script's arguments that Azure ML gives a meaning."""
+"""The spec of a parallel step: a JSON file, and the arguments of the script to which Azure ML gives a meaning."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.errors import PipelineError, problem_of_file
 from vision_mlops.jobs.local.parallel.partitions import InputType
 
 Threshold = Annotated[int, Field(ge=-1, description="how many may fail; -1 allows any number")]
 
 
 class MiniBatchSpec(BaseModel):
-    """What the process is asked to do; unknown keys and texts in place of numbers are errors."""
+    """What to do; unknown keys and texts in place of numbers are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     entry_script: Annotated[str, Field(min_length=1, description="relative to the working directory")]
-    program_arguments: Annotated[str, Field(description="rendered; split as a shell does")] = ""
+    program_arguments: Annotated[str, Field(description="with all values; split as a shell does")] = ""
     input: Annotated[Path, Field(description="absolute path of what is split")]
     input_type: InputType = "uri_folder"
     mini_batch_size: Annotated[int | str | None, Field(description="files, or bytes of a table such as 64kb")] = None
-    partition_keys: list[str] = []
-    max_concurrency: Annotated[int | None, Field(ge=1, description="processes; the number of cores where None")] = None
+    max_concurrency: Annotated[int | None, Field(ge=1, description="processes; the number of cores if None")] = None
     error_threshold: Threshold = -1
     mini_batch_error_threshold: Threshold = -1
     max_retries: Annotated[int, Field(ge=0)] = 2
@@ -36,7 +35,7 @@ class MiniBatchSpec(BaseModel):
     logging_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
 
     def words(self) -> tuple[str, ...]:
-        """The arguments of the script. Raises PipelineError where they cannot be split."""
+        """Return the arguments of the script. Raises PipelineError if they cannot be split."""
         try:
             return tuple(shlex.split(self.program_arguments))
         except ValueError as error:
@@ -44,7 +43,7 @@ class MiniBatchSpec(BaseModel):
 
 
 def read_spec(arguments: Sequence[str]) -> MiniBatchSpec:
-    """Read the spec file that is the only argument of a command. Raises PipelineError naming the wrong key."""
+    """Read the spec file that is the only argument of a command. Raises PipelineError, which names the wrong key."""
     if len(arguments) != 1:
         raise PipelineError("give one argument", "python -m vision_mlops.jobs.local.parallel.mini_batches SPEC.json")
     try:
@@ -52,16 +51,14 @@ def read_spec(arguments: Sequence[str]) -> MiniBatchSpec:
     except OSError as error:
         raise PipelineError(f"the spec cannot be read: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise PipelineError(f"{arguments[0]}: {where}: {first['msg']}") from error
+        raise PipelineError(f"{arguments[0]}: {problem_of_file(error)}") from error
 
 
 def known_arguments(spec: MiniBatchSpec) -> argparse.Namespace:
-    """Those of the script's arguments that Azure ML gives a meaning; the script sees them, too.
+    """Parse the arguments of the script to which Azure ML gives a meaning; the script sees them, too.
 
     Raises:
-        PipelineError: the value of one is wrong.
+        PipelineError: one has a wrong value.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--error_threshold", type=int, default=spec.error_threshold)

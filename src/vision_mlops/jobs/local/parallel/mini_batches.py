@@ -3,19 +3,19 @@
 The entry script's ``init()`` is called once in each of several processes, then ``run(mini_batch)`` for each part of the
 input, as Azure ML's parallel jobs do it:
 
-- ``run`` returns a list, tuple or DataFrame with an item for each input item that it could handle. Items that are
-  missing count against ``error_threshold``.
-- A mini-batch whose ``run`` raises, dies or takes longer than ``timeout`` is tried again ``max_retries`` times; one that
-  takes too long is killed with its process. After that all its items are missing.
-- A mini-batch with missing items is a failed one, counted against ``mini_batch_error_threshold``.
-- A count above its threshold ends the step at once; -1 takes any number.
+- ``run`` returns a list, tuple or DataFrame with an item for each input item that it could handle. Missing items count
+  against ``error_threshold``.
+- A mini-batch whose ``run`` raises, dies or takes longer than ``timeout`` is retried ``max_retries`` times; one that takes
+  too long is killed with its process. After that all its items are missing.
+- A mini-batch with missing items has failed, and counts against ``mini_batch_error_threshold``.
+- A count above its threshold ends the step at once; -1 allows any number.
 
-Results are written in the order of the input when all is done: items as text, a line each; DataFrames separated by
-spaces, without a header. Of the arguments that Azure ML gives a meaning in ``program_arguments``, three are understood:
+Results are written in the order of the input at the end: items as text, one per line; DataFrames separated by spaces,
+without a header. Of the arguments to which Azure ML gives a meaning in ``program_arguments``, three are supported:
 ``--error_threshold``, ``--allowed_failed_percent`` and ``--append_row_dataframe_header``.
 
-Exit codes: 0 done, 1 the script or too much of the input failed, 2 a mistake in the spec, the script or the input,
-130 or 143 interrupted.
+Exit codes: 0 for success; 1 if the script or too much of the input failed; 2 for a mistake in the spec, the script or the
+input; 130 or 143 if interrupted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DEFAULT_FILE = "parallel_run_step.txt"
 
 
 def main(arguments: list[str]) -> int:
-    """Run the step that a spec file describes; returns the exit code."""
+    """Run the step that a spec file describes; return the exit code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         run(read_spec(arguments))
@@ -65,9 +65,6 @@ def run(spec: MiniBatchSpec) -> None:
         raise PipelineError(
             f"the entry script {spec.entry_script} does not exist in {Path.cwd()}", "check task.entry_script"
         )
-    if spec.partition_keys:
-        message = "partition_keys needs a partitioned MLTable, which cannot be split on this machine"
-        raise PipelineError(message, "remove partition_keys, and use mini_batch_size")
     found = known_arguments(spec)
     started = time.monotonic()
     batches = split(spec.input, spec.input_type, spec.mini_batch_size)
@@ -87,11 +84,11 @@ def run(spec: MiniBatchSpec) -> None:
         f"{done.items - done.failed_items} of {counted(done.items, 'item')} in {time.monotonic() - started:.1f} s"
     )
     if done.failed_batches == len(batches):
-        _say("warning: every mini-batch failed, which the thresholds of -1 allow")
+        _say("warning: every mini-batch failed, which thresholds of -1 allow")
 
 
 def _write(target: Path, done: BatchRun, header: bool) -> None:
-    """Write the results in the order of the input: the whole file or nothing."""
+    """Write the results in the order of the input: the complete file or nothing."""
     results = [done.results[number] for number in sorted(done.results)]
     first = next((result.header for result in results if result.header), "") if header else ""
     path = target / DEFAULT_FILE if target.is_dir() else target

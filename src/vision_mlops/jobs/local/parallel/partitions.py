@@ -1,6 +1,6 @@
-"""Mini-batches: what one call of an entry script's ``run`` is given.
+"""Splits an input into mini-batches, each for one call of an entry script's ``run``.
 
-A folder is split into lists of files, a table into DataFrames of about a size that never cross a file's end.
+A folder is split into lists of files, a table into DataFrames of about a given size that never cross the end of a file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UNITS = {"": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
 
 @dataclass(frozen=True, slots=True)
 class MiniBatch:
-    """Files, or with a reader the rows ``start`` up to ``stop`` of one. Small: the data are read where they are used."""
+    """Files, or with a reader the rows ``start`` to ``stop`` of one. It is small: the data is read where it is used."""
 
     number: int  # from 0, in the order of the input
     paths: tuple[str, ...]
@@ -36,7 +36,7 @@ class MiniBatch:
         return len(self.paths) if self.reader is None else self.stop - self.start
 
     def load(self) -> Any:
-        """What ``run`` is called with: a list of paths, or a ``pandas.DataFrame`` counted from row 0."""
+        """Return the argument of ``run``: a list of paths, or a ``pandas.DataFrame`` counted from row 0."""
         if self.reader is None:
             return list(self.paths)
         return read_table(self.paths[0], self.reader).iloc[self.start : self.stop].reset_index(drop=True)
@@ -48,10 +48,10 @@ def split(source: Path, input_type: InputType, size: int | str | None) -> list[M
     Args:
         source: The folder, file or MLTable.
         input_type: How the definition declares it.
-        size: Number of files (10 where None), or of a table about the bytes on disk, such as ``64kb`` (1 MB).
+        size: Number of files (10 if None), or for a table about the bytes on disk, such as ``64kb`` (1 MB if None).
 
     Raises:
-        DataError: there is nothing to split, or it cannot be read.
+        DataError: the input is empty, or cannot be read.
         PipelineError: ``size`` does not fit the input.
     """
     if not source.exists():
@@ -74,15 +74,15 @@ def _files(source: Path, input_type: InputType) -> tuple[list[Path], Reader | No
         return read_mltable(source)
     if input_type == "uri_folder":
         if not source.is_dir():
-            raise DataError(f"the input {source} is a file, and declared as uri_folder", "declare it as uri_file")
+            raise DataError(f"the input {source} is a file, but declared as uri_folder", "declare it as uri_file")
         return files_below(source), None
     if not source.is_file():
-        raise DataError(f"the input {source} is a folder, and declared as uri_file", "declare it as uri_folder")
+        raise DataError(f"the input {source} is a folder, but declared as uri_file", "declare it as uri_folder")
     return [source], reader_of(source)
 
 
 def _parts(file: Path, reader: Reader, wanted: int) -> list[tuple[int, int]]:
-    """A file's rows in equal parts of about ``wanted`` bytes, each as its first row and the one after its last."""
+    """Split the rows of a file into parts of about ``wanted`` bytes: the first row of each, and the one after its last."""
     rows = len(read_table(str(file), reader))
     parts = min(rows, max(1, round(file.stat().st_size / wanted)))
     return [(rows * i // parts, rows * (i + 1) // parts) for i in range(parts)]
@@ -91,7 +91,7 @@ def _parts(file: Path, reader: Reader, wanted: int) -> list[tuple[int, int]]:
 def _file_count(size: int | str | None) -> int:
     number, unit = _parse(DEFAULT_FILES if size is None else size)
     if unit:
-        message = f"mini_batch_size {size} is a size, and this input is a list of files, which are counted"
+        message = f"mini_batch_size {size} is a size, but this input is a list of files, which are counted"
         raise PipelineError(message, "write a number of files, such as 10")
     return number
 

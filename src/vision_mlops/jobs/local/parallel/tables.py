@@ -1,7 +1,7 @@
-"""Tabular inputs of a parallel step: delimited, Parquet and JSON-lines files, and the MLTable files that list them.
+"""Reads tabular inputs of a parallel step: delimited, Parquet and JSON-lines files, and MLTable files that list them.
 
-Of MLTable, only what a local file needs is supported; anything else is refused, never ignored. pandas is
-imported by the functions that read.
+Of MLTable, only what a local file needs is supported; anything else is refused, never ignored. pandas is imported by the
+functions that read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _KINDS: dict[str, tuple[Kind, str]] = {
     ".parquet": ("parquet", ""),
     ".jsonl": ("json_lines", ""),
 }
-# Options of a transformation that is understood, with the values that are; None takes any.
+# Supported options of the supported transformations, with their supported values; None stands for any value.
 _OPTIONS: dict[str, dict[str, tuple[object, ...] | None]] = {
     "read_delimited": {
         "delimiter": None,
@@ -55,14 +55,14 @@ class Reader:
 
 
 def reader_of(path: Path) -> Reader | None:
-    """The reader for the suffix of a file; None where the file is not a table."""
+    """Return the reader for the suffix of a file; None if the file is not a table."""
     kind, delimiter = _KINDS.get(path.suffix.lower(), (None, ""))
     return None if kind is None else Reader(kind, delimiter=delimiter)
 
 
 @lru_cache(maxsize=1)  # the mini-batches of a file follow each other
 def read_table(path: str, reader: Reader) -> Any:
-    """One file as a ``pandas.DataFrame``; the file read last is kept.
+    """Read one file as a ``pandas.DataFrame``; the file that was read last is cached.
 
     Raises:
         DataError: it is not what the reader expects, or lacks a column.
@@ -95,13 +95,13 @@ def read_table(path: str, reader: Reader) -> Any:
 
 
 def read_mltable(source: Path) -> tuple[list[Path], Reader | None]:
-    """The files that an MLTable lists, in its order, and how to read them; None where it is a plain list of files.
+    """Return the files that an MLTable lists, in its order, and how to read them; no reader for a plain list of files.
 
     Args:
-        source: The folder that holds a file named MLTable, or that file.
+        source: The folder that contains a file named MLTable, or that file.
 
     Raises:
-        DataError: it does not exist, lists nothing, or asks for what cannot be done on this machine.
+        DataError: it does not exist, lists nothing, or requests what this machine cannot do.
     """
     path = source / MLTABLE if source.is_dir() else source
     if not path.is_file():
@@ -117,13 +117,13 @@ def read_mltable(source: Path) -> tuple[list[Path], Reader | None]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file below a folder, also behind links, sorted by its path."""
+    """List every file below a folder, including those behind links, sorted by path."""
     found = [Path(root, name) for root, _, names in os.walk(folder, followlinks=True) for name in names]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def _listed(entry: Any, table: Path) -> Iterator[Path]:
-    """Files of one entry of ``paths``."""
+    """Yield the files of one entry of ``paths``."""
     if not isinstance(entry, dict) or len(entry) != 1:
         raise DataError(f"{table}: {entry!r} is not a path", "write `file: ...`, `folder: ...` or `pattern: ...`")
     kind, text = next(iter(entry.items()))
@@ -142,7 +142,7 @@ def _listed(entry: Any, table: Path) -> Iterator[Path]:
 
 
 def _reader(transformations: Any, table: Path) -> Reader | None:
-    """The reader that the transformations describe."""
+    """Return the reader that the transformations describe."""
     if not isinstance(transformations, list):
         raise DataError(f"{table}: transformations is not a list", "write for example `- read_delimited: {}`")
     reader: dict[str, Any] = {}
@@ -161,7 +161,7 @@ def _reader(transformations: Any, table: Path) -> Reader | None:
 
 
 def _transformation(step: Any, table: Path) -> tuple[str, Any]:
-    """Name and options of a transformation, which is a name, or a mapping of a name to options."""
+    """Return the name and options of a transformation, which is a name, or a mapping of a name to options."""
     if isinstance(step, str):
         return step, None
     if not isinstance(step, dict) or len(step) != 1:

@@ -1,8 +1,8 @@
-"""Worker processes that fail alone: one that dies, or takes too long, takes only its own tasks with it.
+"""A pool of worker processes that fail alone: one that dies or takes too long loses only its own tasks.
 
-Each worker has a pipe of its own. Pools in which workers share one (``concurrent.futures``, ``pebble``) are broken as a
-whole when a worker is killed while it holds the lock of the pipe, or while it is idle; and neither reports how a worker
-failed to start, nor lets each worker end in good order.
+Each worker has a pipe of its own. Pools whose workers share one (``concurrent.futures``, ``pebble``) break as a whole when a
+worker is killed while it holds the lock of the pipe, or while it is idle; and neither reports how a worker failed to start,
+nor lets each worker shut down in an orderly way.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ Task = TypeVar("Task")
 
 
 class Service(Protocol):
-    """What a worker does. It is pickled and sent to each worker before it is started there."""
+    """What a worker does. It is pickled and sent to each worker, where it is then started."""
 
     def start(self) -> Any:
-        """Begin; returns None, or why no worker can do the work."""
+        """Start; return None, or why no worker can do the work."""
 
     def work(self, task: Any) -> Any:
-        """Do one task; returns what the pool hands on as its answer."""
+        """Do one task; return what the pool passes on as its answer."""
 
     def close(self) -> Any:
-        """End in good order; returns what the pool hands on as the answer."""
+        """Shut down; return what the pool passes on as the answer."""
 
 
 class StartError(Exception):
-    """A worker did not start.
+    """Raised if a worker did not start.
 
     Attributes:
-        refusal: What the service's ``start`` returned; None where the process ended before that.
+        refusal: What the service's ``start`` returned; None if the process ended before that.
         reason: How the process ended, in words.
     """
 
@@ -57,13 +57,13 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TaskEnd(Generic[Task]):
-    """What became of a task.
+    """How a task ended.
 
     Attributes:
-        task: As it was given; None for the end of a worker.
-        answer: What the service returned; None where the worker did not come to that.
+        task: The task; None for the end of a worker.
+        answer: What the service returned; None if the worker ended before that.
         problem: Why there is no answer: how the worker ended, or that it took too long.
-        begun: Whether the worker was at it; a task that only waited for its turn is not to blame.
+        begun: Whether the worker had begun with it; a task that only waited for its turn is not to blame.
         seconds: How long the worker took for the answer.
     """
 
@@ -80,10 +80,10 @@ class WorkerPool(Generic[Task]):
     Args:
         service: What each worker does.
         size: The largest number of workers; they are started as there is work for them.
-        limit: Seconds after which a task counts as one that ended its worker, which is killed.
-        start_limit: The same for the start of the service.
-        start_attempts: How many workers may end before they have started.
-        ahead: How many tasks a worker is given at once, so that it need not wait for the next one.
+        limit: Seconds after which a worker is killed, as if its task had ended it.
+        start_limit: The same limit for the start of the service.
+        start_attempts: Number of workers that may end before they have started; after that the pool gives up.
+        ahead: Number of tasks that a worker is given at once, so that it need not wait for the next one.
         given: Told which task is given to the process with which id.
     """
 
@@ -104,7 +104,7 @@ class WorkerPool(Generic[Task]):
         _end(self._workers)
 
     def results(self, tasks: Iterable[Task]) -> Iterator[TaskEnd[Task]]:
-        """Do all tasks; yields what became of each, as they end.
+        """Do all tasks; yield how each ended, in that order.
 
         Raises:
             StartError: a worker did not start.
@@ -119,17 +119,17 @@ class WorkerPool(Generic[Task]):
             yield from self._hear()
 
     def again(self, task: Task) -> None:
-        """Have a task done again, before those that nobody has tried."""
+        """Retry a task, before those that have not been tried."""
         self._again.append(task)
 
     def close(self) -> Iterator[TaskEnd[None]]:
-        """Let each worker end in good order; yields what became of that."""
+        """Let each worker shut down; yield how that ended."""
         for worker in self._workers:
             worker.send(None)
         while self._busy:
             yield from self._hear()
         for worker in self._workers:
-            worker.process.join(_GRACE_SECONDS)  # for what Python does at its exit
+            worker.process.join(_GRACE_SECONDS)  # for Python's own exit handlers
 
     @property
     def _busy(self) -> bool:
@@ -142,7 +142,7 @@ class WorkerPool(Generic[Task]):
         return len(self._workers) < self._size or self._free(room) is not None
 
     def _free(self, room: int) -> _Worker | None:
-        """A worker with fewer tasks than ``room``."""
+        """Return a worker with fewer tasks than ``room``; None if there is none."""
         return next((worker for worker in self._workers if len(worker.tasks) < room), None)
 
     def _give(self, task: Task, room: int) -> None:
@@ -168,7 +168,7 @@ class WorkerPool(Generic[Task]):
     def _receive(self, worker: _Worker) -> Iterator[TaskEnd[Any]]:
         seconds = worker.seconds
         try:
-            # Where only a program that the worker has left behind holds the pipe open, recv would wait for ever.
+            # If only a program that the worker left behind holds the pipe open, recv would wait forever.
             message = worker.pipe.recv() if worker.pipe.poll() else _NOTHING
         except (EOFError, OSError):
             message = _NOTHING
@@ -198,7 +198,7 @@ _NOTHING = object()
 
 
 class _Worker:
-    """One process, seen from the one that started it."""
+    """One process, as seen from the one that started it."""
 
     def __init__(self, service: Service) -> None:
         self.pipe, theirs = _CONTEXT.Pipe()
@@ -211,16 +211,16 @@ class _Worker:
 
     @property
     def busy(self) -> bool:
-        """Whether it starts, or has something to do."""
+        """Whether it is starting, or has a task."""
         return bool(self.tasks) or not self.started
 
     @property
     def seconds(self) -> float:
-        """How long it has been busy with its first task, or with its start."""
+        """For how long it has been busy with its first task, or with its start."""
         return time.monotonic() - self.since
 
     def send(self, task: Any) -> None:
-        """Give it a task; None asks it to end. A process that has died answers by its silence."""
+        """Give it a task; None asks it to shut down. A process that has died is noticed later."""
         if not self.busy:
             self.since = time.monotonic()
         self.tasks.append(task)
@@ -229,7 +229,7 @@ class _Worker:
 
     @property
     def answering(self) -> bool:
-        """Whether there is an answer, or never will be."""
+        """Whether it has answered, or never will."""
         return self.pipe.poll() or not self.process.is_alive()
 
     @property
@@ -248,7 +248,7 @@ class _Worker:
 
 
 def _end(workers: Sequence[_Worker]) -> None:
-    """Ask all processes to end (SIGTERM), and kill those that have not after two seconds."""
+    """Ask all processes to end (SIGTERM), and kill those that are still running after two seconds."""
     for worker in workers:
         worker.process.terminate()
     limit = time.monotonic() + _GRACE_SECONDS
@@ -258,12 +258,12 @@ def _end(workers: Sequence[_Worker]) -> None:
 
 
 def _serve(pipe: connection.Connection, service: Service) -> None:
-    """Start a service and do tasks until None comes. Runs in a process of its own."""
+    """Start a service and do tasks until None arrives. Runs in a process of its own."""
     _live_as_long_as_parent()
-    # Ctrl-C reaches the whole process group: it is the parent that ends its workers. A function, not SIG_IGN, which
-    # programs that a worker starts would inherit.
+    # Ctrl-C reaches the whole process group, but the parent ends its workers. This is a function because SIG_IGN would be
+    # inherited by programs that a worker starts.
     signal.signal(signal.SIGINT, lambda *_: None)
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has gone
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has ended
         refusal = service.start()
         pipe.send(refusal)
         if refusal is None:
@@ -273,7 +273,7 @@ def _serve(pipe: connection.Connection, service: Service) -> None:
 
 
 def _live_as_long_as_parent() -> None:
-    """End this process when its parent has ended without a word, for example killed."""
+    """End this process when its parent has ended without notice, for example because it was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         sentinel = parent.sentinel

@@ -25,16 +25,16 @@ class Dependencies:
     """What the results of steps depend on beyond their definition; the caller knows it, the engine does not.
 
     Attributes:
-        outside_state: Of a step tagged ``mlops.state: KIND``: from the kind, the step and the text of its inputs, the state
-            outside of the job that it reads and changes, such as a model registry. The step is reused only where that is as
-            it left it.
-        sections: Of an input that a tag ``mlops.reads.INPUT`` narrows: from its text, the names of the sections and the code
-            folder of the step, the content of these sections in one form, however the text refers to it. None where the
-            text alone can count. Raises PipelineError where the text or a name is wrong.
-        software: From a step and the text of its inputs, a hash of the installed software that it runs and of all else that
-            it may read; empty where its definition says everything.
-        code: Of a step, the folder of code that it needs and its definition does not give it; None where there is none.
-            Raises PipelineError where that is missing.
+        outside_state: For a step tagged ``mlops.state: KIND``: takes the kind, the step and the text of its inputs; returns
+            the state outside of the job that it reads and changes, such as a model registry. The step is reused only if
+            that is as the step left it.
+        sections: For an input that a tag ``mlops.reads.INPUT`` narrows: takes its text, the names of the sections and the
+            code folder of the step; returns the content of these sections in one form, however the text refers to it, or
+            None if only the text counts. Raises PipelineError if the text or a name is wrong.
+        software: Takes a step and the text of its inputs; returns a hash of the installed software that it runs and of
+            everything else that it may read, or an empty text if its definition says everything.
+        code: Takes a step; returns the folder of code that it needs and its definition does not name, or None. Raises
+            PipelineError if that is missing.
     """
 
     outside_state: OutsideState | None = None
@@ -48,12 +48,12 @@ class Context:
     """What all steps of a job share.
 
     Attributes:
+        environments: What the steps run in.
         force: Reuse nothing from earlier jobs.
-        resumed: The job goes on: what it has done itself is kept, also where it is not reused by others.
-        environments: What its steps run in.
-        dependencies: Of the results of steps, beyond their definition.
-        commit: Of the project that the definition is part of.
-        hashes: Content of outputs that are known by now, by ``STEP:OUTPUT``.
+        resumed: Whether the job continues: its own results are kept, even if other jobs cannot reuse them.
+        dependencies: What the results of steps depend on beyond their definition.
+        commit: Commit of the project that contains the definition.
+        hashes: Content hashes of the outputs so far, by ``STEP:OUTPUT``.
     """
 
     folder: JobFolder
@@ -71,6 +71,6 @@ class Context:
     hashes: dict[str, str] = field(default_factory=dict)
 
     def save(self) -> None:
-        """Write the state down."""
+        """Save the state of the job."""
         self.state.run_id = self.state.run_id or self.runs.known_id
         self.folder.save(self.state)

@@ -1,4 +1,4 @@
-"""What the user sees of a running job: a live tree of its steps on a terminal, plain lines elsewhere."""
+"""Shows a running job to the user: a live tree of its steps on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ class Display(AbstractContextManager["Display", None]):
         """Show a line that a step wrote."""
 
     def note(self, text: str) -> None:
-        """Show what a person should know of the job as a whole."""
+        """Show what the user should know about the job as a whole."""
 
     def changed(self, state: JobState, step: str) -> None:
-        """Show that a step has another state."""
+        """Show that the state of a step has changed."""
 
     def tick(self, state: JobState) -> None:
         """Show that time has passed."""
 
 
 def open_display(*, quiet: bool = False) -> Display:
-    """A live tree where standard error is a terminal, else lines; with ``quiet`` only changes of state."""
+    """Open a live tree if standard error is a terminal, otherwise lines; with ``quiet`` only changes of state."""
     if sys.stderr.isatty() and not quiet:
         return LiveDisplay()
     return PlainDisplay(quiet=quiet)
 
 
 def words(name: str, step: StepState) -> str:
-    """The state of a step, in words."""
+    """Describe the state of a step in words."""
     if step.status is Status.REUSED:
         return f"{name}: reused, nothing that it depends on has changed"
     took = f" after {duration(step.seconds)}" if step.status.over and step.seconds else ""
@@ -59,7 +59,7 @@ def words(name: str, step: StepState) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as 3.2 s, 2 min 05 s or 1 h 02 min."""
+    """Format seconds as 3.2 s, 2 min 05 s or 1 h 02 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -67,19 +67,19 @@ def duration(seconds: float) -> str:
 
 
 class PlainDisplay(Display):
-    """Lines on standard error: changes of state, and what the steps write behind the name of the step."""
+    """Lines on standard error: changes of state, and the output of the steps after the name of the step."""
 
     def __init__(self, *, quiet: bool = False, write: Callable[[str], None] | None = None) -> None:
         self._quiet = quiet
         self._write = write or _to_stderr
 
     def line(self, step: str, text: str) -> None:
-        """Write it."""
+        """Write the line."""
         if not self._quiet:
             self._write(f"{step} | {text}")
 
     def note(self, text: str) -> None:
-        """Write it."""
+        """Write the note."""
         self._write(text)
 
     def changed(self, state: JobState, step: str) -> None:
@@ -110,13 +110,13 @@ class LiveDisplay(Display):
             self._console.print(self._tree(self._state))
 
     def line(self, step: str, text: str) -> None:
-        """Print it above the tree."""
+        """Print the line above the tree."""
         from rich.text import Text
 
         self._console.print(Text.assemble((f"{step} │ ", "dim"), text))
 
     def note(self, text: str) -> None:
-        """Print it above the tree."""
+        """Print the note above the tree."""
         self._console.print(text, markup=False)
 
     def changed(self, state: JobState, step: str) -> None:
@@ -124,7 +124,7 @@ class LiveDisplay(Display):
         self._draw(state)
 
     def tick(self, state: JobState) -> None:
-        """Let the clocks go on."""
+        """Update the elapsed times."""
         if time.monotonic() - self._drawn > _REFRESH_SECONDS:
             self._draw(state)
 
@@ -163,5 +163,5 @@ def _row(label: str, step: StepState) -> Any:
 
 
 def _to_stderr(text: str) -> None:
-    with suppress(BrokenPipeError):  # nobody reads any more; the job continues
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - what a person is told goes to standard error
+    with suppress(BrokenPipeError):  # nobody reads it any more; the job continues
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - messages for people go to standard error

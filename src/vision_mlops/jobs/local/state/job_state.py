@@ -1,4 +1,4 @@
-"""What is known about a job of this machine: one JSON file, replaced at each change, that other processes read."""
+"""The state of a job of this machine: one JSON file, replaced at each change, that other processes read."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from vision_mlops.core.errors import JobError
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.locks import HeldLock, is_taken, take
 from vision_mlops.core.text import nearest
-from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
+from vision_mlops.jobs.local.environments.environment_contract import EnvironmentMode
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]{0,127}", re.ASCII)
 _LOOK_SECONDS = 0.3  # a process that checks whether the job is running holds it for a moment
 
 
 class Status(StrEnum):
-    """Of a job or step, in Azure ML's words; Reused and Interrupted are ours."""
+    """Status of a job or step, in Azure ML's words; Reused and Interrupted are ours."""
 
     WAITING = "Waiting"
     RUNNING = "Running"
@@ -41,21 +41,21 @@ class Status(StrEnum):
 
     @property
     def succeeded(self) -> bool:
-        """Whether there are outputs."""
+        """Whether it has outputs."""
         return self in (Status.COMPLETED, Status.REUSED)
 
     @property
     def over(self) -> bool:
-        """Whether nothing more happens."""
+        """Whether it has ended."""
         return self not in (Status.WAITING, Status.RUNNING)
 
 
 @dataclass
 class StepState:
-    """One step.
+    """The state of one step.
 
-    ``outputs`` are absolute paths; ``environment`` is what it ran in, empty for this Python; ``key`` is that of the cache,
-    without state outside of the job.
+    ``outputs`` are absolute paths; ``environment`` is what it ran in, empty for this Python; ``key`` is its cache key,
+    without any state outside of the job.
     """
 
     status: Status = Status.WAITING
@@ -74,9 +74,9 @@ class StepState:
 
 @dataclass
 class JobState:
-    """One job: what it is made of, how it stands, and its steps in an order in which they can run.
+    """The state of one job: its definition, its status, and its steps in an order in which they can run.
 
-    ``base`` is the folder that local paths in ``changes`` are relative to, ``environment`` how environments were taken.
+    ``base`` is the folder that local paths in ``changes`` are relative to, ``environment`` the mode of environments.
     """
 
     name: str
@@ -102,12 +102,12 @@ class JobState:
     steps: dict[str, StepState] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The state as plain values."""
+        """Return the state as plain values."""
         return {**vars(self), "steps": {name: dict(vars(step)) for name, step in self.steps.items()}}
 
     @property
     def seconds(self) -> float:
-        """How long it ran, or has been running."""
+        """How long it ran, or has been running so far."""
         return seconds_between(self.started, self.ended)
 
 
@@ -122,21 +122,21 @@ class JobFolder:
         self._lock: HeldLock | None = None
 
     def step(self, step: str) -> Path:
-        """Folder of a step: logs, working copy, and links to its outputs."""
+        """Return the folder of a step: logs, working copy, and links to its outputs."""
         return self.path / "steps" / step
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a job."""
+        """Whether the job exists."""
         return (self.path / "state.json").is_file()
 
     def save(self, state: JobState) -> None:
-        """Replace the state file. It is laid out for people once the job is over: that takes ten times as long."""
+        """Replace the state file. It is indented only once the job has ended, because that takes ten times as long."""
         text = json.dumps(state.to_dict(), indent=2 if state.status.over else None)
         atomic_write(self.path / "state.json", text + "\n")
 
     def load(self) -> JobState:
-        """The state. A job that says it is running while no process holds it was interrupted.
+        """Read the state. A job that says it is running while no process holds it was interrupted.
 
         Raises:
             JobError: no such job exists, or its file is broken.
@@ -164,7 +164,7 @@ class JobFolder:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep every other process from running this job. A folder without a job in it is removed afterwards.
+        """Prevent other processes from running this job. If the folder contains no job, it is removed afterwards.
 
         Raises:
             JobError: another process runs it.
@@ -178,7 +178,7 @@ class JobFolder:
         finally:
             if not self.exists:
                 (self.path / ".lock").unlink(missing_ok=True)
-                with suppress(OSError):  # it was there before, with something in it
+                with suppress(OSError):  # it existed before, with other content
                     self.path.rmdir()
             self._lock.lock.release()
             self._lock = None
@@ -190,18 +190,18 @@ class JobFolder:
 
     @property
     def cancel_file(self) -> Path:
-        """Its existence asks the running process to stop."""
+        """The file whose existence asks the running process to stop."""
         return self.path / ".cancel"
 
 
 def job_names() -> list[str]:
-    """Names of all jobs of this machine, oldest first."""
+    """List the names of all jobs of this machine, oldest first."""
     found = list((paths.home() / "jobs").glob("*/state.json"))
     return [path.parent.name for path in sorted(found, key=lambda path: path.parent.stat().st_ctime_ns)]
 
 
 def jobs() -> list[JobState]:
-    """All jobs of this machine, newest first; a broken one is left out."""
+    """List all jobs of this machine, newest first, without broken ones."""
     found = []
     for name in job_names():
         try:
@@ -212,18 +212,18 @@ def jobs() -> list[JobState]:
 
 
 def new_name(stem: str) -> str:
-    """A name that no job has: ``train-20261124-061502-3fa2``."""
+    """Create a name that no job has: ``train-20261124-061502-3fa2``."""
     plain = re.sub(r"[^A-Za-z0-9]+", "-", stem).strip("-") or "job"
     return f"{plain[:60]}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def now() -> str:
-    """This moment, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def seconds_between(started: str, ended: str) -> float:
-    """Seconds from one moment, empty where there was none, to another, empty where that is now."""
+    """Return the seconds between two moments; 0 if the first is empty, and until now if the second is."""
     if not started:
         return 0.0
     end = datetime.fromisoformat(ended) if ended else datetime.now(UTC)
@@ -231,7 +231,7 @@ def seconds_between(started: str, ended: str) -> float:
 
 
 def started_at(pid: int) -> int | None:
-    """Start of a process in clock ticks, which tells it from a later one of the same id; None where there is none."""
+    """Return the start of a process in clock ticks, which a later one of the same id does not share; None without one."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""The cache key of a step: definition, code, parameters and the content of its inputs, but not where these lie."""
+"""The cache key of a step: its definition, code, parameters and the content of its inputs, but not where they are."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _SWEEP = {"search_space", "sampling_algorithm", "objective", "limits", "early_te
 
 
 def step_key(context: Context, node: Node, inputs: Mapping[str, str]) -> str:
-    """Key over all that the outputs of a step depend on.
+    """Compute the key of all that the outputs of a step depend on.
 
     Args:
-        context: Of the job.
+        context: What the steps of the job share.
         node: The step.
         inputs: Text of each input, as its command gets it.
 
     Raises:
-        PipelineError: an input cannot be read, or is not what a tag of the step says of it.
+        PipelineError: an input cannot be read, or is not what a tag of the step says.
     """
     contents = {name: _content(context, node, name, text) for name, text in inputs.items()}
     contents |= sections(context.dependencies, node, inputs)
@@ -52,7 +52,7 @@ def step_key(context: Context, node: Node, inputs: Mapping[str, str]) -> str:
 
 
 def key_now(context: Context, node: Node, inputs: Mapping[str, str], key: str) -> str:
-    """A step's key with the present state outside of the job in it, for a step that says it depends on one."""
+    """Include the present state outside of the job in the key of a step, if a tag says that the step depends on it."""
     kind, outside_state = node.tags.get(tags.STATE), context.dependencies.outside_state
     if kind is None or outside_state is None:
         return key
@@ -60,15 +60,15 @@ def key_now(context: Context, node: Node, inputs: Mapping[str, str], key: str) -
 
 
 def sections(dependencies: Dependencies, node: Node, inputs: Mapping[str, str]) -> dict[str, str]:
-    """Content of the sections that a step reads, by input that one of its tags narrows.
+    """Return the content of the sections that a step reads, by each input that one of its tags narrows.
 
     Args:
-        dependencies: Who knows the sections.
+        dependencies: What reads the sections.
         node: The step.
-        inputs: Text of its inputs; one that a tag names and that has no value counts as empty.
+        inputs: Text of its inputs; an input that a tag names and that has no value counts as empty.
 
     Raises:
-        PipelineError: an input holds what cannot be read, or a tag names a section that does not exist.
+        PipelineError: an input cannot be read, or a tag names an unknown section.
     """
     read, found = dependencies.sections, {}
     for name, wanted in tags.sections_read(node.tags).items():
@@ -79,7 +79,7 @@ def sections(dependencies: Dependencies, node: Node, inputs: Mapping[str, str]) 
 
 
 def fill(text: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> str:
-    """Put inputs and outputs into a text, such as an environment variable."""
+    """Insert inputs and outputs into a text, such as an environment variable."""
     known: dict[tuple[str, ...], str | None] = {("inputs", key): item for key, item in inputs.items()}
     known |= {("outputs", key): item for key, item in outputs.items()}
     return render(text, known)
@@ -95,7 +95,7 @@ def _content(context: Context, node: Node, name: str, text: str) -> str:
             return f"<{known}>"
     path = Path(text)
     try:
-        # A command sees the name of a file, and may go by its ending; folders are the same wherever they lie.
+        # A command sees the name of a file, and may depend on its suffix; the names of folders do not matter.
         return f"<{context.fingerprints.of(path)}>" + (path.name if path.is_file() else "")
     except OSError as error:
         raise PipelineError(f"input {name!r} cannot be read: {error}", "check its permissions") from error

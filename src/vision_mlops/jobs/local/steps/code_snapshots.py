@@ -1,4 +1,4 @@
-"""Working copies of code folders, without what ``.amlignore`` (else ``.gitignore``) excludes, as on Azure ML."""
+"""Makes working copies of code folders, without what ``.amlignore`` (else ``.gitignore``) excludes, as on Azure ML."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vision_mlops.jobs.local.steps.default_artifacts import make_artifact_folder
 
 
 def code_fingerprint(node: Node, fingerprints: Fingerprints) -> dict[str, str]:
-    """Hash of the code of a step and of each of its additional includes, by role."""
+    """Hash the code of a step and each of its additional includes, by role."""
     found = {}
     for role, path in (("code", node.code), *((item.name, item) for item in node.includes)):
         if path is None:
@@ -26,7 +26,7 @@ def code_fingerprint(node: Node, fingerprints: Fingerprints) -> dict[str, str]:
 
 
 def copy_code(node: Node, target: Path) -> None:
-    """Make the working copy of a step, with the empty folders that Azure ML gives it beside its code.
+    """Create the working copy of a step, with the empty folders that Azure ML adds to its code.
 
     Raises:
         PipelineError: the code is no longer on this machine.
@@ -42,7 +42,7 @@ def copy_code(node: Node, target: Path) -> None:
 
 
 def check_code(node: Node) -> None:
-    """Raise PipelineError where the code is not on this machine, or an include would replace a part of it."""
+    """Raise PipelineError if the code is not on this machine, or an include would replace a part of it."""
     taken: set[str] = set()
     for path in (node.code, *node.includes):
         if path is None:
@@ -62,16 +62,10 @@ def check_code(node: Node) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    if source.is_file():
-        shutil.copy2(source, target)
-        return
-    made: set[Path] = set()
-    for name in snapshot_files(source):
-        destination = target / name
-        if destination.parent not in made:
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            made.add(destination.parent)
-        shutil.copy2(source / name, destination)
+    """Copy a file, or a folder without what its ignore file excludes."""
+    for name in snapshot_files(source) if source.is_dir() else [""]:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / name, target / name)
 
 
 def _require(node: Node, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Default artifacts: what a step writes to ``./outputs`` and ``./logs`` without declaring it, kept as on Azure ML."""
+"""Keeps default artifacts, which a step writes to ``./outputs`` and ``./logs`` without declaring them, as Azure ML does."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _FOLDERS = ("outputs", "logs")
 
 
 def make_artifact_folders(work: Path) -> None:
-    """Make the folders in the working copy of a step; a file of its code that has such a name stays."""
+    """Create the folders in the working copy of a step, unless its code has a file of that name."""
     for name in _FOLDERS:
         if not (work / name).exists():
             (work / name).mkdir()
 
 
 def with_taken_artifacts(plan: JobPlan) -> JobPlan:
-    """The plan with an output ``artifacts`` of each step whose default artifacts another one takes."""
+    """Add an output ``artifacts`` to each step whose default artifacts another step reads."""
     taken = {item.step for node in plan.nodes for item in node.inputs.values()
              if isinstance(item, StepOutput) and item.output == ARTIFACTS}  # fmt: skip
     nodes = (
@@ -34,7 +34,7 @@ def with_taken_artifacts(plan: JobPlan) -> JobPlan:
 
 
 def takes_artifacts(outputs: Mapping[str, OutputTarget]) -> bool:
-    """Whether default artifacts have a place among the outputs of a step: a file that is called so leaves none."""
+    """Return whether default artifacts can be an output of a step: not if it declares a file of that name."""
     return ARTIFACTS not in outputs or outputs[ARTIFACTS].type != "uri_file"
 
 
@@ -42,12 +42,12 @@ def keep_artifacts(work: Path, target: Path) -> bool:
     """Move what a step left in these folders to a folder of its results; they are empty afterwards.
 
     Args:
-        work: Working copy of the step, which has ended well.
-        target: Folder that gets ``outputs`` and ``logs``, as far as there is something in them. What the step itself has
-            written there stays.
+        work: Working copy of the step, which has succeeded.
+        target: Folder that gets ``outputs`` and ``logs``, unless they are empty. What the step itself has written there
+            stays.
 
     Returns:
-        Whether there is anything in ``target``.
+        Whether ``target`` has any content.
     """
     for name in _FOLDERS:
         source = work / name

@@ -1,4 +1,4 @@
-"""Refuses, before anything runs, what a job asks for and this machine cannot do."""
+"""Refuses, before anything runs, what a job requests and this machine cannot do."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _LOCAL_OUTPUT = re.compile(r"(?!\w[\w+.-]+://|azureml:)|file:|azureml://", re.IG
 
 
 def check(plan: JobPlan, sources: Sources, dependencies: Dependencies, environments: StepEnvironments) -> None:
-    """Refuse what cannot be done.
+    """Refuse what this machine cannot do.
 
     Args:
         plan: The job.
-        sources: Where its inputs are.
+        sources: Finds its inputs.
         dependencies: What its steps depend on beyond their definition.
         environments: What its steps run in.
 
     Raises:
-        PipelineError: words the first thing, and counts the others.
+        PipelineError: something cannot be done; the message is the first problem, and counts the others.
     """
     problems = [(f"step {node.step!r}: {node.needs_azure[0]} needs Azure", node.needs_azure[1])
                 for node in plan.nodes if node.needs_azure is not None]  # fmt: skip
@@ -153,9 +153,7 @@ def _of_tags(node: Node, where: str, sources: Sources, dependencies: Dependencie
             f"{where}: the tag {tags.KEEPS} does not name one of its outputs: {unknown!r}",
             nearest(unknown, sorted(node.outputs)),
         )
-    elif not any(
-        isinstance(node.inputs.get(name), StepOutput) for name in narrowed
-    ):  # what is not there yet comes later
+    elif not any(isinstance(node.inputs.get(name), StepOutput) for name in narrowed):  # which does not exist yet
         for message, hint in _worded(lambda: _check_sections(node, narrowed, sources, dependencies)):
             yield f"{where}: {message}", hint
     if dependencies.software is not None:
@@ -180,13 +178,13 @@ def _check_software(software: SoftwareHash, node: Node) -> None:
 
 
 def _first_word(command: str) -> str:
-    """The program that a command begins with; empty where only a shell can tell."""
+    """Return the program that a command begins with; empty if only a shell can tell."""
     found = _BEGINNING.match(command)
     return found[1] if found else ""
 
 
 def _is_known(word: str, node: Node, path: str | None) -> bool:
-    """Whether bash knows such a command; ``path`` is where a program would be, None where that is not known."""
+    """Return whether bash knows a command; ``path`` is its search path, None if that is unknown."""
     if word.startswith("./"):
         return node.code is None or not node.code.is_dir() or (node.code / word).exists()
     if "PATH" in node.variables or path is None or not _PLAIN_WORD.fullmatch(word):

@@ -1,4 +1,4 @@
-"""One attempt at a step: its command, working copy, environment, and the script that repeats it."""
+"""Prepares one attempt at a step: its command, working copy, environment, and the script that repeats it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from vision_mlops.jobs.definitions.plan.nodes import DataInput, Node, StepOutput
 from vision_mlops.jobs.local.environments.environment_contract import StepEnvironment
 from vision_mlops.jobs.local.inputs.input_sources import private_copy
 from vision_mlops.jobs.local.state.job_context import Context
-from vision_mlops.jobs.local.steps import handed_variables
-from vision_mlops.jobs.local.steps.azureml_variables import OF_NODE, run_variables
 from vision_mlops.jobs.local.steps.cache_keys import fill
 from vision_mlops.jobs.local.steps.code_snapshots import copy_code
 from vision_mlops.jobs.local.steps.step_process import StepProcess
+from vision_mlops.jobs.local.steps.step_variables import FILE_VARIABLE, OF_NODE, handed_variables, run_variables
 from vision_mlops.tracking import mlflow_runs
 
 _PRIVATE_MODES = frozenset({"download", "rw_mount"})
-# Starts the processes of a distributed step; where one fails, the others are ended.
+# Starts the processes of a distributed step; if one fails, the others are ended.
 _RANKS = """\
 export MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + RANDOM % 20000))
 export WORLD_SIZE={world} LOCAL_WORLD_SIZE={processes}
@@ -42,7 +41,7 @@ for ((rank = 0; rank < WORLD_SIZE; rank++)); do
   fi
 done
 exit $code"""
-_NOT_INHERITED = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", handed_variables.VARIABLE)
+_NOT_INHERITED = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", FILE_VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -50,15 +49,15 @@ class Attempt:
     """What one run of a step needs.
 
     Attributes:
-        context: Of the job.
-        folder: For logs and notes.
-        work: The working copy of its code.
-        results: Folder that the outputs lie in.
+        context: What the steps of the job share.
+        folder: Folder of its logs and notes.
+        work: Working copy of its code.
+        results: Folder of its outputs.
         inputs: Text of each input as the command gets it.
         outputs: Path of each output.
         run_id: Its MLflow run; empty without MLflow.
         place: What it runs in.
-        originals: What those of its inputs are copies of that the step may write into.
+        originals: Originals of the inputs that are copies, because the step may write into them.
     """
 
     context: Context
@@ -73,17 +72,17 @@ class Attempt:
     originals: Mapping[str, Path] = field(default_factory=dict)
 
     def command(self, searched: Mapping[str, str] | None = None) -> str:
-        """The command with all values filled in; ``searched`` are those of a trial."""
+        """Fill in all values of the command; ``searched`` are those of a trial."""
         values = {**self.inputs, **(searched or {})}
         return self.node.render(values, {key: str(path) for key, path in self.outputs.items()}, searched)
 
     def environment(self) -> dict[str, str]:
-        """Environment of the step: that of this process, where the stores are, and what Azure ML would set."""
+        """Return the whole environment of the step: that of this process, and :meth:`variables`."""
         inherited = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
         return inherited | self.variables()
 
     def variables(self) -> dict[str, str]:
-        """The part of its environment that is set for the step."""
+        """Return the variables that are set for the step: where the stores are, and what Azure ML would set."""
         outputs = {key: str(path) for key, path in self.outputs.items()}
         job, experiment = self.context.state.name, self.context.state.experiment
         found = {
@@ -100,17 +99,17 @@ class Attempt:
         data = {name: text for name, text in self.inputs.items() if not self.node.is_value(name)}
         found |= {f"AZURE_ML_INPUT_{name}": text for name, text in data.items()}
         found |= {f"AZURE_ML_OUTPUT_{name}": text for name, text in outputs.items()}
-        found |= handed_variables.handed_variables(self.node.step)
+        found |= handed_variables(self.node.step)
         return found | {name: fill(text, self.inputs, outputs) for name, text in self.node.variables.items()}
 
     def wrapped(self, command: str | list[str]) -> str | list[str]:
-        """A command as this machine runs it in the environment of the step."""
+        """Return the command that this machine runs for a command in the environment of the step."""
         data = [Path(text) for name, text in self.inputs.items() if not self.node.is_value(name)]
         local = [path for path in (*data, *self.outputs.values()) if path.is_absolute()]
         return self.place.wrapped(command, self.work, local, self.variables())
 
     def process(self, searched: Mapping[str, str] | None = None) -> StepProcess:
-        """The process or processes of the step, which are not started yet; writes ``repeat.sh``, too."""
+        """Create the processes of the step without starting them, and write ``repeat.sh``."""
         node = self.node
         command = parallel_command(self, self.folder) if node.parallel else self.command(searched)
         write_repeat_script(self, searched)
@@ -121,12 +120,12 @@ class Attempt:
         )  # fmt: skip
 
     def preparation(self, order: list[str]) -> StepProcess:
-        """The process that makes the environment of the step ready by a command."""
+        """Create the process that prepares the environment of the step by a command."""
         return StepProcess(order, self.folder, {**os.environ, **_absolute_places()}, self.folder)
 
 
 def _absolute_places() -> dict[str, str]:
-    """Variables that name folders which a process finds in another working folder, too."""
+    """Return variables that name folders, as absolute paths, for a process with another working folder."""
     found = {"MLOPS_HOME": str(paths.home())}
     if "PYTHONPATH" in os.environ:
         entries = os.environ["PYTHONPATH"].split(os.pathsep)
@@ -135,7 +134,7 @@ def _absolute_places() -> dict[str, str]:
 
 
 def prepare_attempt(attempt: Attempt) -> Attempt:
-    """Make the working copy, and copies of the inputs that the step may write into."""
+    """Create the working copy, and copies of the inputs that the step may write into."""
     copy_code(attempt.node, attempt.work)
     inputs, originals = dict(attempt.inputs), {}
     for name, source in attempt.node.inputs.items():
@@ -147,9 +146,9 @@ def prepare_attempt(attempt: Attempt) -> Attempt:
 
 
 def write_repeat_script(attempt: Attempt, searched: Mapping[str, str] | None = None) -> None:
-    """Write ``repeat.sh``, which runs the step alone, as it was run, in its working copy.
+    """Write ``repeat.sh``, which runs the step alone again in its working copy.
 
-    It writes to a folder ``repeat`` of its own: what the step wrote is kept for other jobs, which must find it unchanged.
+    It writes to a folder of its own, ``repeat``: what the step wrote is kept for other jobs, which must find it unchanged.
     """
     node, folder = attempt.node, attempt.folder / "repeat"
     outputs = {name: folder / "outputs" / name for name in attempt.outputs}
@@ -180,7 +179,7 @@ def write_repeat_script(attempt: Attempt, searched: Mapping[str, str] | None = N
 
 
 def parallel_command(attempt: Attempt, folder: Path) -> list[str]:
-    """Write the spec of a parallel step; returns the command that runs its entry script over the mini-batches."""
+    """Write the spec of a parallel step; return the command that runs its entry script over the mini-batches."""
     node, parallel = attempt.node, attempt.node.parallel
     assert parallel is not None
     declared = node.declared.get(parallel.input)

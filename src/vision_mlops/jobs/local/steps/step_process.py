@@ -1,4 +1,4 @@
-"""The process or processes of one step: a command in bash, its output in files, ended as a group."""
+"""Runs the processes of one step: a command in bash, whose output goes to files, and which ends as a group."""
 
 from __future__ import annotations
 
@@ -9,64 +9,55 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from vision_mlops.core.errors import JobError
 from vision_mlops.jobs.local.environments.step_containers import remove_containers
 from vision_mlops.jobs.local.state.job_state import started_at
-from vision_mlops.jobs.local.steps.azureml_variables import OF_NODE, RUN_ID
+from vision_mlops.jobs.local.steps.step_variables import OF_NODE, RUN_ID
 
-TIMED_OUT = 124  # as the command timeout says it
+TIMED_OUT = 124  # exit code of the command timeout
 _POLITE_SECONDS = 5.0  # after which SIGTERM follows: what a script starts in the background ignores SIGINT
 _GRACE_SECONDS = 15.0
 _MOST_BYTES = 1 << 16
 
 
+@dataclass
 class StepProcess:
     """Runs a command once, or several times side by side as a launcher of distributed training does.
 
-    Args:
-        command: For ``bash -c``, or words that are run as they are.
+    Attributes:
+        command: Text for ``bash -c``, or words that are run as they are.
         cwd: Working folder.
-        environment: Of the process, whole.
-        folder: Where stdout.log and stderr.log go.
-        nodes: How many nodes of a cluster are rehearsed; all of them are this machine.
-        processes: How many on each; each gets RANK, LOCAL_RANK, NODE_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and
-            MASTER_PORT where ``distributed``.
-        distributed: Whether it is started as a distributed training.
+        environment: The whole environment of the process.
+        folder: Folder of stdout.log and stderr.log.
+        nodes: Number of nodes of a cluster that are simulated; all of them are this machine.
+        processes: Number of processes on each node. If ``distributed``, each gets RANK, LOCAL_RANK, NODE_RANK, WORLD_SIZE,
+            LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
+        distributed: Whether to start it as a distributed training.
         timeout: Seconds until it is ended.
-        container: Mark of the containers that the command runs in, which outlive it where it is killed.
+        container: Label of the containers that the command runs in, which outlive it if it is killed.
     """
 
-    slots = 1
+    command: str | list[str]
+    cwd: Path
+    environment: Mapping[str, str]
+    folder: Path
+    nodes: int = 1
+    processes: int = 1
+    distributed: bool = False
+    timeout: float | None = None
+    container: str = ""
+    slots: ClassVar[int] = 1
 
-    def __init__(
-        self,
-        command: str | list[str],
-        cwd: Path,
-        environment: Mapping[str, str],
-        folder: Path,
-        *,
-        nodes: int = 1,
-        processes: int = 1,
-        distributed: bool = False,
-        timeout: float | None = None,
-        container: str = "",
-    ) -> None:
-        self.folder = folder
-        self._container = container
-        self._command = ["bash", "-c", command] if isinstance(command, str) else command
-        self._cwd = cwd
-        self._environment = dict(environment)
-        self._ranks, self._ranks_of_node = nodes * processes, processes
-        self._distributed = distributed
-        self._timeout = timeout
+    def __post_init__(self) -> None:
         self._running: list[subprocess.Popen[bytes]] = []
-        self.groups: list[dict[str, Any]] = []  # ids and starts of the processes, each the leader of its group
+        self.groups: list[dict[str, Any]] = []  # ids and start times of the processes, each the leader of its group
         self._exit: int | None = None
-        self._failed: tuple[int, int] | None = None  # rank and code of the first that failed
-        self._ending = 0.0  # when the gentle end was asked for
+        self._failed: tuple[int, int] | None = None  # rank and exit code of the first that failed
+        self._ending = 0.0  # when they were asked to end
         self._terminated = False
         self._began = 0.0
         self._timed_out = False
@@ -78,17 +69,19 @@ class StepProcess:
             JobError: the system cannot start them.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        port = str(_free_port()) if self._distributed else ""
+        command = ["bash", "-c", self.command] if isinstance(self.command, str) else self.command
+        port = str(_free_port()) if self.distributed else ""
+        ranks = self.nodes * self.processes
         self._began = time.monotonic()
-        for rank in range(self._ranks):
-            environment = self._environment
-            if self._distributed:
-                environment = {**environment, **_rank_variables(rank, self._ranks, self._ranks_of_node, port)}
+        for rank in range(ranks):
+            environment = self.environment
+            if self.distributed:
+                environment = {**environment, **_rank_variables(rank, ranks, self.processes, port)}
             with self._log("stdout", rank) as out, self._log("stderr", rank) as error:
                 try:
                     self._running.append(
                         subprocess.Popen(
-                            self._command, cwd=self._cwd, env=environment, stdin=subprocess.DEVNULL,
+                            command, cwd=self.cwd, env=environment, stdin=subprocess.DEVNULL,
                             stdout=out, stderr=error, start_new_session=True,
                         )
                     )  # fmt: skip
@@ -96,20 +89,20 @@ class StepProcess:
                     self.kill()
                     hint = "check the length of its command, and its environment variables"
                     raise JobError(f"the step cannot be started: {problem}", hint) from problem
-        mark = {"container": self._container} if self._container else {}
+        mark = {"container": self.container} if self.container else {}
         self.groups = [{"pid": item.pid, "started": started_at(item.pid) or 0, **mark} for item in self._running]
 
     def _log(self, stream: str, rank: int) -> BinaryIO:
         return (self.folder / log_name(stream, rank)).open("ab")
 
     def poll(self, free: int = 0) -> int | None:
-        """Exit code once all processes have ended, else None. When one fails, the others are ended."""
+        """Return the exit code once all processes have ended, else None. When one fails, the others are ended."""
         if self._exit is not None:
             return self._exit
         codes = [process.poll() for process in self._running]
         if self._failed is None:
             self._failed = next(((rank, code) for rank, code in enumerate(codes) if code), None)
-        if self._timeout and not self._ending and time.monotonic() - self._began > self._timeout:
+        if self.timeout and not self._ending and time.monotonic() - self._began > self.timeout:
             self._timed_out = True
             self.end()
         if any(codes) and None in codes and not self._ending:
@@ -130,16 +123,16 @@ class StepProcess:
 
     @property
     def failed_rank(self) -> int:
-        """The process that failed first, and made the others end; 0 where none did."""
+        """The rank of the process that failed first and made the others end; 0 if none failed."""
         return self._failed[0] if self._failed else 0
 
     @property
     def message(self) -> str:
-        """That the timeout ended it, where it did."""
-        return f"ended by its timeout of {self._timeout} s" if self._timed_out else ""
+        """A note that the timeout ended it; empty if it did not."""
+        return f"ended by its timeout of {self.timeout} s" if self._timed_out else ""
 
     def end(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Ask the processes to end, as Ctrl-C does; :meth:`poll` insists after 5 seconds, and kills them after 15."""
+        """Ask the processes to end, as Ctrl-C does; :meth:`poll` terminates them after 5 s, and kills them after 15 s."""
         self._ending = self._ending or time.monotonic()
         self._signal(how)
 
@@ -149,8 +142,8 @@ class StepProcess:
         self._remove_containers()
 
     def _remove_containers(self) -> None:
-        if self._container:
-            remove_containers(self._container)
+        if self.container:
+            remove_containers(self.container)
 
     def _signal(self, number: signal.Signals) -> None:
         for process in self._running:
@@ -159,12 +152,12 @@ class StepProcess:
 
 
 def log_name(stream: str, rank: int = 0) -> str:
-    """File that a process of a step writes its ``stdout`` or ``stderr`` to."""
+    """Return the name of the file that a process of a step writes its ``stdout`` or ``stderr`` to."""
     return f"{stream}.rank{rank}.log" if rank else f"{stream}.log"
 
 
 def end_orphans(groups: Iterable[Mapping[str, Any]]) -> bool:
-    """Kill processes that an engine which has ended left behind; ids that now belong to others are not touched.
+    """Kill processes that an engine left behind when it ended; ids that now belong to other processes are not touched.
 
     Returns:
         Whether there were any.
@@ -186,7 +179,7 @@ def end_orphans(groups: Iterable[Mapping[str, Any]]) -> bool:
 
 
 class LogTail:
-    """Whole lines that were added to a file since the last look, or with ``from_start`` all of them."""
+    """Reads the whole lines that were added to a file since the last call, or all of them with ``from_start``."""
 
     def __init__(self, path: Path, *, from_start: bool = False) -> None:
         self._path = path
@@ -194,7 +187,7 @@ class LogTail:
         self._rest = b""
 
     def lines(self, *, last: bool = False) -> list[str]:
-        """New lines without their ends; with ``last`` also one that has no end yet."""
+        """Return new lines without their ends, with ``last`` including one that has no end yet."""
         try:
             with self._path.open("rb") as stream:
                 stream.seek(self._position)
@@ -206,12 +199,12 @@ class LogTail:
         if last and self._rest:
             whole.append(self._rest)
             self._rest = b""
-        # A progress bar draws over itself: its last state is what counts.
+        # A progress bar overwrites itself: only its last state counts.
         return [line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace") for line in whole]
 
 
 def _rank_variables(rank: int, world: int, of_node: int, port: str) -> dict[str, str]:
-    """What Azure ML tells each process of a distributed training."""
+    """Return the variables that Azure ML sets for each process of a distributed training."""
     return {
         "RANK": str(rank), "LOCAL_RANK": str(rank % of_node), "NODE_RANK": str(rank // of_node), "WORLD_SIZE": str(world),
         "LOCAL_WORLD_SIZE": str(of_node), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
@@ -226,12 +219,12 @@ def _free_port() -> int:
 
 
 def _exit_code(code: int) -> int:
-    """As a shell says it: 128 and the signal's number."""
+    """Return the exit code as a shell does: 128 plus the number of the signal."""
     return code if code >= 0 else 128 - code
 
 
 def _members(group: int) -> list[int]:
-    """Ids of the running processes of a group, whose leader may have ended."""
+    """Return the ids of the running processes of a group, whose leader may have ended."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -244,7 +237,7 @@ def _members(group: int) -> list[int]:
 
 
 def _is_step(pid: int) -> bool:
-    """Whether a process was started as part of a step."""
+    """Return whether a process was started as part of a step."""
     try:
         return f"{RUN_ID}=".encode() in Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""Folders that steps write into, and the cache of complete ones, which a ``result.json`` marks that is written last."""
+"""The folders that steps write into, and the cache of complete ones, which a ``result.json`` marks that is written last."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OWNER = "owner.json"
 
 @dataclass(frozen=True)
 class StepResult:
-    """Outputs of a step that ended well: absolute path and content hash by name."""
+    """Outputs of a step that succeeded: absolute path and content hash by name."""
 
     outputs: dict[str, Path]
     hashes: dict[str, str]
@@ -34,24 +34,24 @@ class StepResult:
 
 
 def cache_key(parts: Mapping[str, Any]) -> str:
-    """Key of everything that a step's outputs depend on."""
+    """Hash everything that a step's outputs depend on."""
     text = json.dumps({"format": _FORMAT, **parts}, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def cache_folder(key: str) -> Path:
-    """Where the step with this key writes."""
+    """Return the folder that the step with a key writes to."""
     return paths.home() / "cache" / "steps" / key
 
 
 def read_result(folder: Path, key: str, names: Iterable[str], fingerprints: Fingerprints) -> StepResult | None:
-    """What an earlier run left in a folder; None where it is not complete, or was changed since.
+    """Read what an earlier run left in a folder; return None if it is incomplete, or was changed since.
 
     Args:
-        folder: Of :func:`cache_folder`, or a folder of a job.
-        key: That it must have been made with.
+        folder: The folder, as :func:`cache_folder` returns it, or one of a job.
+        key: Key that it must have been made with.
         names: Outputs that it must have; it may have default artifacts as well.
-        fingerprints: To compare the contents.
+        fingerprints: Compares the contents.
     """
     found = stored_result(folder)
     if found is None:
@@ -67,7 +67,7 @@ def read_result(folder: Path, key: str, names: Iterable[str], fingerprints: Fing
 
 
 def stored_result(folder: Path) -> tuple[str, StepResult] | None:
-    """The key and the result that a folder says it holds; None where it says none."""
+    """Read the key and the result that a folder records; return None if it records none."""
     try:
         content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         outputs = {name: paths.home() / item["path"] for name, item in content["outputs"].items()}
@@ -90,7 +90,7 @@ def write_result(folder: Path, key: str, result: StepResult) -> None:
 
 
 def point_to(folder: Path, key: str, result: StepResult) -> None:
-    """Let the next step with this key reuse a result in another folder, unless another process is making one."""
+    """Let the next step with a key reuse a result in another folder, unless another process is making one."""
     workplace = StepFolder(folder)
     if workplace.claim():
         try:
@@ -100,12 +100,12 @@ def point_to(folder: Path, key: str, result: StepResult) -> None:
 
 
 def write_owner(folder: Path, groups: list[dict[str, Any]]) -> None:
-    """Write down which processes belong to a folder, so that they can be ended when this process is killed."""
+    """Record which processes belong to a folder, so that they can be ended if this process is killed."""
     atomic_write(folder / _OWNER, json.dumps(groups) + "\n")
 
 
 def end_owners(folder: Path) -> bool:
-    """End processes that belong to a folder and were left behind by a job that has ended; returns whether there were any."""
+    """End processes that belong to a folder and that an ended job left behind; return whether there were any."""
     try:
         groups = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -114,7 +114,7 @@ def end_owners(folder: Path) -> bool:
 
 
 def forget_owner(folder: Path) -> None:
-    """The processes of a folder have ended."""
+    """Forget the processes of a folder, which have ended."""
     (folder / _OWNER).unlink(missing_ok=True)
 
 
@@ -122,8 +122,8 @@ class StepFolder:
     """A folder that one step of one job writes into at a time.
 
     What a step keeps beside its outputs under a name that begins with a dot stays there for the next attempt with the same
-    key, and so do the outputs in ``kept``, such as the checkpoints of a training; all else that an attempt left half done is
-    removed.
+    key, and so do the outputs in ``kept``, such as the checkpoints of a training. Everything else that an unfinished attempt
+    left is removed.
     """
 
     def __init__(self, folder: Path, kept: frozenset[str] = frozenset()) -> None:
@@ -133,18 +133,18 @@ class StepFolder:
         self._lock: HeldLock | None = None
 
     def claim(self) -> bool:
-        """Take the folder, as it is; False where another process has it."""
+        """Take the folder as it is; return False if another process has it."""
         self._lock = take(self.folder / ".lock")
         return self._lock is not None
 
     def clear(self) -> None:
-        """Remove what is there, and end the processes that still write there."""
+        """Remove the content, and end the processes that still write there."""
         end_owners(self.folder)
         (self.folder / "result.json").unlink(missing_ok=True)
         self._clear()
 
     def prepare(self, targets: Mapping[str, OutputTarget]) -> dict[str, Path]:
-        """Paths of the outputs; those that are folders exist, as on Azure ML."""
+        """Return the paths of the outputs; those that are folders exist, as on Azure ML."""
         self.outputs.mkdir(parents=True, exist_ok=True)
         found = {name: self.outputs / name for name in targets}
         for name, target in targets.items():

@@ -1,4 +1,4 @@
-"""Distributions of a search space: the value at a position between 0 and 1 of each, drawn evenly or by a search."""
+"""Maps positions between 0 and 1, drawn evenly or by a search, to values of the distributions of a search space."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _LARGEST_EXPONENT = 700.0  # exp(709.8) is the largest number there is
 
 
 def value_at(space: Distributions, position: float, base: float = math.e) -> Any:
-    """The value at a position from 0 to 1 of a distribution: positions drawn evenly give values that follow it.
+    """Return the value at a position from 0 to 1 of a distribution: evenly drawn positions give values that follow it.
 
-    The bounds of ``loguniform`` are exponents, and of ``lognormal`` the exponent is normally distributed. Values of the
-    q-distributions are multiples of q; those between bounds keep within them wherever there is a multiple.
+    The bounds of ``loguniform`` are exponents, and for ``lognormal`` the exponent is normally distributed. Values of the
+    q-distributions are multiples of q; if there are bounds and a multiple between them, the values stay within the bounds.
     """
     if isinstance(space, Choice):
         return space.values[min(int(position * len(space.values)), len(space.values) - 1)]
@@ -49,18 +49,18 @@ def _power(base: float, exponent: float) -> float:
 
 
 def _rounded(number: float, q: float, low: float, high: float) -> float:
-    """The multiple of q that is nearest, and within the bounds where one is; whole where q is."""
+    """Return the nearest multiple of q, within the bounds if one is; it is a whole number if q is one."""
     steps = round(number / q)
     least = math.ceil(low / q) if math.isfinite(low) else steps
     most = math.floor(high / q) if math.isfinite(high) else steps
     if least <= most:
         steps = min(max(steps, least), most)
-    # 3 * 0.1 is 0.30000000000000004, and 0.3 is meant.
+    # 3 * 0.1 is 0.30000000000000004, but 0.3 is meant.
     return steps * q if isinstance(q, int) else float(f"{steps * q:.15g}")
 
 
 def base_of(logbase: float | str | None) -> float:
-    """Base of the exponents of loguniform and lognormal: e unless the sampling algorithm gives another."""
+    """Return the base of the exponents of loguniform and lognormal: e unless the sampling algorithm gives another."""
     try:
         base = math.e if logbase in (None, "e") else float(str(logbase))
     except ValueError:
@@ -71,7 +71,7 @@ def base_of(logbase: float | str | None) -> float:
 
 
 def check_exponents(name: str, space: Distributions, base: float) -> None:
-    """Refuse exponents whose power is too large for a number: they were meant as the values themselves."""
+    """Refuse exponents whose power is too large for a number: they were meant to be the values themselves."""
     if "log" not in space.type:
         return
     if isinstance(space, Normal | QNormal):

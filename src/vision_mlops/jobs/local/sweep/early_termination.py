@@ -1,10 +1,10 @@
 """Early termination as in Azure ML's sweeps: which running trials to terminate, given what all trials have reported.
 
-Each report of the primary metric is an interval. A policy looks at a trial at the multiples of ``evaluation_interval``
-from ``delay_evaluation`` on, and compares it with all trials, itself among them, by what each had reported up to there.
-Trials that have not come as far take part with what they have, or one that is ahead of the others by a moment would
-always be compared with itself. The best trial is never terminated. Optuna's pruners
-are no match: they compare reports of the same step only, and know neither a slack nor a share of the trials to truncate.
+Each report of the primary metric is an interval. A policy evaluates a trial at the multiples of ``evaluation_interval``
+from ``delay_evaluation`` on, and compares it with all trials, including itself, by what each had reported up to there.
+Trials that have reported less take part with what they have; otherwise one that is slightly ahead of the others would
+always be compared with itself. The best trial is never terminated. Optuna's pruners are not suitable: they only compare
+reports of the same step, and have neither a slack nor a share of the trials to truncate.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class Curve:
     number: int
     values: tuple[float, ...]  # of the primary metric, finite, in the order of the reports
     running: bool = True
-    judged: int = 0  # how many of the reports a policy has seen already
+    judged: int = 0  # number of reports that a policy has already evaluated
 
 
 def stops(policy: EarlyTermination | None, goal: Goal, metric: str, curves: Sequence[Curve]) -> dict[int, str]:
-    """Numbers of the running trials to terminate, with the reason.
+    """Return the numbers of the running trials to terminate, with the reason for each.
 
     Args:
         policy: None terminates nothing.
         goal: Whether more or less of the metric is better.
         metric: Its name, for the reason.
-        curves: All trials, those that have ended too. Intervals up to ``judged`` are not looked at again.
+        curves: All trials, including those that have ended. Intervals up to ``judged`` are not evaluated again.
     """
     found: dict[int, str] = {}
     if policy is None:
@@ -46,7 +46,7 @@ def stops(policy: EarlyTermination | None, goal: Goal, metric: str, curves: Sequ
     top = max((_best(curve, sign) for curve in peers), default=0.0)
     for curve in peers:
         if _best(curve, sign) == top:
-            continue  # also where it was behind at an interval that is looked at only now
+            continue  # even if it was behind at an interval that is only evaluated now
         for interval in _due(policy, curve):
             reason = _reason(policy, sign, curve, interval, peers)
             if reason:
@@ -56,14 +56,14 @@ def stops(policy: EarlyTermination | None, goal: Goal, metric: str, curves: Sequ
 
 
 def _due(policy: EarlyTermination, curve: Curve) -> Sequence[int]:
-    """Intervals at which the policy looks at this trial and has not yet."""
+    """Return the intervals at which the policy has still to evaluate a trial."""
     every = policy.evaluation_interval
     first = max(curve.judged + 1, policy.delay_evaluation, 1)
     return range(-(-first // every) * every, len(curve.values) + 1, every) if curve.running else ()
 
 
 def _reason(policy: EarlyTermination, sign: float, curve: Curve, interval: int, peers: Sequence[Curve]) -> str | None:
-    """Why a trial is terminated at an interval, or None. ``sign`` turns less-is-better into more-is-better."""
+    """Say why a trial is terminated at an interval, or None. ``sign`` turns less-is-better into more-is-better."""
     own = _best(curve, sign, interval)
     if isinstance(policy, Bandit):
         limit = _bandit_limit(policy, max(_best(peer, sign, interval) for peer in peers))
@@ -77,13 +77,13 @@ def _reason(policy: EarlyTermination, sign: float, curve: Curve, interval: int, 
 def _bandit_limit(policy: Bandit, best: float) -> float:
     if policy.slack_amount is not None:
         return best - policy.slack_amount
-    # Azure ML gives best / (1 + factor). Below zero that would lie above the best: the slack goes the other way.
+    # Azure ML documents best / (1 + factor). Below zero that would be above the best, so the slack is reversed.
     ratio = 1 + float(policy.slack_factor or 0)
     return best / ratio if best >= 0 else best * ratio
 
 
 def _truncated(policy: Truncation, sign: float, curve: Curve, interval: int, peers: Sequence[Curve]) -> str | None:
-    """Among the worst share? Equals of a trial outside the share are outside too."""
+    """Say whether a trial is among the worst share. Equals of a trial outside of the share are outside, too."""
     own = _best(curve, sign, interval)
     cut = len(peers) * policy.truncation_percentage // 100
     not_better = sum(_best(peer, sign, interval) <= own for peer in peers)
@@ -93,10 +93,10 @@ def _truncated(policy: Truncation, sign: float, curve: Curve, interval: int, pee
 
 
 def _best(curve: Curve, sign: float, interval: int | None = None) -> float:
-    """The trial's best report up to an interval, or of all, more being better."""
+    """Return a trial's best report up to an interval, or of all, where more is better."""
     return max(sign * value for value in curve.values[:interval])
 
 
 def _average(curve: Curve, sign: float, interval: int) -> float:
-    """The mean of the trial's reports up to an interval. Rounding must not lift it above all of them."""
+    """Return the mean of a trial's reports up to an interval. Rounding must not lift it above all of them."""
     return min(fmean(sign * value for value in curve.values[:interval]), _best(curve, sign, interval))

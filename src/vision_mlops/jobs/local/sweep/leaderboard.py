@@ -1,4 +1,4 @@
-"""The trials of a sweep side by side: a table as CSV and JSON, and a picture of the objective."""
+"""Compares the trials of a sweep: a table as CSV and JSON, and a picture of the objective."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _MARKS = {"Completed": ("o", "C0"), "EarlyTerminated": ("x", "C1"), "Failed": ("
 def write_leaderboard(
     folder: Path, trials: Sequence[Trial], metric: str, goal: Literal["maximize", "minimize"]
 ) -> None:
-    """Write trials.csv, trials.json and trials.svg into a folder, each whole or not at all.
+    """Write trials.csv, trials.json and trials.svg to a folder, each completely or not at all.
 
     Args:
-        folder: Created where it is missing.
+        folder: Created if it is missing.
         trials: In the order of their numbers.
         metric: Name of the primary metric.
         goal: Whether more or less of it is better.
 
     Raises:
-        MissingExtraError: matplotlib is not installed; the tables are written before.
+        MissingExtraError: matplotlib is not installed; the tables have been written.
     """
     atomic_write(folder / "trials.csv", _table(trials, metric))
     content = {"metric": metric, "goal": goal, "trials": [trial.to_dict() for trial in trials]}
@@ -42,10 +42,10 @@ def write_leaderboard(
 
 
 def _table(trials: Sequence[Trial], metric: str) -> str:
-    """A line a trial; the values that are neither text nor number as JSON."""
+    """Write one row for each trial, with values that are neither text nor numbers as JSON."""
     names = list(trials[0].values) if trials else []
     text = io.StringIO()
-    # Parameters as the YAML names them, so that one that is called `state` stays apart.
+    # Parameters have the names of the YAML, so that one called `state` does not clash.
     parameters = [f"search_space.{name}" for name in names]
     rows: list[list[Any]] = [["trial", "state", metric, "reports", "seconds", *parameters, "message"]]
     for trial in trials:
@@ -63,7 +63,7 @@ def _text(value: Any) -> str:
 
 
 def _picture(trials: Sequence[Trial], metric: str, goal: str) -> str:
-    """SVG: the objective by trial with the best so far, and by each parameter."""
+    """Draw the objective by trial with the best so far, and by each parameter, as SVG."""
     require("matplotlib")
     from matplotlib.figure import Figure
 
@@ -109,7 +109,7 @@ def _draw_parameter(axes: Any, scored: Sequence[Trial], name: str, metric: str, 
 
 
 def _draw_marks(axes: Any, scored: Sequence[Trial], places: Sequence[float]) -> None:
-    """A mark for each trial, by its state."""
+    """Draw a mark for each trial, by its state."""
     for state, (marker, color) in _MARKS.items():
         chosen = [i for i, trial in enumerate(scored) if trial.state == state]
         if chosen:

@@ -1,11 +1,11 @@
-"""Draws the values of a sweep's trials, and keeps what became of them, so that an interrupted sweep goes on.
+"""Draws the values of a sweep's trials and stores their results, so that an interrupted sweep can continue.
 
-Each parameter is drawn as its position in its distribution, from 0 to 1. Random, Sobol and grid positions follow from
-the trial's number and the seed, so a resumed sweep draws what an uninterrupted one would have. Optuna's own samplers for
-these do not: they count what was drawn before, ``GridSampler`` shuffles the grid, and ``QMCSampler`` draws its first trials
-at random. Bayesian positions come from Optuna's TPE, which learns from the trials that have ended.
+Each parameter is drawn as its position in its distribution, from 0 to 1. Random, Sobol and grid positions are determined by
+the trial's number and the seed, so a resumed sweep draws what an uninterrupted one would have drawn. With Optuna's own
+samplers for these that is not so: they count earlier draws, ``GridSampler`` shuffles the grid, and ``QMCSampler`` draws its
+first trials at random. Bayesian positions come from Optuna's TPE, which learns from the trials that have ended.
 
-Trials are kept in a file that is only appended to, as an Optuna study.
+Trials are stored as an Optuna study, in a file that is only appended to.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STUDY = "sweep"
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A trial as it is stored: without a state it has not ended."""
+    """A trial as it is stored; without a state it has not ended."""
 
     number: int
     values: dict[str, Any]
@@ -39,15 +39,15 @@ class Draw:
 
 
 class Sampler:
-    """Draws trials one after the other and stores what became of them.
+    """Draws trials one after the other and stores their results.
 
     Args:
         sweep: Search space, sampling algorithm and goal.
-        storage: File to continue with, or to begin; one process at a time may use it.
-        seed: For a sweep whose sampling algorithm has none; otherwise one is drawn.
+        storage: File to continue or to create; only one process at a time may use it.
+        seed: Seed for a sweep whose sampling algorithm has none; random if not given.
 
     Raises:
-        PipelineError: the space holds numbers too large to draw, or the file belongs to another sweep.
+        PipelineError: the space contains numbers that are too large, or the file belongs to another sweep.
         MissingExtraError: Optuna, or SciPy for the rule sobol, is not installed.
     """
 
@@ -58,7 +58,7 @@ class Sampler:
         self._base = base_of(options.logbase if options else None)
         self._size = math.prod(_sizes(self._space)) if self._kind == "grid" else math.inf
         if self._kind == "sobol":
-            _load_sobol()  # which takes a second, and may be missing
+            _load_sobol()  # takes a second, and may be missing
         for name, space in self._space.items():
             check_exponents(name, space, self._base)
         self._open(storage, sweep.objective.goal)
@@ -93,27 +93,27 @@ class Sampler:
                 self._tell(trial.number, trial.user_attrs["note"]["value"], trial.user_attrs["note"])
 
     def _remember(self, key: str, value: Any) -> Any:
-        """Store a value of the study once; returns the one that was stored first."""
+        """Store a value of the study once; return the one that was stored first."""
         found = self._study.user_attrs
         if key not in found:
             self._study.set_user_attr(key, value)
         return found.get(key, value)
 
     def ask(self) -> tuple[int, dict[str, Any]] | None:
-        """Number and values of a new trial; None where a grid is exhausted."""
+        """Draw the number and values of a new trial; return None if a grid is exhausted."""
         number = len(self._drawn())
         if number >= self._size:
             return None
         distributions = {}
         if self._kind == "bayesian":
-            # Seeded for each trial: a sampler that continues after an interruption would repeat its first draws.
+            # Seeded for each trial: otherwise a sampler would repeat its first draws after an interruption.
             seed = random.Random(f"{self._seed}/{number}").getrandbits(32)
             self._study.sampler = self._optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
             distributions = {name: self._distribution(space) for name, space in self._space.items()}
         return number, self._values(self._positions(number, self._study.ask(distributions).params))
 
     def _distribution(self, space: Distributions) -> Any:
-        """What TPE draws from: the index of a choice, or a position."""
+        """Return what TPE draws from: the index of a choice, or a position."""
         kinds = self._optuna.distributions
         if isinstance(space, Choice):
             return kinds.CategoricalDistribution(range(len(space.values)))
@@ -125,15 +125,15 @@ class Sampler:
         """Store how a trial ended.
 
         Args:
-            number: As :meth:`ask` gave it.
-            value: The objective, None where there is none. That of an early-terminated trial guides the search, too.
+            number: As :meth:`ask` returned it.
+            value: The objective, if there is one. That of an early-terminated trial guides the search, too.
             state: How it ended. A completed trial without a value counts as failed in the search.
-            record: What else is to be known about it later: JSON.
+            record: Other facts to store with it, as JSON.
         """
         self._tell(number, value, {"state": state, "value": value, "record": dict(record or {})})
 
     def _tell(self, number: int, value: float | None, note: dict[str, Any]) -> None:
-        """Store how a trial ended: for us as a note, for the search as one of Optuna's states."""
+        """Store how a trial ended: as a note of ours, and for the search as one of Optuna's states."""
         key = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
         self._storage.set_trial_user_attr(key, "note", note)
         if note["state"] == "EarlyTerminated":
@@ -146,7 +146,7 @@ class Sampler:
             self._study.tell(number, state=self._states.FAIL)
 
     def draws(self) -> list[Draw]:
-        """All trials in their order, including those that have not ended."""
+        """List all trials in their order, including those that have not ended."""
         found = []
         for number, trial in enumerate(self._drawn()):
             note = trial.user_attrs.get("note", {})
@@ -155,15 +155,15 @@ class Sampler:
         return found
 
     def _drawn(self) -> list[Any]:
-        """The trials of the study. One that waits was left by a process that was killed before it was drawn."""
+        """List the trials of the study, without one that waits because a process was killed before it was drawn."""
         return [trial for trial in self._study.get_trials(deepcopy=False) if trial.state != self._states.WAITING]
 
     def _values(self, positions: Mapping[str, float]) -> dict[str, Any]:
         return {name: value_at(space, positions[name], self._base) for name, space in self._space.items()}
 
     def _positions(self, number: int, stored: Mapping[str, int | float]) -> dict[str, float]:
-        """Positions that TPE proposed, or those that follow from the number alone."""
-        # A process that was killed while it drew has stored only some of what TPE proposed.
+        """Return the positions that TPE proposed, or those that the number determines."""
+        # A process that was killed while it drew has only stored a part of what TPE proposed.
         if self._kind == "bayesian" and len(stored) == len(self._space):
             return {name: _position(space, stored[name]) for name, space in self._space.items()}
         if self._kind == "grid":
@@ -179,7 +179,7 @@ def _position(space: Distributions, stored: int | float) -> float:
 
 
 def _repair(path: Path) -> None:
-    """Make a file usable that a killed process was writing: without its lock, and without half a line at its end."""
+    """Repair a file that a killed process was writing: remove its lock, and an incomplete line at its end."""
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     if path.is_file():
         content = path.read_bytes()
@@ -189,27 +189,27 @@ def _repair(path: Path) -> None:
 
 
 def _identity(sweep: Sweep) -> str:
-    """What makes a sweep another one, as text."""
+    """Return what distinguishes a sweep from another one, as text."""
     algorithm = sweep.sampling_algorithm
     parts = {
         "space": {name: space.model_dump(mode="json") for name, space in sweep.search_space.items()},
         "sampling": algorithm.model_dump(mode="json") if isinstance(algorithm, Sampling) else algorithm,
         "objective": sweep.objective.model_dump(mode="json"),
     }
-    return json.dumps(parts)  # in their order, on which the draws depend
+    return json.dumps(parts)  # in this order, on which the draws depend
 
 
 def _sizes(space: Mapping[str, Distributions]) -> list[int]:
-    """Number of values of each parameter of a grid."""
+    """Return the number of values of each parameter of a grid."""
     for name, item in space.items():
         if not isinstance(item, Choice):
             message = f"grid sampling cannot draw {name!r} from {item.type}"
-            raise PipelineError(message, "grid takes choice; `sampling_algorithm: random` takes all")
+            raise PipelineError(message, "grid accepts choice; `sampling_algorithm: random` accepts all")
     return [len(item.values) for item in space.values() if isinstance(item, Choice)]
 
 
 def _grid_positions(space: Mapping[str, Distributions], number: int) -> dict[str, float]:
-    """The combination with this number, of which the last parameter changes fastest."""
+    """Return the combination with a number; the last parameter changes fastest."""
     positions = {}
     for name, size in reversed(list(zip(space, _sizes(space), strict=True))):
         number, index = divmod(number, size)
@@ -225,7 +225,7 @@ def _load_sobol() -> Any:
 
 
 def _sobol_point(dimensions: int, seed: int, number: int) -> list[float]:
-    """A point of a scrambled Sobol sequence."""
+    """Return a point of a scrambled Sobol sequence."""
     sequence = _load_sobol()(dimensions, scramble=True, rng=seed)
     if number:
         sequence.fast_forward(number)

@@ -1,6 +1,6 @@
 """Runs a sweep: draws trials, starts as many as may run, terminates poor ones early, and finds the best.
 
-The engine never waits. Whoever runs it calls :meth:`SweepRun.poll` ten times a second or so until there is a result.
+It never waits: the caller calls :meth:`SweepRun.poll` about ten times a second until there is a result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _READ_BUDGET = 0.05
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """How a sweep ended: ``best`` is the completed trial with the best metric, which a completed sweep has."""
+    """How a sweep ended; ``best`` is the completed trial with the best metric, which a completed sweep has."""
 
     status: Literal["Completed", "Failed", "Canceled"]
     trials: tuple[Trial, ...]
@@ -45,7 +45,7 @@ class _Running:
     read: float
     reports: tuple[Report, ...] = ()
     judged: int = 0
-    ending: TrialState | None = None  # what it will be once it has ended as it was told
+    ending: TrialState | None = None  # its state once it has ended as requested
     reason: str = ""
     cut_short: bool = False  # by the end of the sweep, not for a reason of its own
 
@@ -55,10 +55,10 @@ class SweepRun:
 
     Args:
         sweep: Space, sampling, objective, limits and early termination.
-        folder: Where the trials are kept. Trials there that have ended count; those that have not are started again.
+        folder: Folder of the trials. Trials there that have ended count; those that have not are started again.
         launch: Starts a trial.
-        clock: Seconds, for limits. The sweep's own limit is counted from the first :meth:`poll` of this process.
-        seed: For sampling algorithms that name none.
+        clock: Returns seconds, for limits. The sweep's own limit counts from the first :meth:`poll` of this process.
+        seed: Seed for a sampling algorithm that has none.
 
     Raises:
         MlopsError: the search space cannot be drawn from, or the folder belongs to another sweep.
@@ -101,7 +101,7 @@ class SweepRun:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """All trials that were started, in their order, with those that run."""
+        """All trials that were started, in their order, including those that are running."""
         now = self._clock()
         found = dict(self._ended)
         for item in self._running:
@@ -110,7 +110,7 @@ class SweepRun:
         return tuple(found[number] for number in sorted(found))
 
     def poll(self, free_slots: int) -> SweepResult | None:
-        """Check on the trials and start one more where possible; returns the result once there is one.
+        """Check on the trials and start one more if possible; return the result once there is one.
 
         Args:
             free_slots: How many more processes may be started now.
@@ -128,7 +128,7 @@ class SweepRun:
         return self._result
 
     def cancel(self) -> None:
-        """End the running trials and start no more; :meth:`poll` tells when they have ended. They can be continued later."""
+        """End the running trials and start no more; :meth:`poll` says when they have ended. They can be continued later."""
         self._stop("canceled", "the sweep was canceled")
 
     @property
@@ -160,7 +160,7 @@ class SweepRun:
     def _book(
         self, item: _Running, state: TrialState, message: str, now: float, logged: list[str] | None = None
     ) -> None:
-        """Keep how a trial ended. One that was cut short has not, for the storage."""
+        """Record how a trial ended. One that was cut short is not stored, so that it is started again."""
         metric, seconds = self._best_report(item.reports), round(now - item.began, 3)
         trial = Trial(item.number, item.values, state, metric, item.reports, seconds, message)
         self._keep(trial, state, logged, stored=not item.cut_short)
@@ -172,7 +172,7 @@ class SweepRun:
             self._sampler.tell(trial.number, trial.metric, state, {**facts, "logged": logged or []})
 
     def _read(self, now: float) -> None:
-        """Read what the trials have reported: each once a second, those that wait longest first, for a moment only."""
+        """Read what the trials have reported: each once a second, the longest waiting first, within a time limit."""
         for item in sorted(self._running, key=lambda item: item.read):
             if now - item.read < _READ_EVERY or self._clock() - now > _READ_BUDGET:
                 return
@@ -181,7 +181,7 @@ class SweepRun:
                 item.reports = _finite(item.handle.metrics())
 
     def _enforce(self, now: float, elapsed: float) -> None:
-        """End what has taken too long, or what the policy terminates."""
+        """End trials that have taken too long, or that the policy terminates."""
         limits, policy, metric = self._sweep.limits, self._sweep.early_termination, self._metric
         longest = limits.timeout or _LONGEST_SWEEP
         if elapsed > longest:
@@ -198,7 +198,7 @@ class SweepRun:
             item.judged = len(item.reports)
 
     def _curves(self) -> list[Curve]:
-        """What the policy compares: no trial is measured by one that failed or was canceled, which cannot be the best."""
+        """Return what the policy compares, without trials that failed or were canceled, which cannot be the best."""
         ended = [trial for trial in self._ended.values() if trial.state in ("Completed", "EarlyTerminated")]
         curves = [Curve(trial.number, _values(trial.reports), running=False) for trial in ended]
         for item in self._running:
@@ -258,7 +258,7 @@ class SweepRun:
         return self._sweep.objective.primary_metric
 
     def _best(self, trials: tuple[Trial, ...]) -> Trial | None:
-        """The completed trial with the best metric, of equals the first."""
+        """Return the completed trial with the best metric, the first of equals."""
         judged = [trial for trial in trials if trial.state == "Completed" and trial.metric is not None]
         sign = 1 if self._sweep.objective.goal == "maximize" else -1
         return max(judged, key=lambda trial: sign * (trial.metric or 0.0), default=None)

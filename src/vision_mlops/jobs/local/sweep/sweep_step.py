@@ -1,4 +1,4 @@
-"""A sweep as a step of a job: its trials are processes of their own, and the best one's outputs become the step's."""
+"""Runs a sweep as a step of a job: its trials are processes of their own, and the outputs of the best become the step's."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from vision_mlops.jobs.local.sweep.sweep_run import SweepResult, SweepRun
 from vision_mlops.jobs.local.sweep.trials import Report, Trial, mlflow_metric_history, mlflow_metric_names
 from vision_mlops.tracking import mlflow_runs
 
-# Hidden among the outputs, so that an interrupted sweep continues where it was; removed once it is complete.
+# Hidden among the outputs, so that an interrupted sweep continues there; removed once it is complete.
 _KEPT = ".sweep"
 
 
 class TrialProcess:
-    """One trial that runs."""
+    """One running trial."""
 
     def __init__(self, attempt: Attempt, metric: str, searched: Mapping[str, str]) -> None:
         node = attempt.node
@@ -50,7 +50,7 @@ class TrialProcess:
         self.groups = self._process.groups
 
     def poll(self) -> int | None:
-        """Its exit code once it has ended."""
+        """Return its exit code once it has ended."""
         if self.code is None:
             code = self._process.poll()
             for tail in self._tails:
@@ -64,11 +64,11 @@ class TrialProcess:
         return self.code
 
     def metrics(self) -> Sequence[Report]:
-        """What it logged of the primary metric."""
+        """Return what it logged of the primary metric."""
         return mlflow_metric_history(self.run_id, self._metric)
 
     def metric_names(self) -> Sequence[str]:
-        """What it logged at all."""
+        """Return the names of all metrics that it logged."""
         return mlflow_metric_names(self.run_id)
 
     def cancel(self) -> None:
@@ -80,16 +80,16 @@ class SweepActivity:
     """The trials of a sweep step or job.
 
     Args:
-        attempt: Of the step; each trial is a variation of it.
+        attempt: The attempt at the step; each trial is a variation of it.
         sweep: Space, objective, limits.
-        state: Of the step, whose details say how far it is.
+        state: State of the step, whose details contain the progress.
     """
 
     failed_rank = 0
 
     def __init__(self, attempt: Attempt, sweep: Sweep, state: StepState) -> None:
         if not attempt.run_id:
-            raise MissingExtraError("mlflow", "train")  # trials tell their metric through it
+            raise MissingExtraError("mlflow", "train")  # through which trials report their metric
         self._attempt = attempt
         self._sweep = sweep
         self._context = attempt.context
@@ -107,16 +107,16 @@ class SweepActivity:
 
     @property
     def groups(self) -> list[dict[str, Any]]:
-        """The processes of the trials that run."""
+        """The processes of the running trials."""
         return [group for trial in self._running for group in trial.groups]
 
     @property
     def slots(self) -> int:
-        """How many trials run."""
+        """The number of running trials."""
         return len(self._running)
 
     def poll(self, free: int) -> int | None:
-        """Check on the trials; returns the exit code once the sweep has ended."""
+        """Check on the trials; return the exit code once the sweep has ended."""
         assert self._run is not None
         result = self._run.poll(free)
         self._running = [trial for trial in self._running if trial.code is None]
@@ -163,7 +163,7 @@ class SweepActivity:
         return self._kept / "outputs" / str(number)
 
     def _tell(self, trials: Sequence[Trial]) -> None:
-        """Put the progress where the display and `state.json` show it."""
+        """Update the progress that the display and `state.json` show."""
         seen = tuple((trial.number, trial.state, trial.metric) for trial in trials)
         if seen == self._seen:
             return
@@ -202,7 +202,7 @@ class SweepActivity:
         return 0
 
     def _show_artifacts(self, trials: Sequence[Trial]) -> None:
-        """Move the default artifacts of each trial to its logs: the trials' outputs go with the end of the sweep."""
+        """Move the default artifacts of each trial to its logs, because the outputs of trials are removed at the end."""
         for trial in trials:
             source, target = self._trial_outputs(trial.number) / ARTIFACTS, self._table / str(trial.number) / ARTIFACTS
             if source.is_dir():
@@ -211,7 +211,7 @@ class SweepActivity:
                 shutil.move(source, target)
 
     def _log(self, result: SweepResult) -> None:
-        """The table, the picture and the best values in the sweep's MLflow run."""
+        """Log the table, the picture and the best values to the sweep's MLflow run."""
         run_id = self._attempt.run_id
         for name in ("trials.csv", "trials.json", "trials.svg"):
             mlflow_runs.log_artifacts(run_id, self._table / name)

@@ -1,4 +1,4 @@
-"""A sweep's trials: what is known of one, how the engine starts and watches it, and its metrics in MLflow."""
+"""The trials of a sweep: what is known about one, how it is started and watched, and its metrics in MLflow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Trial:
     message: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON, with the number of reports in their place."""
+        """Return plain values for JSON, with the number of reports in place of the reports."""
         return {**asdict(self), "reports": len(self.reports)}
 
 
@@ -33,25 +33,25 @@ class TrialHandle(Protocol):
     """A trial that was started."""
 
     def poll(self) -> int | None:
-        """Its exit code, None while it runs. Returns at once."""
+        """Return its exit code, None while it runs. Does not wait."""
 
     def metrics(self) -> Sequence[Report]:
-        """What it has reported of the primary metric, in that order; called about once a second."""
+        """Return what it has reported of the primary metric, in that order; called about once a second."""
 
     def metric_names(self) -> Sequence[str]:
-        """Names of all metrics that it logged; called once, of a trial that never reported the primary metric."""
+        """Return the names of all metrics that it logged; called once for a trial that never reported the primary metric."""
 
     def cancel(self) -> None:
-        """Begin to end it, and return at once: :meth:`poll` tells when it has ended."""
+        """Begin to end it, without waiting: :meth:`poll` says when it has ended."""
 
 
 TrialLauncher = Callable[[int, Mapping[str, Any]], TrialHandle]
-"""Starts the trial of a number with its values; what an interrupted one of that number has left is removed first. Where
-it raises MlopsError the trial counts as failed."""
+"""Starts the trial with a number and values; what an interrupted trial of that number left is removed first. If it raises
+MlopsError, the trial counts as failed."""
 
 
 def mlflow_metric_history(run_id: str, name: str) -> list[Report]:
-    """Steps and values of a metric in the order in which a run logged them; empty where it has not."""
+    """Return the steps and values of a metric in the order in which a run logged them; empty if it did not."""
     store = mlflow_runs.client()
     history = mlflow_runs.with_retries(lambda: store.get_metric_history(run_id, name))
     return [
@@ -60,6 +60,6 @@ def mlflow_metric_history(run_id: str, name: str) -> list[Report]:
 
 
 def mlflow_metric_names(run_id: str) -> list[str]:
-    """Names of all metrics that a run logged, sorted."""
+    """Return the names of all metrics that a run logged, sorted."""
     store = mlflow_runs.client()
     return sorted(mlflow_runs.with_retries(lambda: store.get_run(run_id)).data.metrics)

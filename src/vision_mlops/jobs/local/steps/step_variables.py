@@ -1,10 +1,12 @@
-"""The variables that Azure ML sets in every job and that scripts read: who runs, in which workspace, on which node.
+"""Environment variables of a step beyond those of its definition: what Azure ML sets in every job, and what a caller adds.
 
-Those that lead to the service itself, its address and tokens, are not set: there is none.
+Of Azure ML's, those that lead to the service itself, its address and tokens, are not set: there is none. What the caller of
+the engine adds is not part of a step's cache key: a step that did the same before is reused whatever those variables say.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -12,18 +14,20 @@ RUN_ID = "AZUREML_RUN_ID"
 _NO_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 _LOCAL = "local"
 OF_NODE = ("AZUREML_CR_NODE_RANK", "AZ_BATCHAI_TASK_INDEX")
-"""Those that hold the number of the node, from 0."""
+"""The variables that hold the number of the node, from 0."""
+FILE_VARIABLE = "MLOPS_STEP_VARIABLES"
+"""Names a JSON file of variables by step, in which the empty name stands for all steps."""
 
 
 def run_variables(run_id: str, root_id: str, experiment: str, work: Path, nodes: int = 1) -> dict[str, str]:
-    """Variables of a step on its first node. The workspace is that of the environment, where it names one.
+    """Return the variables of a step on its first node. The workspace is the one that the environment names, if any.
 
     Args:
-        run_id: Of the step's run, as MLflow knows it.
-        root_id: Of the run of the whole job.
+        run_id: Id of the step's run in MLflow.
+        root_id: Id of the run of the whole job.
         experiment: Name of the experiment.
         work: Working folder of the step.
-        nodes: How many nodes are rehearsed.
+        nodes: Number of nodes that are simulated.
     """
     subscription = _setting("AZURE_SUBSCRIPTION_ID", _NO_SUBSCRIPTION)
     group, workspace = _setting("AZURE_RESOURCE_GROUP", _LOCAL), _setting("AZUREML_WORKSPACE_NAME", _LOCAL)
@@ -47,6 +51,15 @@ def run_variables(run_id: str, root_id: str, experiment: str, work: Path, nodes:
         "AZ_BATCHAI_MPI_MASTER_NODE": "localhost",
         **dict.fromkeys(OF_NODE, "0"),
     }
+
+
+def handed_variables(step: str) -> dict[str, str]:
+    """Return the variables that the caller adds to a step; none if no file is named."""
+    file = os.environ.get(FILE_VARIABLE)
+    if not file:
+        return {}
+    content: dict[str, dict[str, str]] = json.loads(Path(file).read_text(encoding="utf-8"))
+    return {**content.get("", {}), **content.get(step, {})}
 
 
 def _setting(variable: str, default: str) -> str:
