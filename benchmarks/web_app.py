@@ -31,8 +31,8 @@ RESULTS = ROOT / "docs/benchmarks/web_app.md"
 MOST_ADDED_MS, MOST_PAGE_MS, MOST_GROWTH = 10.0, 300.0, 1.1
 HEAD = """# The web frontend
 
-Written by `python -m benchmarks.web_app --write`: a scoring server with one worker, the app under gunicorn, and the clients,
-all on one machine ("""
+Written by `python -m benchmarks.web_app --write`: a scoring server with one worker, the app under gunicorn, and the clients run
+on one machine ("""
 _WARM_UP_SHARE = 1 / 3
 """Of the time of the load, after which the memory is first looked at."""
 
@@ -141,10 +141,10 @@ def main() -> int:
     times.sort()
     shares = [f"{times[int(share * (len(times) - 1))]:.0f}" for share in (0.5, 0.95, 1)]
     rows = [
-        ("an image straight from the server, median", f"{direct:.1f} ms", ""),
+        ("an image directly from the server, median", f"{direct:.1f} ms", ""),
         ("the same through the app, median", f"{through:.1f} ms", ""),
         ("added by the app, median", f"{longer:.1f} ms", f"{MOST_ADDED_MS:g} ms"),
-        ("first page with all that it loads, median", f"{page:.0f} ms", f"{MOST_PAGE_MS:g} ms"),
+        ("first page with everything that it loads, median", f"{page:.0f} ms", f"{MOST_PAGE_MS:g} ms"),
         (f"{given.clients} clients for {given.seconds:g} s: answered", f"{came['200']:,}", ""),
         ("failed", f"{came.total() - came['200']}", "0"),
         ("median, 95 %, longest", f"{', '.join(shares)} ms", ""),

@@ -152,11 +152,10 @@ def _breaks_before_lists(text: str) -> str:
 
 def title(path: Path) -> str:
     """The first heading of a document, as the navigation shows it."""
-    found = re.search(r"^# (How to )?(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(r"^# (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     if found is None:
         sys.exit(f"error: {path.relative_to(ROOT)} has no heading of the first level (# ...)")
-    text = re.sub(r"[`*]", "", found[2])
-    return text[0].upper() + text[1:] if found[1] else text
+    return re.sub(r"[`*]", "", found[1])
 
 
 def navigation() -> str:
