@@ -35,14 +35,15 @@ NOTES = """\
 
 These were tried by hand on the same processor, at 32 images a batch, and left out:
 
-- bf16 without AMX: depthwise convolutions and batch norm lose more than the matrix products gain. Therefore `precision: auto` requires
-  AMX.
+- bf16 without AMX: depthwise convolutions and batch norm lose more than the matrix products gain.
+  Therefore `precision: auto` requires AMX.
 - The asymmetric "same" padding of the stride-2 convolutions written as symmetric padding and a crop: 40 images/s with both.
 - Two processes with one thread each instead of one process with two: 46 images/s together against 45.
 - Depthwise convolutions in NCHW: two to three times as slow as channels last.
 - Batches of 16 or 64 instead of 32, and transparent huge pages on top of keeping freed memory: no difference.
 
-What remains: the weight gradient of 5 x 5 depthwise convolutions takes a sixth of a step; the fast kernel only supports widths up to 3.
+What remains: the weight gradient of 5 x 5 depthwise convolutions takes a sixth of a step; the fast kernel only
+supports widths up to 3.
 """.splitlines()
 
 

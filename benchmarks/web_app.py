@@ -31,8 +31,8 @@ RESULTS = ROOT / "docs/benchmarks/web_app.md"
 MOST_ADDED_MS, MOST_PAGE_MS, MOST_GROWTH = 10.0, 300.0, 1.1
 HEAD = """# The web frontend
 
-Written by `python -m benchmarks.web_app --write`: a scoring server with one worker, the app under gunicorn, and the clients run
-on one machine ("""
+Written by `python -m benchmarks.web_app --write`: a scoring server with one worker, the app under gunicorn, and the clients
+run on one machine ("""
 _WARM_UP_SHARE = 1 / 3
 """Of the time of the load, after which the memory is first looked at."""
 
