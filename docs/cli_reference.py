@@ -10,7 +10,7 @@ from vision_mlops.cli.main import app
 
 
 def reference() -> str:
-    """The whole reference in Markdown."""
+    """Return the whole reference in Markdown."""
     lines = ["# Command line", "", "`make docs` generates this page. Each command prints the same with `--help`.", ""]
     _describe(typer.main.get_command(app), "mlops", lines)
     return "\n".join(lines)

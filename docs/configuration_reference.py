@@ -37,7 +37,7 @@ WORKLOAD = """\
 `--set training.epochs=8` changes a key for one command, and so does the variable `MLOPS_TRAINING__EPOCHS=8`: `MLOPS_`, the
 section, two underscores, and the key. Write a section inside another in the same way: `MLOPS_DATA__SPLIT__SEED=1`.
 """
-# Variables that no model and no option describes. Those that another program sets are in the second table.
+# Variables that no model or option describes. Those that another program sets are in the second table.
 VARIABLES = {
     "MLOPS_HOME": ("outputs", "Folder for everything that a run writes."),
     "MLOPS_WORKLOAD": ("", "Workload of the notebooks; by default the first of the project, or else textile."),
@@ -67,7 +67,7 @@ VARIABLES = {
     ),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("", "OpenTelemetry collector to which the scoring server sends traces."),
 }
-# Those that scripts of infrastructure, pipelines and other programs read: by where they are explained.
+# Variables that scripts of infrastructure, pipelines and other programs read, by the guide that explains them.
 OUTSIDE = {
     "Infrastructure": (
         "`make infra-up` reads these variables when it creates the [resources](how_to/infrastructure.md).",
@@ -132,7 +132,7 @@ SET_FOR_YOU = {
 
 
 def reference() -> str:
-    """The whole reference in Markdown."""
+    """Return the whole reference in Markdown."""
     return "\n".join(
         [
             INTRODUCTION,
@@ -189,7 +189,7 @@ def _settings(title: str, model: type[BaseModel], text: str, prefix: str = "") -
 
 
 def _options() -> Iterator[str]:
-    """Options of commands that can also be given as a variable."""
+    """Yield the options of commands that can also be given as a variable."""
     yield "## Options as variables\n\nEach variable sets an option of a command; the option itself takes precedence.\n"
     yield "| variable | command | meaning |\n| --- | --- | --- |"
     found: dict[str, tuple[str, list[str]]] = {}
@@ -248,7 +248,7 @@ def _yaml(value: object) -> str:
 
 
 def _section(value: Schema, schema: Schema) -> Schema | None:
-    """The schema of the section that a key holds, also where it is optional or a list of them."""
+    """Return the schema of the section in a key, even if it is optional or a list of sections."""
     for kind in (value, value.get("items", {}), *value.get("anyOf", ())):
         if "$ref" in kind:
             found: Schema = schema["$defs"][kind["$ref"].rpartition("/")[2]]
@@ -261,7 +261,7 @@ def _first_line(section: Schema) -> str:
 
 
 def _accepts(value: Schema) -> str:
-    """What a value may be, in words."""
+    """Return in words what a value may be."""
     kinds = [kind for kind in value.get("anyOf", [value]) if kind.get("type") != "null"]
     examples = value.get("examples", ())
     example = f", such as `{examples[0]}`" if examples and kinds[0].get("type") == "string" else ""
