@@ -73,7 +73,7 @@ class Trainings:
                 return
             minutes = max(1, math.ceil((time.monotonic() - started) / 60))
             self._finish(row, "Completed", row["budget"] * 60 or minutes, *result)
-        except Exception:  # noqa: BLE001 - whatever goes wrong, the iteration must not seem to be trained for ever
+        except Exception:  # noqa: BLE001 - whatever goes wrong, the iteration must not appear to be training forever
             _LOG.exception("the training of the iteration %s failed", iteration)
             if row is not None:
                 self._finish(row, "Failed", 0, None, None)
