@@ -1,21 +1,21 @@
 # One vocabulary of tasks for people, continuous integration and the Azure DevOps pipelines.
-# PYTHON_VERSION=3.13 chooses one of those that are installed, also where it is not on the path.
+# PYTHON_VERSION=3.13 chooses one of the installed versions, even if it is not on the path.
 PYTHON_VERSION ?=
 PYTHON ?= $(shell if [ -n "$(PYTHON_VERSION)" ]; then .ci/python "$(PYTHON_VERSION)"; else command -v python3.11 || command -v python3; fi)
-# An image that brings the packages with it sets this: see environments/docker/mlops_pipeline_image.
+# An image that already contains the packages sets this: see environments/docker/mlops_pipeline_image.
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS := $(VENV)-docs
 IMAGE_TOOLS := $(VENV)-images
-# Folders of environments/docker that the targets images... are about; all of them, if empty.
+# Folders of environments/docker that the targets images... use; all of them if empty.
 IMAGES ?=
-# Tests of one file share servers and bundles: they stay together.
+# Tests of one file share servers and bundles, so they run in one process.
 PARALLEL := -n auto --dist loadfile
-# What test-fast, test-unit and test-integration run, as pytest takes it, and where their results go.
+# Arguments of pytest for test-fast, test-unit and test-integration, and the folder for their results.
 TESTS ?=
 RESULTS ?= outputs/tests
-# Where the pins are: targets of infrastructure/azure.mk install from them.
+# Folder of the pins, from which targets of infrastructure/azure.mk install.
 PINS := requirements
 
 .DEFAULT_GOAL := help
@@ -24,7 +24,7 @@ PINS := requirements
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-setup: $(STAMP)  ## Make .venv and install everything (done by the other targets too)
+setup: $(STAMP)  ## Create .venv and install everything (the other targets do this, too)
 
 $(STAMP): pyproject.toml $(wildcard requirements/*.txt)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
@@ -46,7 +46,7 @@ test: $(STAMP)  ## Run all tests, the fast ones first
 test-fast: $(STAMP)  ## Run the fast tests
 	$(BIN)/python -m pytest $(PARALLEL) $(TESTS) -m "not slow" -q
 
-# Chosen tests alone say nothing about the coverage of the whole.
+# A selection of tests says nothing about the total coverage.
 test-unit: $(STAMP)  ## Run the unit tests, with results and coverage as a pipeline publishes them
 	@mkdir -p $(RESULTS)/junit
 	$(BIN)/python -m pytest $(PARALLEL) $(or $(TESTS),testing/unit) --junitxml=$(RESULTS)/junit/unit.xml --cov --cov-report=xml:$(RESULTS)/coverage.xml --cov-fail-under=0
@@ -61,28 +61,28 @@ test-summary: $(STAMP)  ## Print the results of test-unit and test-integration a
 test-tools:  ## Install the programs that tests use besides .venv (Debian and Ubuntu)
 	@.ci/tools
 
-smoke-app: $(STAMP)  ## Use a web frontend that is deployed, in a browser (URL=https://HOST IMAGE=data/examples/nominal.jpg)
+smoke-app: $(STAMP)  ## Test a deployed web frontend in a browser (URL=https://HOST IMAGE=data/examples/nominal.jpg)
 	@$(BIN)/python -m testing.support.app_smoke "$(URL)" "$(IMAGE)"
 
 images:  ## Build the images of environments/docker (needs docker, podman or buildah; IMAGES=, REGISTRY=, TAG=)
 	@environments/docker/images.sh build $(IMAGES)
 
-images-bill: $(IMAGE_TOOLS)/.installed  ## Write what is in them as a software bill of materials
+images-bill: $(IMAGE_TOOLS)/.installed  ## Write the content of the images as a software bill of materials
 	@IMAGE_TOOLS=$(abspath $(IMAGE_TOOLS)/bin) environments/docker/images.sh bill $(IMAGES)
 
-images-scan: $(IMAGE_TOOLS)/.installed  ## Look for published vulnerabilities in them
+images-scan: $(IMAGE_TOOLS)/.installed  ## Search the images for published vulnerabilities
 	@IMAGE_TOOLS=$(abspath $(IMAGE_TOOLS)/bin) environments/docker/images.sh scan $(IMAGES)
 
-images-push:  ## Push them to REGISTRY (MOVING_TAG=main moves that tag as well)
+images-push:  ## Push the images to REGISTRY (MOVING_TAG=main moves that tag as well)
 	@environments/docker/images.sh push $(IMAGES)
 
-images-import:  ## Bring them from one registry into another, unchanged (FROM=, REGISTRY=, TAG=)
+images-import:  ## Copy the images from one registry to another, unchanged (FROM=, REGISTRY=, TAG=)
 	@environments/docker/images.sh import $(IMAGES)
 
 test-image: $(STAMP)  ## Build the image of the scoring server, and test it in containers
 	MLOPS_TEST_IMAGE=1 $(BIN)/python -m pytest -n 0 testing/integration/test_image.py
 
-check: $(STAMP)  ## Lint, types, import contracts, docs drift
+check: $(STAMP)  ## Check style, types, import contracts, and generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -103,7 +103,7 @@ docs: $(STAMP)  ## Write the generated parts of the documentation, and build its
 	$(BIN)/python -m docs.references
 	@$(MAKE) --no-print-directory site
 
-site: $(DOCS)/.installed  ## Build the site of the documentation, outputs/docs/site/index.html, which needs no network to be read
+site: $(DOCS)/.installed  ## Build the documentation site, outputs/docs/site/index.html, which can be read without a network
 	@$(DOCS)/bin/python docs/documentation_site.py
 
 $(DOCS)/.installed: requirements/docs.txt requirements/docs.npm
@@ -115,10 +115,10 @@ $(DOCS)/.installed: requirements/docs.txt requirements/docs.npm
 environments: $(STAMP)  ## Write environments/conda from the pins in requirements
 	$(BIN)/python environments/conda_files.py
 
-kernel: $(STAMP)  ## Add .venv to Jupyter as the kernel vision-mlops (PREFIX= of another Jupyter than the user's)
+kernel: $(STAMP)  ## Add .venv to Jupyter as the kernel vision-mlops (PREFIX= for another Jupyter than the user's)
 	@$(BIN)/python -m ipykernel install $(if $(PREFIX),--prefix $(PREFIX),--user) --name vision-mlops --display-name "vision-mlops ($(VENV))"
 
-# With QUICK, trainings are short, and the gate asks for little.
+# With QUICK, trainings are short, and the floors of the gate are low.
 QUICK_SETTINGS = MLOPS_TRAINING__EPOCHS=1 MLOPS_MODEL__IMAGE_SIZE=64 MLOPS_GATE__MIN_ACCURACY=0.1 MLOPS_GATE__MIN_RECALL_PER_CLASS=0 MLOPS_GATE__MAX_CALIBRATION_ERROR=1
 
 notebooks: $(STAMP)  ## Execute the notebooks, with outputs in outputs/notebooks (NOTEBOOKS="02 03" only these, QUICK=1 short trainings, WRITE=1 in place)
@@ -127,7 +127,7 @@ notebooks: $(STAMP)  ## Execute the notebooks, with outputs in outputs/notebooks
 screenshots: $(STAMP)  ## Take the pictures of the web frontend in docs/images (needs chromium)
 	$(BIN)/python -m docs.screenshots $(BUNDLE)
 
-bench: $(STAMP)  ## Run the benchmarks, side by side with the alternatives
+bench: $(STAMP)  ## Run the benchmarks against the alternatives
 	$(BIN)/python benchmarks/training.py --variants
 	$(BIN)/python benchmarks/pipeline.py
 	$(BIN)/python -m benchmarks.runner
@@ -137,7 +137,7 @@ bench: $(STAMP)  ## Run the benchmarks, side by side with the alternatives
 	$(BIN)/python -m benchmarks.batch $(if $(BUNDLE),--bundle $(BUNDLE))
 	$(MAKE) bench-serving
 
-bench-serving: $(STAMP)  ## Run the benchmark of the scoring server alone (needs wrk)
+bench-serving: $(STAMP)  ## Run only the benchmark of the scoring server (needs wrk)
 	$(BIN)/python -m benchmarks.serving $(if $(BUNDLE),--bundle $(BUNDLE))
 
 clean:  ## Remove the environment and caches; outputs/ stays

@@ -1,4 +1,4 @@
-"""How fast `mlops batch score` is: against a plain loop over the predictor, and PyTorch over a DataLoader, in one run.
+"""Measure `mlops batch score` against a plain loop over the predictor, and PyTorch over a DataLoader, in one run.
 
     python -m benchmarks.batch [--bundle DIR] [--rounds 3] [--write]
 
@@ -33,7 +33,7 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def plain(bundle: Path, folder: Path) -> int:
-    """One image after the other, in the precision that the command takes too."""
+    """Score one image after another, in the precision that the command also uses."""
     from vision_mlops.model.predictor import load_predictor
 
     predictor = load_predictor(bundle, precision="auto")
@@ -41,7 +41,7 @@ def plain(bundle: Path, folder: Path) -> int:
 
 
 def eager(bundle: Path, folder: Path, share: int) -> int:
-    """PyTorch in eager mode over a DataLoader, on the first of every ``share`` images."""
+    """Run PyTorch in eager mode over a DataLoader, on the first of every ``share`` images."""
     import torch
     from safetensors.torch import load_file
     from torch.utils.data import DataLoader, Dataset
@@ -78,7 +78,7 @@ def eager(bundle: Path, folder: Path, share: int) -> int:
 
 
 def measure(words: list[str]) -> tuple[float, float, float]:
-    """Seconds, seconds of the processor, and peak memory in MB of a command, which has a parent of its own."""
+    """Return seconds, processor seconds, and peak memory in MB of a command, which runs below a separate process."""
     code = (
         "import json, resource, subprocess, sys, time\n"
         "begun = time.perf_counter()\n"
@@ -92,7 +92,7 @@ def measure(words: list[str]) -> tuple[float, float, float]:
 
 
 def arms(bundle: Path, folder: Path, out: Path, share: int, count: int) -> dict[str, tuple[list[str], int]]:
-    """Commands, and how many images each scores."""
+    """Return commands, and how many images each scores."""
     here = [sys.executable, "-m", "benchmarks.batch", "--bundle", str(bundle), "--folder", str(folder)]
     ours = [sys.executable, "-m", "vision_mlops", "batch", "score", str(folder), "--bundle", str(bundle), "--overwrite"]
     found = {
@@ -141,7 +141,7 @@ def main() -> None:
 
 
 def table(best: dict[str, tuple[float, float, float]], numbers: dict[str, int], count: int, rounds: int) -> str:
-    """What was measured, as Markdown."""
+    """Return the results as Markdown."""
     rates = {name: numbers[name] / seconds for name, (seconds, *_) in best.items()}
     first = rates["PyTorch eager, DataLoader"]
     lines = [

@@ -1,4 +1,4 @@
-"""How fast `mlops data check` is, and what memory it takes: 20,000 photos against a bare loop that decodes each once.
+"""Measure the speed and memory of `mlops data check`: 20,000 photos against a bare loop that decodes each once.
 
 python -m benchmarks.checks [--images 20000] [--folder DIR] [--write] [--flipped]
 
@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parents[1] / "docs/benchmarks/data_checks.md"
 
 
 def make_photos(folder: Path, count: int) -> None:
-    """Write ``count`` different photos in ten classes; those that are there stay."""
+    """Write ``count`` different photos in ten classes; keep existing ones."""
     files = sorted(bundled_folder().rglob("*.jpg"))[::20]
     bases = [np.asarray(Image.open(file).convert("RGB").resize((760, 570)), np.float32) for file in files]
     noise = np.random.default_rng(0).normal(0, 5, (800, 1100, 1)).astype(np.float32)
@@ -56,7 +56,7 @@ def make_photos(folder: Path, count: int) -> None:
 
 
 def decode_all(folder: Path) -> None:
-    """The bare loop: read and decode every file, on all processors, and keep nothing."""
+    """Run the bare loop: read and decode every file, on all processors, and keep nothing."""
 
     def decode(path: Path) -> None:
         with Image.open(path) as image:
@@ -68,7 +68,7 @@ def decode_all(folder: Path) -> None:
 
 
 def measured(words: list[str], home: Path) -> tuple[float, float, float]:
-    """Run a command: seconds, seconds of processor time, and peak resident memory in MB, of it and what it starts."""
+    """Run a command; return seconds, processor seconds, and peak resident memory in MB, including its children."""
     start = time.perf_counter()
     process = subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "MLOPS_HOME": str(home)}
@@ -82,7 +82,7 @@ def measured(words: list[str], home: Path) -> tuple[float, float, float]:
 
 
 def subset(folder: Path, target: Path, count: int) -> Path:
-    """A folder with links to the first ``count`` photos."""
+    """Return a folder with links to the first ``count`` photos."""
     for number in range(count):
         path = folder / f"class {number % 10}" / f"{number:05d}.jpg"
         (target / path.parent.name).mkdir(parents=True, exist_ok=True)
@@ -91,8 +91,8 @@ def subset(folder: Path, target: Path, count: int) -> Path:
 
 
 def speed(folder: Path, count: int, work: Path) -> list[str]:
-    """Measure and return the rows of the table; each check stands beside a bare loop of the same minute."""
-    # In a process of its own: Linux counts what the parent occupies at the start into the peak of its children.
+    """Measure and return the rows of the table; each check is compared with a bare loop of the same minute."""
+    # In a separate process: Linux includes the initial memory of the parent in the peak of its children.
     subprocess.run(
         [sys.executable, "-m", "benchmarks.checks", "--make", str(folder), "--images", str(count)], check=True
     )
@@ -123,7 +123,7 @@ def _row(name: str, images: int, taken: tuple[float, float, float], loop: tuple[
 
 
 def flipped(work: Path, seeds: list[int], more: list[str]) -> list[str]:
-    """Precision and recall of the label check where 5% of the textile labels are flipped."""
+    """Return precision and recall of the label check with 5% of the textile labels flipped."""
     files = sorted(bundled_folder().rglob("*.jpg"))
     labels = sorted({file.parent.name for file in files})
     rows = []
@@ -133,7 +133,7 @@ def flipped(work: Path, seeds: list[int], more: list[str]) -> list[str]:
         folder = work / f"flipped-{seed}"
         names = set()
         for number, file in enumerate(files):
-            label, name = file.parent.name, f"{number:04d}.jpg"  # names of the classes overlap
+            label, name = file.parent.name, f"{number:04d}.jpg"  # file names overlap between classes
             if number in wrong:
                 label = str(generator.choice([other for other in labels if other != label]))
                 names.add(f"{label}/{name}")
@@ -170,7 +170,7 @@ def flipped(work: Path, seeds: list[int], more: list[str]) -> list[str]:
 
 
 def main() -> None:
-    """Measure, print, and with --write put the numbers into docs/benchmarks/data_checks.md."""
+    """Measure, print, and with --write update docs/benchmarks/data_checks.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--folder", type=Path)

@@ -1,4 +1,4 @@
-"""What the emulator takes: until it is ready, for a request to the control plane, and for the walk through the bare SDK.
+"""Measure the emulator: until it is ready, for a request to the control plane, and for the walk through the bare SDK.
 
     python -m benchmarks.emulator [--seconds 5] [--connections 8] [--walk]
 
@@ -34,7 +34,7 @@ PATH = (
 
 
 def ask(port: int, tunnel: bool, trusted: str, token: str, seconds: float, connections: int) -> float:
-    """Requests a second that are answered over some connections."""
+    """Return the requests a second that get a response over some connections."""
     context = ssl.create_default_context(cafile=trusted)
     counts: list[int] = []
     headers = {"Authorization": f"Bearer {token}", "Host": HOST}
@@ -65,14 +65,14 @@ def ask(port: int, tunnel: bool, trusted: str, token: str, seconds: float, conne
 
 
 def rate(running: EmulatorProcess, port: int, tunnel: bool, seconds: float, connections: int) -> float:
-    """The same, from a process of its own."""
+    """Measure the same from a separate process."""
     trusted = running.variables["REQUESTS_CA_BUNDLE"]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return float(pool.apply(ask, (port, tunnel, trusted, running.token(), seconds, connections)))
 
 
 def control_plane_port(running: EmulatorProcess) -> int:
-    """Where the control plane listens itself: the port of the emulator that shows a certificate and knows the path."""
+    """Return the port of the control plane itself: the emulator's port that has a certificate and knows the path."""
     import psutil
 
     context = ssl.create_default_context(cafile=running.variables["REQUESTS_CA_BUNDLE"])
@@ -92,7 +92,7 @@ def control_plane_port(running: EmulatorProcess) -> int:
 
 
 def processor_seconds(running: EmulatorProcess) -> float:
-    """What the emulator's own process has used so far."""
+    """Return what the emulator's own process has used so far."""
     import psutil
 
     used = psutil.Process(running.process.pid).cpu_times()
@@ -100,7 +100,7 @@ def processor_seconds(running: EmulatorProcess) -> float:
 
 
 def walk(running: EmulatorProcess) -> tuple[float, float]:
-    """Seconds of the walk, and those of its job."""
+    """Return the seconds of the walk, and those of its job."""
     started = time.monotonic()
     variables = {name: value for name, value in running.environment.items() if name != MARK}
     done = subprocess.run([sys.executable, str(WALK)], env=variables, capture_output=True, text=True, check=True)
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--connections", type=int, default=8)
-    parser.add_argument("--walk", action="store_true", help="walk through the SDK as well")
+    parser.add_argument("--walk", action="store_true", help="also run the walk through the SDK")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for what in ("first start", "start with a state"):

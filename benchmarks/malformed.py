@@ -1,4 +1,4 @@
-"""Malformed requests, many of them: what the server answers, and whether its memory grows.
+"""Send many malformed requests: check the responses of the server, and whether its memory grows.
 
     python -m benchmarks.malformed --bundle outputs/bundles/textile [--requests 300000] [--seed 0] [--clients 2]
 
@@ -24,14 +24,14 @@ GROWTH = 1.1
 
 
 def memory(server: RunningServer) -> float:
-    """Megabytes that the server's processes have written to; what they still share since the fork counts once."""
+    """Return the megabytes that the server's processes have written to; memory shared since the fork counts once."""
     pids = [server.process.pid, *server.workers()]
     rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
     return sum(int(text.partition("\nPss_Anon:")[2].split()[0]) for text in rollups) / 1024
 
 
 def main() -> int:
-    """Run it; returns the exit code."""
+    """Run it; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--requests", type=int, default=300_000)
@@ -40,7 +40,7 @@ def main() -> int:
     given = parser.parse_args()
     each = given.requests // ROUNDS // given.clients
     seen, used = Counter[str](), []
-    # The admin key opens the way to the code behind it; no request has it.
+    # The admin key enables the code behind it; no request has the key.
     with (
         serving(given.bundle, "--workers", "2", MLOPS_ADMIN_KEY="admin") as server,
         concurrent.futures.ThreadPoolExecutor(given.clients) as pool,

@@ -1,4 +1,4 @@
-"""What the pipeline costs beyond its commands: `mlops run` against the bare commands in a row, each in a fresh home.
+"""Measure the overhead of the pipeline: `mlops run` against the bare commands in a row, each in a fresh home.
 
 python benchmarks/pipeline.py [--workload textile] [--set training.epochs=1] [--rounds 1]
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 
 def mlops(words: list[str], home: Path) -> str:
-    """Run one command with a home of its own; returns what it printed on standard output."""
+    """Run one command with a separate home; return its standard output."""
     environment = {**os.environ, "MLOPS_HOME": str(home)}
     command = [sys.executable, "-m", "vision_mlops", *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -29,7 +29,7 @@ def mlops(words: list[str], home: Path) -> str:
 
 
 def bare(home: Path, common: list[str]) -> float:
-    """The steps of the pipeline, typed one after the other; seconds."""
+    """Run the steps of the pipeline one after another; return seconds."""
     start = time.perf_counter()
     data, bundle, report = home / "data", home / "bundle", home / "report"
     verdict = report / "verdict.json"
@@ -43,7 +43,7 @@ def bare(home: Path, common: list[str]) -> float:
 
 
 def pipeline(home: Path, common: list[str], *more: str) -> tuple[float, dict[str, str]]:
-    """The pipeline; seconds, and how each step ended."""
+    """Run the pipeline; return seconds, and how each step ended."""
     start = time.perf_counter()
     state = json.loads(mlops(["run", *common, *more, "--json"], home))
     return time.perf_counter() - start, {name: step["status"] for name, step in state["steps"].items()}

@@ -1,4 +1,4 @@
-"""What verdicts a rollout comes to on a busy machine: a version against itself is let through, one that is worse is not.
+"""Check the verdicts of rollouts on a busy machine: an equal version is promoted, a worse one is not.
 
     python -m benchmarks.rollout [--rounds 10] [--connections 0 2 4 8] [--bundle BUNDLE] [--only NAME ...]
 
@@ -61,11 +61,11 @@ def score(self, *images, **options):
 
 Scorer._outcome, Predictor.score = outcome, score
 """
-"""What the servers of a candidate run before they start."""
+"""Code that the servers of a candidate run before they start."""
 
 
 def versions(bundle: Path, folder: Path) -> dict[int, Path]:
-    """Two versions of a model that cost and say the same, and a third one that calls everything by another class."""
+    """Create two equal versions of a model, and a third one that predicts another class for everything."""
     made = {number: folder / str(number) for number in (1, 2, 3)}
     for number, copy in made.items():
         shutil.copytree(bundle, copy)
@@ -83,7 +83,7 @@ def versions(bundle: Path, folder: Path) -> dict[int, Path]:
 
 
 class Site:
-    """An endpoint with a champion, which candidates are held against."""
+    """An endpoint with a champion, with which candidates are compared."""
 
     def __init__(self, bundles: dict[int, Path], folder: Path) -> None:
         (folder / "sitecustomize.py").write_text(TROUBLE)
@@ -106,7 +106,7 @@ class Site:
         return DeploymentRequest(NAME, f"version-{number}", model, cast(Registry, self.registry), options)
 
     def roll_out(self, candidate: str) -> RolloutResult:
-        """One rollout with the defaults; a candidate that is let through is the champion of the next one."""
+        """Run one rollout with the defaults; a promoted candidate is the champion of the next one."""
         number = 3 if candidate == SWAPPED else 3 - self.champion
         trouble = {SLOW: {"TIMES": 3}, FAILING: {"EVERY": 10}}.get(candidate, {})
         controls = Controls(self.target, cast(Registry, self.registry), NAME, lambda text: None)
@@ -118,7 +118,7 @@ class Site:
 
 @contextlib.contextmanager
 def load(url: str, connections: int) -> Iterator[None]:
-    """Images over so many connections for as long as the context lasts."""
+    """Send images over some connections for as long as the context lasts."""
     if not connections:
         yield
         return
@@ -137,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--connections", type=int, nargs="+", default=[0, 2, 4, 8])
-    parser.add_argument("--bundle", type=Path, help="default: one of full size that is made here, untrained")
+    parser.add_argument("--bundle", type=Path, help="model bundle; by default an untrained one of full size")
     parser.add_argument("--only", nargs="+", choices=[SAME, SLOW, FAILING, SWAPPED])
     options = parser.parse_args()
     check_wrk()
@@ -162,7 +162,7 @@ def main() -> None:
 
 
 def judged_rightly(site: Site, candidate: str, connections: int) -> bool:
-    """Whether a candidate ends as it should; says how it ended."""
+    """Return whether a candidate ends as it should; print how it ended."""
     started = time.monotonic()
     result = site.roll_out(candidate)
     seconds = time.monotonic() - started

@@ -1,4 +1,4 @@
-"""What the local runner costs beyond the processes of the steps: `mlops job run` against the same commands in one bash.
+"""Measure the overhead of the local engine: `mlops job run` against the same commands in one bash.
 
     python -m benchmarks.runner [--steps 20] [--rounds 3] [--jobs 1]
 
@@ -26,7 +26,7 @@ WITH_MLFLOW = "from vision_mlops.cli.main import main; main()"
 
 
 def chained(steps: int) -> tuple[dict[str, object], str]:
-    """A pipeline of steps that hand a file on, and the same in bash."""
+    """Return a pipeline of steps that pass on a file, and the same in bash."""
     jobs = {}
     for number in range(steps):
         inputs = {"before": f"${{{{parent.jobs.s{number - 1}.outputs.out}}}}"} if number else {}
@@ -37,13 +37,13 @@ def chained(steps: int) -> tuple[dict[str, object], str]:
 
 
 def independent(steps: int) -> tuple[dict[str, object], str]:
-    """A pipeline of steps that do nothing, and the same in bash. Each has a variable of its own: no two are equal."""
+    """Return a pipeline of steps that do nothing, and the same in bash. Each has its own variable: no two are equal."""
     jobs = {f"s{number}": command("true", environment_variables={"N": number}) for number in range(steps)}
     return pipeline(jobs), "\n".join(f"N={number} bash -c true" for number in range(steps))
 
 
 def run(folder: Path, launcher: str, places: int, *more: str) -> float:
-    """Run a job; seconds of the whole command."""
+    """Run a job; return the seconds of the whole command."""
     words = [
         sys.executable,
         "-c",
@@ -63,7 +63,7 @@ def run(folder: Path, launcher: str, places: int, *more: str) -> float:
 
 
 def bash(folder: Path, script: str) -> float:
-    """Run the same in bash; seconds."""
+    """Run the same in bash; return seconds."""
     (folder / "bash").mkdir(exist_ok=True)
     begun = time.perf_counter()
     subprocess.run(["bash", "-c", script], cwd=folder / "bash", check=True)
@@ -71,7 +71,7 @@ def bash(folder: Path, script: str) -> float:
 
 
 def main() -> int:
-    """Measure and print a table; exit code 1 where a step costs more than the limit."""
+    """Measure and print a table; exit with code 1 if a step costs more than the limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
@@ -89,7 +89,7 @@ def main() -> int:
                 for file, what in (("job.yml", content), ("empty/job.yml", empty)):
                     (folder / file).parent.mkdir(exist_ok=True)
                     (folder / file).write_text(yaml.safe_dump(what), encoding="utf-8")
-                run(folder, launcher, 1)  # makes the tracking store, which takes seconds once
+                run(folder, launcher, 1)  # creates the tracking store, which takes seconds once
                 shutil.copytree(folder / "home", folder / "empty" / "home")
                 rows: dict[str, list[float]] = {"bash": [], "begin": [], "job": [], "reused": []}
                 for _ in range(given.rounds):

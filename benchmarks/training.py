@@ -1,4 +1,4 @@
-"""Training speed side by side: `mlops train` against the plain PyTorch loop that a template usually ships.
+"""Compare training speed: `mlops train` against the plain PyTorch loop that a template usually ships.
 
     make bench            # or: .venv/bin/python benchmarks/training.py --rounds 2 --variants
 
@@ -33,25 +33,26 @@ VARIANTS = {
 NOTES = """\
 ## What did not help
 
-Tried by hand on the same processor, at 32 images a batch, and left out:
+These were tried by hand on the same processor, at 32 images a batch, and left out:
 
-- bf16 without AMX: depthwise convolutions and batch norm lose more than the matrix products gain. So `precision: auto` asks
-  for AMX.
+- bf16 without AMX: depthwise convolutions and batch norm lose more than the matrix products gain.
+  Therefore `precision: auto` requires AMX.
 - The asymmetric "same" padding of the stride-2 convolutions written as symmetric padding and a crop: 40 images/s with both.
-- Two processes with one thread each in place of one process with two: 46 images/s together against 45.
+- Two processes with one thread each instead of one process with two: 46 images/s together against 45.
 - Depthwise convolutions in NCHW: two to three times as slow as channels last.
-- Batches of 16 or 64 in place of 32, and transparent huge pages on top of keeping freed memory: no difference.
+- Batches of 16 or 64 instead of 32, and transparent huge pages on top of keeping freed memory: no difference.
 
-What is left: the weight gradient of 5 x 5 depthwise convolutions takes a sixth of a step; the fast kernel ends at width 3.
+What remains: the weight gradient of 5 x 5 depthwise convolutions takes a sixth of a step; the fast kernel only
+supports widths up to 3.
 """.splitlines()
 
 
 def main() -> None:
     """Run the arms in turns and print the table, or run one arm in this process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=1, help="Runs of each arm.")
-    parser.add_argument("--variants", action="store_true", help="Also ours with one measure taken away at a time.")
-    parser.add_argument("--write", action="store_true", help=f"Write {REPORT.relative_to(ROOT)}.")
+    parser.add_argument("--rounds", type=int, default=1, help="run each arm this often")
+    parser.add_argument("--variants", action="store_true", help="also run ours without one optimisation at a time")
+    parser.add_argument("--write", action="store_true", help=f"write {REPORT.relative_to(ROOT)}")
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.arm:
@@ -86,7 +87,7 @@ def run_arms(arms: list[str], rounds: int, home: Path) -> dict[str, list[dict[st
 
 
 def table(results: dict[str, list[dict[str, Any]]]) -> str:
-    """Markdown: medians over the rounds, and ratios to the plain loop."""
+    """Return Markdown: medians over the rounds, and ratios to the plain loop."""
 
     def median(arm: str, key: str) -> float:
         values = [run[key] for run in results[arm] if run[key] is not None]
@@ -107,7 +108,7 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def page(text: str) -> str:
-    """The report: the table, the machine, and what the columns mean."""
+    """Return the report: the table, the machine, and the meaning of the columns."""
     import torch
 
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
@@ -131,7 +132,7 @@ def page(text: str) -> str:
 def summary(
     starts: list[float], ends: list[float], accuracies: list[float], begun: float, images: int
 ) -> dict[str, Any]:
-    """What an arm reports: its epochs' start and end (s), validation accuracies, and when it began."""
+    """Return the result of an arm from its epochs' start and end (s), validation accuracies, and its own start."""
     reached = [end for end, accuracy in zip(ends, accuracies, strict=True) if accuracy >= TARGET]
     speeds = [images / seconds for seconds in starts[1:]] or [images / starts[0]]
     return {
@@ -143,7 +144,7 @@ def summary(
 
 
 def ours(data: Path, overrides: list[str]) -> dict[str, Any]:
-    """`mlops train`'s own function, timed by a Lightning callback."""
+    """Run `mlops train`'s own function, timed by a Lightning callback."""
     from vision_mlops.config import load_workload
     from vision_mlops.data.manifest import read_manifest
     from vision_mlops.training import training_runtime  # declares the operators that Lightning's torchvision needs
@@ -181,7 +182,7 @@ def ours(data: Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def plain(data: Path) -> dict[str, Any]:
-    """What a template usually ships: ImageFolder, PIL transforms, worker processes, fp32, NCHW, a loop."""
+    """Run what a template usually ships: ImageFolder, PIL transforms, worker processes, fp32, NCHW, a loop."""
     import torch
     from torch.utils.data import DataLoader
 

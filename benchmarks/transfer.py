@@ -1,4 +1,4 @@
-"""Uploads to Azurite: `mlops data upload` against the SDK, call after call and in threads, and against azure-ai-ml.
+"""Measure uploads to Azurite: `mlops data upload` against the SDK, in series and in threads, and against azure-ai-ml.
 
     python -m benchmarks.transfer [--files 5000] [--size 20000] [--rounds 3] [--delay 0] [--only ours] [--write]
     python -m benchmarks.transfer --whole [--files 5000] [--size 20000] [--rounds 3] [--delay 0] [--write]
@@ -91,7 +91,7 @@ def sdk(threads: int) -> Arm:
 
 
 def azure_ml(folder: Path, container: Container) -> None:
-    """What azure-ai-ml does with the folder of a data asset, its hash of the content included."""
+    """Do what azure-ai-ml does with the folder of a data asset, including its hash of the content."""
     from azure.ai.ml._artifacts._blob_storage_helper import BlobStorageClient
     from azure.ai.ml._utils._asset_utils import get_ignore_file, get_object_hash
 
@@ -101,7 +101,7 @@ def azure_ml(folder: Path, container: Container) -> None:
 
 
 def raw_socket(folder: Path, container: Container) -> None:
-    """Requests that are ready, on two connections."""
+    """Send prepared requests on two connections."""
     parts, signature = urlsplit(container.account_url), container.sas()
     requests = []
     for file in _files(folder):
@@ -189,7 +189,7 @@ def run(name: str, folder: Path, container: Container, home: Path) -> dict[str, 
 
 
 def listing_seconds(container: Container) -> float:
-    """Seconds that Azurite takes to list the blobs, and nothing else."""
+    """Return the seconds that Azurite takes to list the blobs, and nothing else."""
     url = f"{container.account_url}/{container.name}?restype=container&comp=list&maxresults=5000&{container.sas()}"
     begun = time.perf_counter()
     with urllib.request.urlopen(urllib.request.Request(url, headers={"x-ms-version": "2021-12-02"})) as answer:
@@ -198,7 +198,7 @@ def listing_seconds(container: Container) -> float:
 
 
 def command_seconds(folder: Path, container: Container, home: Path) -> float:
-    """Seconds of the whole command line, Python's start included."""
+    """Return the seconds of the whole command, including the start of Python."""
     environment = {**os.environ, "MLOPS_HOME": str(home), "AZURE_STORAGE_SAS_TOKEN": container.sas()}
     words = [sys.executable, "-m", "vision_mlops", "data", "upload", str(folder), "--to", container.url("data")]
     begun = time.perf_counter()
@@ -215,12 +215,12 @@ def _written(files: int, size: int) -> Iterator[Path]:
             file = Path(name) / "data" / f"{number % 10}" / f"{number:05d}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(block[number : number + size])
-        time.sleep(2.5)  # what was written just now is not remembered
+        time.sleep(2.5)  # files that were just written are not remembered
         yield Path(name)
 
 
 def measure(given: argparse.Namespace) -> Rows:
-    """All arms, in turns."""
+    """Run all arms, in turns."""
     names = [name for name in ARMS if not given.only or any(part in name for part in given.only)]
     rows: Rows = {}
     with _written(given.files, given.size) as name:
@@ -242,7 +242,7 @@ def measure(given: argparse.Namespace) -> Rows:
 
 
 def measure_whole(given: argparse.Namespace) -> Rows:
-    """Whole commands, in turns: seconds of the first run, and of one with nothing to send."""
+    """Run whole commands, in turns; return seconds of the first run, and of one with nothing to send."""
     rows: Rows = {}
     with _written(given.files, given.size) as name:
         for turn in range(given.rounds):
@@ -257,7 +257,7 @@ def measure_whole(given: argparse.Namespace) -> Rows:
 
 
 def whole_table(rows: Rows) -> str:
-    """The medians of whole commands, as Markdown; ratios are to ours."""
+    """Return the medians of whole commands as Markdown; ratios are to ours."""
     lines = ["| whole command | s | times ours | unchanged, s | times ours | sends an MD5 |", "| --- " * 6 + "|"]
     for name, upload in whole_uploads.UPLOADS.items():
         first, again = median(rows, name), median(rows, name, "again")
@@ -277,12 +277,12 @@ def write_part(mark: str, text: str) -> None:
 
 
 def median(rows: Rows, name: str, key: str = "seconds") -> float:
-    """Median of a number of an arm."""
+    """Return the median of a number of an arm."""
     return statistics.median(row[key] for row in rows[name])
 
 
 def table(rows: Rows, files: int) -> str:
-    """The medians, as Markdown."""
+    """Return the medians as Markdown."""
     lines = [
         "| upload | s | files/s | times the SDK | CPU of the client, s | peak memory, MB |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -301,7 +301,7 @@ def table(rows: Rows, files: int) -> str:
 
 
 def verdict(rows: Rows) -> str:
-    """What was asked for, and what came of it."""
+    """Return the goals and what was reached."""
     ours = median(rows, "ours")
     best = min(median(rows, f"ours, --jobs {jobs}") for jobs in POOLS)
     memory = max(median(rows, name, "megabytes") for name in ("ours", AGAIN))
@@ -335,9 +335,9 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--size", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--delay", type=float, default=0.0, help="milliseconds each way")
-    parser.add_argument("--only", nargs="*", default=[], help="arms whose name contains one of these")
-    parser.add_argument("--whole", action="store_true", help="measure whole commands, also of AzCopy and obstore")
+    parser.add_argument("--delay", type=float, default=0.0, help="add this many milliseconds each way")
+    parser.add_argument("--only", nargs="*", default=[], help="run only arms whose name contains one of these")
+    parser.add_argument("--whole", action="store_true", help="measure whole commands, including AzCopy and obstore")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What the web frontend adds to the answer of its endpoint, and whether it stands many people at once.
+"""Measure what the web frontend adds to a response of its endpoint, and whether it copes with many people at once.
 
     python -m benchmarks.web_app [--bundle BUNDLE] [--clients 50] [--seconds 60] [--requests 300] [--write]
 
@@ -31,15 +31,15 @@ RESULTS = ROOT / "docs/benchmarks/web_app.md"
 MOST_ADDED_MS, MOST_PAGE_MS, MOST_GROWTH = 10.0, 300.0, 1.1
 HEAD = """# The web frontend
 
-Written by `python -m benchmarks.web_app --write`: a scoring server with one worker, the app under gunicorn, and the clients,
-all on one machine ("""
+Written by `python -m benchmarks.web_app --write`: a scoring server with one worker, the app under gunicorn, and the clients
+run on one machine ("""
 _WARM_UP_SHARE = 1 / 3
-"""Of the time of the load, after which the memory is first looked at."""
+"""Share of the load's time after which the memory is first read."""
 
 
 @contextlib.contextmanager
 def browser(address: str) -> Iterator[httpx.Client]:
-    """A session that has seen a page, and sends the token of its forms."""
+    """Open a session that has loaded a page, and sends the token of its forms."""
     with httpx.Client(base_url=address, timeout=60) as client:
         found = re.search(r'name="csrf-token" content="([^"]+)"', client.get("/").text)
         assert found is not None
@@ -48,7 +48,7 @@ def browser(address: str) -> Iterator[httpx.Client]:
 
 
 def added_ms(server: str, address: str, image: bytes, requests: int) -> tuple[float, float, float]:
-    """Medians in milliseconds: straight from the server, through the app, and of the difference between the two."""
+    """Return medians in milliseconds: directly from the server, through the app, and of the difference."""
     direct: list[float] = []
     through: list[float] = []
     with browser(address) as app, httpx.Client(timeout=60) as client:
@@ -65,7 +65,7 @@ def added_ms(server: str, address: str, image: bytes, requests: int) -> tuple[fl
 
 
 def page_ms(address: str) -> float:
-    """Median milliseconds until a new browser has the first page and all that it names."""
+    """Return the median milliseconds until a new browser has the first page and everything that it loads."""
     times = []
     for _ in range(20):
         with httpx.Client(base_url=address, timeout=60) as client:
@@ -114,13 +114,13 @@ def load(
 
 
 def gunicorn() -> int:
-    """The id of the process that runs the app."""
+    """Return the id of the process that runs the app."""
     commands = {number: Path(f"/proc/{number}/cmdline").read_bytes() for number in tree(os.getpid())}
     return min(number for number, command in commands.items() if b"gunicorn" in command)
 
 
 def main() -> int:
-    """Measure, print, and with --write keep the result; exit code 1 where a limit is exceeded."""
+    """Measure, print, and with --write keep the result; exit with code 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, default=ROOT / "outputs/bundles/textile")
     parser.add_argument("--image", type=Path, default=ROOT / "data/examples/nominal.jpg")
@@ -141,10 +141,10 @@ def main() -> int:
     times.sort()
     shares = [f"{times[int(share * (len(times) - 1))]:.0f}" for share in (0.5, 0.95, 1)]
     rows = [
-        ("an image straight from the server, median", f"{direct:.1f} ms", ""),
+        ("an image directly from the server, median", f"{direct:.1f} ms", ""),
         ("the same through the app, median", f"{through:.1f} ms", ""),
         ("added by the app, median", f"{longer:.1f} ms", f"{MOST_ADDED_MS:g} ms"),
-        ("first page with all that it loads, median", f"{page:.0f} ms", f"{MOST_PAGE_MS:g} ms"),
+        ("first page with everything that it loads, median", f"{page:.0f} ms", f"{MOST_PAGE_MS:g} ms"),
         (f"{given.clients} clients for {given.seconds:g} s: answered", f"{came['200']:,}", ""),
         ("failed", f"{came.total() - came['200']}", "0"),
         ("median, 95 %, longest", f"{', '.join(shares)} ms", ""),

@@ -1,4 +1,4 @@
-"""Whole commands that upload a folder: ours, AzCopy and a script around obstore, from the start of the process to its end.
+"""Whole commands that upload a folder: ours, AzCopy and a script around obstore, from start to end of the process.
 
 AzCopy comes from its npm package, obstore from PyPI; each is called as its documentation shows. `mlops data upload` and
 AzCopy with `--put-md5` send an MD5 with every file, obstore sends none. The second run has nothing to send: `azcopy sync`
@@ -40,7 +40,7 @@ with ThreadPoolExecutor(16) as pool:
 
 
 def azcopy(folder: Path | None = None) -> Path:
-    """Install AzCopy beside the Python environment, unless it is there already.
+    """Install AzCopy beside the Python environment, unless it is already installed.
 
     Args:
         folder: Where to.
@@ -89,7 +89,7 @@ def _azcopy_sync(folder: Path, container: Container) -> list[str]:
 
 
 def _azcopy(verb: str, source: str, container: Container, *more: str) -> list[str]:
-    # Without the check of its version, which would wait for a host that may not be reached.
+    # Without the check of its version, which would wait for a host that cannot be reached.
     fixed = ["--put-md5", "--from-to=LocalBlob", "--skip-version-check", "--output-level=essential"]
     return [str(azcopy()), verb, source, f"{container.url('data')}?{container.sas()}", *fixed, *more]
 
@@ -117,7 +117,7 @@ UPLOADS: dict[str, Upload] = {
 
 
 def seconds(name: str, folder: Path, container: Container, home: Path) -> float:
-    """Run a command; seconds from its start to its end.
+    """Run a command; return the seconds from its start to its end.
 
     Args:
         name: In :data:`UPLOADS`.

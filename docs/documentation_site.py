@@ -1,4 +1,4 @@
-"""Builds the site of the documentation into outputs/docs/site, which is read offline: `make site`.
+"""Builds the documentation site into outputs/docs/site, which can be read offline: `make site`.
 
 It runs in the environment of requirements/docs.txt, and takes the scripts that a page needs from the archives that npm
 packed there. The pages are those of docs; a file elsewhere in the repository that one of them links to becomes a page, too.
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 TARGET = ROOT / "outputs" / "docs"
 PAGES, SITE = TARGET / "pages", TARGET / "site"
-# What a page loads beyond the theme: package, file in its archive, and name in the site.
+# Files that pages load besides the theme: package, file in its archive, and name in the site.
 SCRIPTS = (
     ("mermaid", "package/dist/mermaid.min.js", "assets/mermaid.js"),
     ("iframe-worker", "package/shim/index.js", "assets/iframe-worker.js"),
@@ -47,7 +47,7 @@ _MERMAID = '"https://unpkg.com/mermaid@12/dist/mermaid.min.js"'
 
 
 class PageSources:
-    """Copies pages to where the site is built from, and whatever they link to; ``dead`` has the links that lead nowhere."""
+    """Copies pages, and whatever they link to, to the sources of the site; ``dead`` lists the links that lead nowhere."""
 
     def __init__(self) -> None:
         self._done: set[Path] = set()
@@ -82,7 +82,7 @@ class PageSources:
         return place
 
     def _page(self, path: Path, text: str) -> str:
-        """A page with its links as the site has them."""
+        """Return a page with its links as on the site."""
 
         def link(match: re.Match[str]) -> str:
             address, _, anchor = match[2].partition("#")
@@ -101,7 +101,7 @@ class PageSources:
         return _outside(_FENCE, text, prose)
 
     def _notebook(self, path: Path, target: Path) -> str:
-        """A notebook as a document, with what its cells have shown; its pictures are written beside the page."""
+        """Return a notebook as a document, with the outputs of its cells; write its pictures beside the page."""
         parts: list[str] = []
         for number, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
             source = "".join(cell["source"])
@@ -120,10 +120,10 @@ class PageSources:
 
 
 def _place(path: Path) -> Path:
-    """Where the page of a file is: documents as in docs, everything else below ``repository``."""
+    """Return the place of a file's page: documents as in docs, everything else below ``repository``."""
     if path.is_relative_to(DOCS) and (path.suffix == ".md" or path.suffix in _PICTURES):
         return path.relative_to(DOCS)
-    # Zensical leaves out what is hidden.
+    # Zensical ignores hidden files.
     place = Path("repository", *(part.lstrip(".") for part in path.relative_to(ROOT).parts))
     if path.is_dir():
         return place / "index.md"
@@ -131,7 +131,7 @@ def _place(path: Path) -> Path:
 
 
 def _outside(code: re.Pattern[str], text: str, change: Callable[[str], str]) -> str:
-    """Change a text except for what is code in it."""
+    """Change a text except for the code in it."""
     parts, end = [], 0
     for match in code.finditer(text):
         parts += [change(text[end : match.start()]), match[0]]
@@ -140,7 +140,7 @@ def _outside(code: re.Pattern[str], text: str, change: Callable[[str], str]) -> 
 
 
 def _breaks_before_lists(text: str) -> str:
-    """Put an empty line before a list that follows a paragraph: Python-Markdown needs it, and GitHub does not."""
+    """Put an empty line before a list that follows a paragraph: Python-Markdown needs it, but GitHub does not."""
     lines: list[str] = []
     for line in text.split("\n"):
         before = lines[-1] if lines else ""
@@ -151,16 +151,15 @@ def _breaks_before_lists(text: str) -> str:
 
 
 def title(path: Path) -> str:
-    """The first heading of a document, as the navigation shows it."""
-    found = re.search(r"^# (How to )?(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    """Return the first heading of a document, as the navigation shows it."""
+    found = re.search(r"^# (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     if found is None:
         sys.exit(f"error: {path.relative_to(ROOT)} has no heading of the first level (# ...)")
-    text = re.sub(r"[`*]", "", found[2])
-    return text[0].upper() + text[1:] if found[1] else text
+    return re.sub(r"[`*]", "", found[1])
 
 
 def navigation() -> str:
-    """The sections of the first page with the documents that each links to, then everything else; as nested list.
+    """Return a nested list: the sections of the first page with the documents that each links to, then everything else.
 
     A section begins with a heading of the second level, or with a paragraph whose first words are bold.
     """
@@ -207,7 +206,7 @@ def _add_scripts(archives: Path) -> None:
 
 
 def _take_addresses_out() -> None:
-    """Let the theme load diagrams from the site, and nothing from elsewhere."""
+    """Make the theme load diagrams from the site, and nothing from elsewhere."""
     (bundle,) = (SITE / "assets" / "javascripts").glob("bundle.*.min.js")
     text = bundle.read_text(encoding="utf-8")
     if text.count(_MERMAID) != 1:
@@ -219,7 +218,7 @@ def _take_addresses_out() -> None:
 
 
 def main() -> None:
-    """Build the site, or end with what is wrong; the site of before is then gone."""
+    """Build the site, or end with an error; the previous site is then gone."""
     shutil.rmtree(TARGET, ignore_errors=True)
     sources = PageSources()
     for path in sorted(DOCS.rglob("*.md")):

@@ -1,4 +1,4 @@
-"""Writes the generated references, docs/cli.md and docs/configuration.md; ``--check`` fails where one is out of date."""
+"""Writes the generated references, docs/cli.md and docs/configuration.md; ``--check`` fails if one is out of date."""
 
 from __future__ import annotations
 

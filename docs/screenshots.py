@@ -29,7 +29,7 @@ PHONE = {"width": 390, "height": 844}
 
 
 def main(bundle: Path | None) -> None:
-    """Take all of them, or without a bundle that of the emulator."""
+    """Take all pictures, or without a bundle only that of the emulator."""
     found = shutil.which("chromium")
     if found is None:
         sys.exit("chromium is not installed: apt-get install chromium fonts-inter-variable")
@@ -41,7 +41,7 @@ def main(bundle: Path | None) -> None:
 
 
 def _take_emulator(browser: Browser) -> None:
-    """The page of a job of the emulator, with made-up jobs."""
+    """Take the page of a job of the emulator, with made-up jobs."""
     with (
         tempfile.TemporaryDirectory() as folder,
         Azurite() as azurite,
@@ -109,7 +109,7 @@ def _classify(page: Page, name: str) -> None:
 
 
 def _save(page: Page, name: str, *, full_page: bool = False) -> None:
-    """As a PNG of 192 colours, a third of the size of one with all."""
+    """Return a PNG with 192 colours, a third of the size of one with all colours."""
     taken = Image.open(io.BytesIO(page.screenshot(full_page=full_page))).convert("RGB")
     few = taken.quantize(192, Image.Quantize.MEDIANCUT, kmeans=2)
     few.save(TARGET / f"{name}.png", optimize=True)

@@ -1,4 +1,4 @@
-"""Writes environments/conda/*.yml from the pins in requirements/; ``--check`` fails where one of them is out of date.
+"""Writes environments/conda/*.yml from the pins in requirements/; ``--check`` fails if one of them is out of date.
 
 Azure ML sends a conda file alone, so each one lists all packages itself, and installs this package from its tag.
 """
@@ -24,7 +24,7 @@ _HEADER = """\
 
 @dataclass(frozen=True)
 class CondaFile:
-    """One of the files: its name without the suffix, the file of its pins, and what it is for."""
+    """One of the files: its name without the suffix, the file of its pins, and its purpose."""
 
     name: str
     requirements: str
@@ -39,7 +39,7 @@ FILES = (
 
 
 def pinned(path: Path) -> dict[str, str]:
-    """Requirement by package of a pip file and of all that it includes.
+    """Return the requirement of each package in a pip file and in all files that it includes.
 
     Raises:
         ValueError: two of the files pin one package differently.
@@ -60,12 +60,12 @@ def pinned(path: Path) -> dict[str, str]:
 
 
 def content(file: CondaFile) -> str:
-    """What belongs into one of the files."""
+    """Return the content of one of the files."""
     pins = pinned(ROOT / "requirements" / file.requirements)
     environment = {
         "name": f"vision-mlops-{file.name}",
         "channels": ["conda-forge"],
-        # git is what pip installs the package with; the base image need not have it.
+        # pip installs the package with git, which the base image may lack.
         "dependencies": ["python=3.11", "git", "pip", {"pip": [*(pins[name] for name in sorted(pins)), _package()]}],
     }
     header = _HEADER.format(pins=file.requirements, purpose=file.purpose)
@@ -73,7 +73,7 @@ def content(file: CondaFile) -> str:
 
 
 def _package() -> str:
-    """This package as pip takes it from the repository, at the tag of its version."""
+    """Return the requirement for this package from the repository, at the tag of its version."""
     from vision_mlops import __version__
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -1,11 +1,11 @@
-"""The whole way through Azure Machine Learning with Microsoft's SDK alone: data, environment, pipeline job, model, endpoint.
+"""A walk through Azure Machine Learning with Microsoft's SDK alone: data, environment, pipeline job, model, endpoint.
 
     mlops azure emulate -- python examples/azure_ml_walk.py
 
-It needs the packages azure-ai-ml and azure-identity, and nothing of this project. Where to is said by the variables
-AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZUREML_WORKSPACE_NAME and by those of the sign-in; the emulator sets them
-all. With the variables of a real workspace it is meant to do the same there (which could not be tried without an account),
-and costs what one small node and one small instance cost until it has deleted the endpoint.
+It needs the packages azure-ai-ml and azure-identity, but nothing of this project. The variables AZURE_SUBSCRIPTION_ID,
+AZURE_RESOURCE_GROUP and AZUREML_WORKSPACE_NAME, and those of the sign-in, say where it runs; the emulator sets them all.
+With the variables of a real workspace, it should do the same there (which could not be tried without an account). It then
+costs as much as one small node and one small instance until it has deleted the endpoint.
 """
 
 import json
@@ -57,12 +57,12 @@ def run(text):
 
 
 def say(text: str, started: float) -> None:
-    """Print a step, and how long it took."""
+    """Print a step and how long it took."""
     print(f"{time.monotonic() - started:6.1f} s  {text}", flush=True)
 
 
 def main() -> None:
-    """Walk the way once."""
+    """Run all steps once."""
     client = MLClient(
         DefaultAzureCredential(),
         os.environ["AZURE_SUBSCRIPTION_ID"],
@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def run_pipeline(client: MLClient, data: str, environment: str, code: Path) -> str:
-    """Train and check in a pipeline job; returns its name."""
+    """Train and check in a pipeline job; return its name."""
     train = command(
         name="train_fruit",
         command="python train.py ${{inputs.data}} ${{outputs.model}}",
@@ -125,7 +125,7 @@ def run_pipeline(client: MLClient, data: str, environment: str, code: Path) -> s
 
 
 def serve(client: MLClient, name: str, model: Model, environment: Environment, code: Path) -> str:
-    """Deploy the model, ask it, and delete the endpoint; returns what it answered."""
+    """Deploy the model, call it, and delete the endpoint; return its response."""
     client.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=name, auth_mode="key")).result()
     try:
         deployment = ManagedOnlineDeployment(

@@ -12,7 +12,7 @@ param environmentName string
 
 param location string = resourceGroup().location
 
-@description('Private: a managed virtual network for the workspace, private endpoints, and no public address but that of the web app.')
+@description('Private: a managed virtual network for the workspace, private endpoints, and no public address except that of the web app.')
 param isolated bool
 
 @description('SKU of the storage account, with its redundancy.')
@@ -22,14 +22,14 @@ param storageSku string
 @description('SKU of the container registry; isolated needs Premium.')
 param registrySku string
 
-@description('Most that Application Insights takes in a day, in GB; -1 for no limit.')
+@description('Maximum data that Application Insights accepts per day, in GB; -1 for no limit.')
 param dailyLogGigabytes int
 
 param cpuSku string = 'Standard_DS3_v2'
 param cpuMaxNodes int = 4
 param gpuSku string = 'Standard_NC4as_T4_v3'
 
-@description('0 makes no cluster with graphics processors.')
+@description('0 creates no cluster with graphics processors.')
 param gpuMaxNodes int
 
 @description('Object id of the person who gets a compute instance; empty for none.')
@@ -50,7 +50,7 @@ param webAppSku string = 'P0v3'
 param customVision bool
 param customVisionSku string = 'F0'
 
-@description('Region of Custom Vision, which not every region has.')
+@description('Region of Custom Vision, which is not available in every region.')
 param customVisionLocation string = location
 
 @description('Group of the people who work on models; empty for none.')
@@ -62,13 +62,13 @@ param federations array = []
 @description('Per month, in the currency of the subscription.')
 param budgetAmount int
 
-@description('Addresses that get a mail before the budget is spent; without one there is no budget.')
+@description('Addresses that get a mail before the budget is spent; without one, no budget is created.')
 param budgetContacts array = []
 
 @description('Day from which the budget counts, which cannot be changed; empty for the first of this month.')
 param budgetStart string = ''
 
-@description('Nothing to set: only a default may ask for the time.')
+@description('Do not set it: only a default value can use the current time.')
 param firstOfMonth string = utcNow('yyyy-MM-01')
 
 var suffix = take(uniqueString(subscription().id, resourceGroup().id), 6)
@@ -96,7 +96,7 @@ var zoneIds = {
 }
 var cpuCluster = 'cpu-cluster'
 
-// Who gets roles. The type keeps Azure from looking up an identity that its directory does not show yet.
+// Who gets roles. The type prevents Azure from looking up an identity that its directory does not show yet.
 var people = empty(dataScientistsGroupId) ? [] : [{ principalId: dataScientistsGroupId, principalType: 'Group' }]
 var workspaceItself = [{ principalId: workspaceIdentity.outputs.principalId, principalType: 'ServicePrincipal' }]
 var compute = [{ principalId: computeIdentity.outputs.principalId, principalType: 'ServicePrincipal' }]
@@ -105,7 +105,7 @@ var pulls = [{ principalId: pullIdentity.outputs.principalId, principalType: 'Se
 var nodes = kubernetes ? [{ principalId: nodesIdentity!.outputs.principalId, principalType: 'ServicePrincipal' }] : []
 var cluster = kubernetes ? [{ principalId: clusterIdentity!.outputs.principalId, principalType: 'ServicePrincipal' }] : []
 var frontends = webApp ? map(app!.outputs.principalIds, id => { principalId: id, principalType: 'ServicePrincipal' }) : []
-// The managed network makes private endpoints of its own, which the identity of the workspace approves.
+// The managed network creates its own private endpoints, which the identity of the workspace approves.
 var approver = isolated ? workspaceItself : []
 var endpointsSubnetId = isolated ? network!.outputs.endpointsSubnetId : ''
 
@@ -127,7 +127,7 @@ module computeIdentity 'modules/identity.bicep' = {
   }
 }
 
-// What deploys: the service connections and workflows that are federated with it.
+// The identity that deploys: service connections and workflows are federated with it.
 module pipelinesIdentity 'modules/identity.bicep' = {
   name: 'identity-pipelines'
   params: {
@@ -138,7 +138,7 @@ module pipelinesIdentity 'modules/identity.bicep' = {
   }
 }
 
-// What pulls images to Container Instances.
+// The identity that pulls images to Container Instances.
 module pullIdentity 'modules/identity.bicep' = {
   name: 'identity-pull'
   params: {
@@ -248,7 +248,7 @@ module registry 'modules/registry.bicep' = {
     grants: {
       Contributor: workspaceItself
       'Azure AI Enterprise Network Connection Approver': approver
-      // A cluster that builds images pushes them, too.
+      // A cluster that builds images also pushes them.
       AcrPush: concat(pipelines, people, isolated ? compute : [])
       AcrPull: concat(compute, pulls, nodes, frontends)
     }
@@ -340,7 +340,7 @@ module aks 'modules/kubernetes.bicep' = if (kubernetes) {
       'Azure Kubernetes Service RBAC Writer': pipelines
     }
   }
-  // The nodes' identity must be one that the cluster may use, and that may pull, before there are nodes.
+  // Before there are nodes, the cluster must be allowed to use the nodes' identity, and that identity must be allowed to pull.
   dependsOn: [registry]
 }
 

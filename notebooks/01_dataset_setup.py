@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 1. Dataset
 #
-# A classifier is as good as its images. Before anything is trained, we look at them, let the tool look for what people
+# A classifier is as good as its images. Before you train, look at them, let the tool find what people
 # overlook, split them, and give them a version, so that a later result can name exactly what it was trained on.
 
 # %%
@@ -19,10 +19,10 @@ print(f"workload {project.name}: {project.workload.title}")
 #
 # - **train**: what the network learns from;
 # - **val**: what decides when to stop and which settings are better;
-# - **test**: what nobody looks at before the end. Only it tells how good the model is on images that it has never seen.
+# - **test**: what nobody looks at before the end. Only it shows how good the model is on images that it has never seen.
 #
-# Files with the same content never end up on two sides, and files that cannot be read are left out by name. The
-# fingerprint at the end identifies the data from here on. Run the cell twice: what is unchanged is not made again.
+# Files with the same content never end up in two splits, and files that cannot be read are named and left out. The
+# fingerprint at the end identifies the data from here on. If you run the cell again, unchanged data is not prepared again.
 
 # %%
 # %mlops data prepare --workload {project.reference}
@@ -30,16 +30,16 @@ print(f"workload {project.name}: {project.workload.title}")
 # %% [markdown]
 # ## Look
 #
-# Always look at images before you train. Do you see the difference between the classes? If you do not, a network will find
-# it hard, or it will find something that you did not mean, such as the camera.
+# Always look at the images before you train. Do you see the difference between the classes? If you do not, a network will
+# find it hard, or it will find something that you did not mean, such as the camera.
 
 # %%
 draw_samples(project.data)
 
 # %% [markdown]
-# And count them. A class with a tenth of the images of another is learnt worse, and accuracy hides that: whoever always
-# answers with a class that has nine in ten images is right in nine of ten cases. The workload weighs rare classes up
-# (`training.class_weights`), and the gate can ask for a recall of each class (`gate.min_recall_per_class`).
+# Also count them. A class with a tenth of the images of another is learnt worse, and accuracy hides that: a model that
+# always predicts a class with nine in ten images is right in nine of ten cases. The workload gives rare classes more
+# weight (`training.class_weights`), and the gate can require a recall of each class (`gate.min_recall_per_class`).
 
 # %%
 draw_class_balance(project.data)
@@ -48,8 +48,8 @@ draw_class_balance(project.data)
 # ## Check
 #
 # Some faults cannot be seen in a few samples: a file that ends in the middle, the same photo in two classes, near copies
-# on both sides of the split (the test would be too easy), labels that the images contradict. The check finds them and
-# writes a report with pictures. It changes nothing unless it is told to.
+# in two splits (the test would be too easy), labels that the images contradict. The check finds them and
+# writes a report with pictures. It changes nothing unless you tell it to.
 
 # %%
 # %mlops data check {project.data} --out {project.notes}/check
@@ -57,8 +57,8 @@ draw_class_balance(project.data)
 # %% [markdown]
 # ## Register
 #
-# A registered folder gets a version that never changes: jobs name it as `azureml:NAME:1`, here and on Azure. The same content
-# registered again is the same version.
+# A registered folder gets a version that never changes: jobs name it as `azureml:NAME:1`, on this machine and on Azure.
+# If you register the same content again, it is the same version.
 
 # %%
 # %mlops data register {project.data} --name {project.name}
@@ -79,7 +79,7 @@ print(azure)
 
 # %% [markdown]
 # A workspace has a *datastore*: a container in Blob Storage. Uploading compares by content, so the second time there is
-# nothing to send, and an interrupted upload goes on where it was.
+# nothing to send, and an interrupted upload continues where it stopped.
 
 # %%
 # %mlops data upload {project.data} --to azureml://datastores/workspaceblobstore/paths/notebooks/{project.name}

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 2. Training
 #
-# Two ways to train: once, with the settings of the workload (a *script run*), and several times with different settings (a
-# *sweep*). Both are jobs in Azure ML's YAML, and both run on this machine as they stand. That is the point: what you debug
-# here in seconds is the very file that is sent to a cluster.
+# There are two ways to train: once, with the settings of the workload (a *script run*), and several times with different
+# settings (a *sweep*). Both are jobs in Azure ML's YAML, and both run on this machine unchanged: the file that you debug
+# here in seconds is the one that is sent to a cluster.
 #
 # This notebook needs the data that `01_dataset_setup` has registered.
 
@@ -24,7 +24,7 @@ print(f"workload {project.name}: {settings.epochs} epochs, learning rate {settin
 # %% [markdown]
 # ## A script run
 #
-# The network was trained on ImageNet before: its first layers know edges and textures already, and are kept
+# The network was already trained on ImageNet: its first layers know edges and textures, and are kept
 # (`model.frozen_stages`). The later ones are adapted to our classes, which takes minutes instead of days.
 #
 # A command job is a command with its inputs, its outputs and where it runs:
@@ -33,8 +33,8 @@ print(f"workload {project.name}: {settings.epochs} epochs, learning rate {settin
 print(Path("notebooks/jobs/script_run.yml").read_text())
 
 # %% [markdown]
-# The job is checked before it runs. Then the step gets its own working copy and its inputs, and its output is kept by a key
-# of everything that it depends on. The same job again takes no time.
+# The job is checked before it runs. Then the step gets its own working copy and its inputs, and its output is stored under
+# a key of everything that it depends on. Running the same job again takes no time.
 
 # %%
 # %mlops job lint notebooks/jobs/script_run.yml notebooks/jobs/sweep.yml
@@ -46,7 +46,7 @@ script_bundle = Path(script["outputs"]["bundle"])
 # %% [markdown]
 # ## Learning curves
 #
-# MLflow has kept the loss and accuracy after each epoch. What to look for:
+# MLflow has recorded the loss and accuracy after each epoch. This is what to look for:
 #
 # - both curves still fall: train longer;
 # - the validation loss rises while the training loss falls: the network learns the images by heart. Train shorter, add
@@ -65,12 +65,12 @@ draw_learning_curves({"script run": run_of(script_bundle)})
 # %% [markdown]
 # ## A sweep
 #
-# Which learning rate is best cannot be known, only tried. A sweep runs the same command once for each value, two at a time,
-# and keeps the bundle of the trial with the best *validation* accuracy. The test images are not asked: a setting that was
-# chosen by them would look better than it is.
+# You cannot know which learning rate is best; you have to try. A sweep runs the same command once for each value, two at
+# a time, and keeps the bundle of the trial with the best *validation* accuracy. The test images are not used: a setting
+# that was chosen with them would look better than it is.
 #
-# With more settings than one, `sampling_algorithm: random` or `bayesian` find good ones in fewer trials than a grid, and
-# `early_termination` gives up trials that fall behind.
+# With more than one setting, `sampling_algorithm: random` or `bayesian` finds good values in fewer trials than a grid, and
+# `early_termination` ends trials that fall behind.
 
 # %%
 sweep = read_command("job", "run", "notebooks/jobs/sweep.yml", *project.job_inputs)
@@ -88,8 +88,8 @@ draw_learning_curves({"script run": run_of(script_bundle), "best trial": run_of(
 # ## Register both
 #
 # A registered version is the bundle (network, classes, preprocessing, golden examples) with its origin: data, run, commit.
-# The next notebooks judge the two, and roll the second one out where the first one serves. `remember` notes which version is
-# which.
+# The next notebooks judge the two versions, and roll out the second one where the first one serves. `remember` notes which
+# version is which.
 
 # %%
 for word, bundle in {"first": script_bundle, "second": sweep_bundle}.items():
@@ -100,8 +100,9 @@ for word, bundle in {"first": script_bundle, "second": sweep_bundle}.items():
 # %% [markdown]
 # ## On Azure
 #
-# The same two files, with `--on azure`. Before a job is submitted, `mlops` makes sure that its environment and its cluster
-# exist. Then it follows the job and brings outputs and metrics back. Ctrl-C ends the following, not the job.
+# Submit the same two files with `--on azure`. Before a job is submitted, `mlops` makes sure that its environment and its
+# cluster exist. Then it follows the job and downloads outputs and metrics. Ctrl-C stops following the job, but does not
+# cancel it.
 
 # %%
 from vision_mlops.notebooks.azure_session import connect_azure

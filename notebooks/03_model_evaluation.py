@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 3. Evaluation
 #
-# Accuracy is one number, and a team needs answers: Which classes are confused? Which images? What does the network look
-# at? Is the new version better than the one in use, or was it luck? And who decides?
+# Accuracy is one number, but a team has more questions. Which classes are confused? Which images? What does the network
+# look at? Is the new version better than the one in use, or was it luck? And who decides?
 #
 # This notebook judges the versions that `02_model_training` has registered.
 
@@ -28,8 +28,8 @@ print(f"{first} and {second}, judged on the test images of {project.data}")
 # %% [markdown]
 # ## On images that it has never seen
 #
-# `mlops evaluate` scores each test image with the exported graph, the one that will serve. The interval beside the accuracy says how much
-# of it may be luck: with few test images it is wide, and no model can be proven good on them.
+# `mlops evaluate` scores each test image with the exported graph, the one that will serve. The interval beside the
+# accuracy says how much of it may be luck: with few test images it is wide, and they cannot prove that a model is good.
 
 # %%
 # %mlops evaluate --bundle {first} --data {project.data} --out {report}
@@ -37,18 +37,18 @@ print(f"{first} and {second}, judged on the test images of {project.data}")
 # %% [markdown]
 # ## What is confused with what
 #
-# A row is what an image is, a column what it was taken for. Everything beside the diagonal is a mistake. Two classes that
-# are confused both ways may differ in too little, or be labelled by two people with two opinions.
+# A row is the true class of an image, a column the predicted one. Everything beside the diagonal is a mistake. Two classes
+# that are confused both ways may differ too little, or be labelled by two people with two opinions.
 
 # %%
 evaluation_picture(report, CONFUSION_MATRIX)
 
 # %% [markdown]
-# ## Can its probabilities be trusted
+# ## Can you trust its probabilities?
 #
-# Of all images for which the model says 90%, nine of ten should be classified correctly: then its points are on the line. Training ends
-# with a calibration on the validation images for that purpose. It matters as soon as somebody sets a threshold, such as
-# "below 80% a person looks at it".
+# Of all images for which the model says 90%, nine in ten should be classified correctly: then its points are on the line.
+# For that purpose, training ends with a calibration on the validation images. It matters as soon as somebody sets a
+# threshold, such as "below 80% a person looks at it".
 
 # %%
 evaluation_picture(report, RELIABILITY)
@@ -56,8 +56,8 @@ evaluation_picture(report, RELIABILITY)
 # %% [markdown]
 # ## Its worst mistakes
 #
-# The mistakes that the model was surest of teach most: usually a wrong label, an unusual image, or a class that needs more
-# images.
+# You learn most from the mistakes of which the model was most certain: usually a wrong label, an unusual image, or a class
+# that needs more images.
 
 # %%
 draw_mistakes(report)
@@ -65,7 +65,7 @@ draw_mistakes(report)
 # %% [markdown]
 # ## What it looks at
 #
-# A heat map shows which part of an image spoke for the class. It should be the object. Where it is the background, the model
+# A heat map shows which part of an image spoke for the class. It should be the object. If it is the background, the model
 # has learnt something that will not be there in production.
 
 # %%
@@ -75,18 +75,18 @@ draw_heat_maps(bundle, project.data)
 # %% [markdown]
 # ## The gate
 #
-# The gate decides by the rules of the workload, not by how somebody feels about the curve. Without a champion, the version in use,
-# it holds the model against the floors. With one, it compares both on the same images and asks whether the difference is
-# more than chance. *promote*, *reject* or *inconclusive*: each comes with its reasons.
+# The gate decides by the rules of the workload, not by how somebody feels about a curve. If there is no champion (the
+# version in use), it compares the model with the floors. Otherwise, it also compares both on the same images and asks
+# whether the difference is more than chance. *promote*, *reject* or *inconclusive*: each comes with its reasons.
 
 # %%
 # %mlops gate --candidate {report} --workload {project.reference} --data {project.data}
 
 # %% [markdown]
-# ## Add what was found to the version
+# ## Add the results to the version
 #
-# Registering the same bundle again makes no new version: it adds what is new, here metrics and verdict. With the verdict promote, it becomes
-# the champion: the version that is served where nobody names another.
+# Registering the same bundle again creates no new version: it adds what is new, here metrics and verdict. If the verdict is
+# promote, it becomes the champion: the version that is served if nobody names another.
 
 # %%
 run_command(
@@ -95,9 +95,9 @@ run_command(
 )  # fmt: skip
 
 # %% [markdown]
-# ## The second version, against the first
+# ## Compare the second version with the first
 #
-# Now there is a champion, and the best trial of the sweep has to stand up to it.
+# Now there is a champion, and the best trial of the sweep is compared with it.
 
 # %%
 # %mlops evaluate --bundle {second} --data {project.data} --out {second_report}
@@ -114,7 +114,7 @@ run_command(
 run_command("models", "list", project.name)
 
 # %% [markdown]
-# Where does a version come from? Everything from images to verdict is kept with it:
+# Where does a version come from? Everything from images to verdict is recorded with it:
 
 # %%
 # %mlops models explain {first}
@@ -122,8 +122,8 @@ run_command("models", "list", project.name)
 # %% [markdown]
 # ## On Azure
 #
-# The same bundles, with everything that is known about them, go to the registry of the workspace. A model is copied, never
-# trained again: what was judged is what will serve.
+# The same bundles, with everything that is known about them, are copied to the registry of the workspace. A model is
+# copied, never trained again: what was judged is what will serve.
 
 # %%
 from vision_mlops.notebooks.azure_session import connect_azure

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 4. Deployment
 #
-# A model earns its keep when somebody can ask it. An *endpoint* is an address that stays, a *deployment* is a version behind
-# it. So a version can be exchanged without anybody who asks having to notice, and taken back when it turns out to be worse.
+# A model is useful once somebody can use it. An *endpoint* is an address that stays the same, and a *deployment* is a
+# version behind it. So you can exchange a version without its users noticing, and roll it back if it turns out to be worse.
 #
 # This notebook serves the two versions that `02_model_training` has registered and `03_model_evaluation` has judged.
 
@@ -23,7 +23,7 @@ images = project.test_images(6)
 print(f"{first} and then {second}, at the endpoint {endpoint}")
 
 # %% [markdown]
-# This notebook deletes its endpoints at the end. Where it was interrupted, they are still there:
+# This notebook deletes its endpoints at the end. If it was interrupted, they still exist:
 
 
 # %%
@@ -45,7 +45,7 @@ delete_endpoint("local")
 # %mlops deploy --to local --model {first} --endpoint {endpoint}
 
 # %% [markdown]
-# Now it can be asked, with images of the test split:
+# Now send it images of the test split:
 
 # %%
 arguments = [word for image in images for word in ("--image", image)]
@@ -59,21 +59,21 @@ picture_grid(
 )
 
 # %% [markdown]
-# The answer is JSON over HTTP, so any program can ask. The address and the state of the deployment:
+# The response is JSON over HTTP, so any program can use it. This is the address and the state of the deployment:
 
 # %%
 # %mlops endpoint show {endpoint} --on local
 
 # %% [markdown]
-# ## Roll the second version out
+# ## Roll out the second version
 #
-# The test images said that the second version is good enough. Production may disagree: other images, a slower machine, a
-# server that fails. So it gets the traffic in steps. First a copy of half of the requests, whose answers nobody gets; then
-# 10, 50 and 100 percent. At each step errors, latency and labels are held against the version in use. When something is
-# clearly worse, the first version gets everything back at once.
+# The test images said that the second version is good enough. Production may show otherwise: other images, a slower
+# machine, a server that fails. Therefore it gets the traffic in steps: first a copy of half of the requests, whose
+# responses nobody gets, then 10, 50 and 100 percent. At each step, errors, latency and labels are compared with the version
+# in use. If something is clearly worse, the first version gets everything back at once.
 #
 # Nobody has to use the endpoint meanwhile: the command sends probes, here the test images. The options make the rollout
-# short for this notebook; `--force` starts it also where the gate was not convinced, which is only right in a tutorial.
+# short for this notebook; `--force` starts it even if the gate was not convinced, which is only right in a tutorial.
 
 # %%
 report = read_command(
@@ -84,14 +84,15 @@ report = read_command(
 print(report["outcome"])
 
 # %% [markdown]
-# The traffic over time: the share of the second version in blue, the copies as a broken line.
+# This is the traffic over time: the share of the second version in blue, the copies as a broken line.
 
 # %%
 draw_traffic(report)
 
 # %% [markdown]
-# With the traffic, the second version has become the champion. To go back, roll the first version out again: it is the same
-# bundle as before, and nothing has to be trained or built. Promoting it, as here, changes only which version is the champion.
+# The second version has become the champion, together with the traffic. To go back, roll out the first version again: it is
+# the same bundle as before, and nothing has to be trained or built. Promoting it, as here, only changes which version is
+# the champion.
 
 # %%
 # %mlops models promote {first} --force
@@ -102,8 +103,8 @@ delete_endpoint("local")
 # %% [markdown]
 # ## On Azure: a managed endpoint
 #
-# The same command with another target. A managed endpoint runs on machines that Azure looks after; it has several
-# deployments, so the rollout above works there, too. It costs money for every hour that it exists, hence the delete at the end.
+# Use the same command with another target. A managed endpoint runs on machines that Azure manages. It can have several
+# deployments, so the rollout above works there, too. It costs money for every hour that it exists, so delete it at the end.
 
 # %%
 from vision_mlops.notebooks.azure_session import connect_azure
@@ -127,8 +128,8 @@ run_command("endpoint", "test", endpoint, "--on", "managed", *arguments[:6])
 # ## On Azure: a container instance
 #
 # Container Instances is the cheapest way to show a model to somebody: one container with a public address, billed by the
-# second. It cannot mount a registered model, so the image holds it. `mlops models image` writes what the image is built
-# from and says what it is called; the registry builds it. (The emulator's registry keeps the model alone.)
+# second. It cannot mount a registered model, so the image contains it. `mlops models image` writes what the image is built
+# from and prints its name; the registry builds it. (The emulator's registry only stores the model.)
 
 # %%
 context = project.notes / "image"

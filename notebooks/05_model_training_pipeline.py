@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 5. The training pipeline
 #
-# Notebooks are for finding out. What shall happen again, every week or whenever there are new images, belongs in a pipeline:
-# the same steps in the same order, each with its inputs and outputs written down, started by a clock or a colleague who
-# has never seen the notebook.
+# Notebooks are for finding out. What should happen again, every week or whenever there are new images, belongs in a
+# pipeline: the same steps in the same order, each with defined inputs and outputs, started by a clock or by a colleague
+# who has never seen the notebook.
 
 # %%
 # %load_ext vision_mlops.notebooks
@@ -25,8 +25,8 @@ print(f"pipeline for the workload {project.name}, at the batch endpoint {endpoin
 # %% [markdown]
 # ## Its steps
 #
-# The graph comes from the YAML. An arrow is an output of one step that another one reads; what no arrow connects may run at
-# the same time. Each step is one of the commands that the notebooks before have used.
+# The graph comes from the YAML. An arrow is an output of one step that another step reads; steps that no arrow connects
+# may run at the same time. Each step is one of the commands that the previous notebooks have used.
 
 # %%
 draw_plan(component)
@@ -38,14 +38,14 @@ draw_plan(component)
 run_command("job", "lint", component)
 
 # %% [markdown]
-# On this machine, `mlops run --workload NAME` runs these steps, and reuses those whose inputs have not changed. That is the
-# way to develop a pipeline. Below it is *published*.
+# On this machine, `mlops run --workload NAME` runs these steps, and reuses those whose inputs have not changed. Use it to
+# develop a pipeline. The next section *publishes* the pipeline.
 
 # %% [markdown]
 # ## On Azure: publish
 #
 # Publishing puts the pipeline behind a batch endpoint: an address that starts it, for people and programs that have no copy
-# of this project. Publishing again without a change does nothing; with one it deploys the new version.
+# of this project. If you publish again without a change, nothing happens; with a change, the new version is deployed.
 
 # %%
 from vision_mlops.notebooks.azure_session import connect_azure
@@ -59,7 +59,7 @@ run_command("pipeline", "publish", component, "--endpoint", endpoint, "--workloa
 # %% [markdown]
 # ## Trigger
 #
-# Whoever triggers says what to train and why: the tag can be found later. The images are the version that
+# Whoever triggers it says what to train and why, so the tag can be found later. The images are the version that
 # `01_dataset_setup` has registered. The command follows the job to its end.
 
 # %%
@@ -69,7 +69,7 @@ run_command(
 )  # fmt: skip
 
 # %% [markdown]
-# The job has registered a version in the workspace, judged against the champion there.
+# The job has registered a version in the workspace, which was judged against the champion there.
 
 # %%
 # %mlops models list {project.name}
@@ -77,8 +77,8 @@ run_command(
 # %% [markdown]
 # ## Schedule
 #
-# A schedule starts a job by the clock. It is YAML again: when, and which job. The job is the pipeline `train.yml`, which has the
-# same steps as the component, with this workload and its newest registered images.
+# A schedule starts a job at certain times. It is also YAML: when, and which job. The job is the pipeline `train.yml`, which
+# has the same steps as the component, with this workload and its newest registered images.
 
 # %%
 job = yaml.safe_load((PIPELINES / "train.yml").read_text())
@@ -112,15 +112,15 @@ run_command("pipeline", "schedule", "create", project.notes / "schedule.yml", "-
 # %mlops pipeline schedule list
 
 # %% [markdown]
-# A schedule trains, and so costs, until somebody stops it. This one is deleted at once.
+# A schedule trains, and thus costs money, until somebody stops it. Delete this one at once.
 
 # %%
 run_command("pipeline", "schedule", "pause", schedule["name"])
 run_command("pipeline", "schedule", "delete", schedule["name"])
 
 # %% [markdown]
-# `mlops down` lists all that was made in Azure for a workload and what it costs a month, and removes it. With `--dry-run` it only
-# lists.
+# `mlops down` lists everything that was created in Azure for a workload and what it costs a month, and removes it. With
+# `--dry-run`, it only lists.
 
 # %%
 # %mlops down --workload {project.name} --dry-run

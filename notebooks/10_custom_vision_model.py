@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 10. Is it worth it? Azure Custom Vision as a benchmark
 #
-# Before a team looks after a model of its own, it should know what it gets for that. Azure Custom Vision trains a classifier
-# from uploaded images without any code. Here it learns exactly the training images of the workload, and is judged on
+# Before a team maintains its own model, it should know what it gains. Azure Custom Vision trains a classifier
+# from uploaded images without any code. Here it learns from exactly the training images of the workload, and is judged on
 # exactly its test images, beside ours.
 #
-# **Custom Vision takes no new customers, and ends on 2028-09-25.** Without an account the emulator takes its place: the
-# calls are real, but a small classifier stands in for the service, so *its figures say nothing about Custom Vision*.
+# **Custom Vision takes no new customers, and ends on 2028-09-25.** Without an account, the emulator takes its place: the
+# calls are real, but a small classifier replaces the service, so *its figures say nothing about Custom Vision*.
 
 # %%
 # %load_ext vision_mlops.notebooks
@@ -23,7 +23,7 @@ print(f"workload {project.name}: {project.workload.title}")
 # %% [markdown]
 # ## Ours
 #
-# The champion was trained on these data with these settings, so it is taken as it is; otherwise it would be trained now.
+# The champion was trained on these data with these settings, so it is used as it is; otherwise it would be trained now.
 
 # %%
 # %mlops benchmark run --workload {project.reference} --data {project.data} --with ours
@@ -31,8 +31,8 @@ print(f"workload {project.name}: {project.workload.title}")
 # %% [markdown]
 # ## Custom Vision
 #
-# The images are uploaded to a project of the service, trained on and published there, and each test image is predicted by
-# it. Nothing is done twice: interrupt the cell and run it again, and it goes on where it was.
+# The images are uploaded to a project of the service. It trains on them, publishes the model, and predicts each test
+# image. Nothing is done twice: if you interrupt the cell and run it again, it continues where it stopped.
 
 # %%
 from vision_mlops.notebooks.azure_session import connect_azure
@@ -46,16 +46,16 @@ print(azure)
 # %% [markdown]
 # ## The comparison
 #
-# Higher is more accurate, further to the left is faster. The bars are 95% intervals: where they overlap widely, more test
-# images are needed before anybody may claim a winner. For hosted services the time is the round trip from this machine.
+# Higher is more accurate, further to the left is faster. The bars are 95% intervals: if they overlap widely, you need more
+# test images before you can claim a winner. For hosted services, the time is the round trip from this machine.
 
 # %%
 found = standings(BenchmarkFolder(project.name), load_prices(None))
 draw(found)
 
 # %% [markdown]
-# Both have answered the same images, so the images on which they differ can be counted: `only it` and `only ours`. The
-# p-value says how likely such a difference is when both are equally good.
+# Both have predicted the same images, so the images on which they differ can be counted: `only it` and `only ours`. The
+# p-value says how likely such a difference is if both are equally good.
 
 # %%
 for row in found.rows:
@@ -67,7 +67,7 @@ for row in found.rows:
 # %% [markdown]
 # ## Clean up
 #
-# Images in the service are paid for as long as its project exists. The result stays here.
+# Images in the service cost money as long as its project exists. The result stays here.
 
 # %%
 run_command("benchmark", "clean", "--workload", project.reference, "--with", "custom-vision", "--yes")

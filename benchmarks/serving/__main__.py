@@ -1,4 +1,4 @@
-"""The scoring server side by side with what one would take instead, with the same network and the same images.
+"""Compare the scoring server with what you would use instead, with the same network and the same images.
 
     python -m benchmarks.serving [--bundle BUNDLE] [--int8 BUNDLE] [--rounds 5] [--seconds 10] [--quick]
                                          [--only NAME ...] [--one-worker] [--unpinned]
@@ -27,26 +27,38 @@ END_MARK = "<!-- until here -->"
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
-    """The options."""
+    """Return the options."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.serving",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--bundle", type=Path, help="model bundle; without it an untrained one is made")
-    parser.add_argument("--int8", type=Path, help="int8 bundle, measured as well")
+    parser.add_argument("--bundle", type=Path, help="model bundle; by default an untrained one is created")
+    parser.add_argument("--int8", type=Path, help="also measure this int8 bundle")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=10, help="of load with the small images")
-    parser.add_argument("--large-seconds", type=int, help="of load with the large ones; twice as many by default")
-    parser.add_argument("--warm-up", type=int, default=3, help="seconds of load that do not count")
+    parser.add_argument("--seconds", type=int, default=10, help="seconds of load with the small images")
     parser.add_argument(
-        "--only", nargs="+", default=[], metavar="NAME", help="these rows, or all of these environments"
+        "--large-seconds", type=int, help="seconds of load with the large ones; by default twice as many"
     )
-    parser.add_argument("--size", choices=[SMALL, LARGE], help="images of this size only")
-    parser.add_argument("--one-worker", action="store_true", help="the other frameworks with one worker, too")
-    parser.add_argument("--unpinned", action="store_true", help="the other frameworks with OpenVINO's pinning off, too")
-    parser.add_argument("--quick", action="store_true", help="one round of one second: does everything work?")
-    parser.add_argument("--soak", type=int, default=0, metavar="SECONDS", help="a long load of our server instead")
+    parser.add_argument("--warm-up", type=int, default=3, help="seconds of load before measuring")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="measure only these rows, or all rows of these environments",
+    )
+    parser.add_argument("--size", choices=[SMALL, LARGE], help="send only images of this size")
+    parser.add_argument("--one-worker", action="store_true", help="also run the other frameworks with one worker")
+    parser.add_argument(
+        "--unpinned", action="store_true", help="also run the other frameworks without OpenVINO's pinning"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="run one round of one second, to check that everything works"
+    )
+    parser.add_argument(
+        "--soak", type=int, default=0, metavar="SECONDS", help="run a sustained load of our server instead"
+    )
     parser.add_argument("--json", type=Path, help="write all numbers to this file")
     parser.add_argument("--markdown", type=Path, help="write the tables to this file, after its mark if it has one")
     given = parser.parse_args(words)
@@ -64,7 +76,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def chosen(given: argparse.Namespace) -> list[System]:
-    """The systems that the options ask for. Raises SystemExit for a name that none has."""
+    """Return the systems that the options select. Raises SystemExit for an unknown name."""
     known = systems(int8=given.int8 is not None, one_worker=given.one_worker, unpinned=given.unpinned)
     names = {name for system in known for name in (system.name, system.environment)}
     if unknown := [name for name in given.only if name not in names]:
@@ -74,7 +86,7 @@ def chosen(given: argparse.Namespace) -> list[System]:
 
 
 def untrained() -> Path:
-    """The bundle that the benchmark makes itself, anew when what makes it has changed."""
+    """Return the benchmark's own bundle, created again when the code that creates it has changed."""
     folder = environments.cache() / "untrained"
     source = Path(__file__).with_name("untrained.py")
     if not (folder / "bundle.json").is_file() or (folder / "bundle.json").stat().st_mtime < source.stat().st_mtime:
@@ -83,7 +95,7 @@ def untrained() -> Path:
 
 
 def make_plan(given: argparse.Namespace, rows: list[System]) -> Plan:
-    """Everything that a run needs, made or found."""
+    """Find or create everything that a run needs."""
     bundle = (given.bundle or untrained()).resolve()
     int8 = given.int8.resolve() if given.int8 else bundle
     ready = {name: environments.prepare(name) for name in dict.fromkeys(system.environment for system in rows)}
@@ -100,7 +112,7 @@ def make_plan(given: argparse.Namespace, rows: list[System]) -> Plan:
 
 
 def write_markdown(file: Path, text: str, mark: str = MARK) -> None:
-    """Write the tables between their mark and the next end mark; a file without, or that is not there, gets them alone."""
+    """Write the tables between their mark and the next end mark; a file without marks, or a new one, gets only them."""
     before = file.read_text(encoding="utf-8") if file.is_file() else ""
     if mark in before:
         head, _, rest = before.partition(mark)

@@ -1,4 +1,4 @@
-"""Environments of the systems: one venv for each, from its pinned requirements, made once and used again.
+"""Environments of the systems: one venv for each, from its pinned requirements, created once and used again.
 
 They lie under ``outputs/cache/bench/NAME``. An environment whose requirements have changed since is made anew, and in that
 of our server the package is installed again whenever its source has changed.
@@ -26,7 +26,7 @@ _PACKAGE = ("pyproject.toml", "README.md", "LICENSE", "src")
 
 @dataclass(frozen=True)
 class Environment:
-    """A venv that is ready. Sizes are in MB (10^6 bytes) of disk, with and without pip and setuptools."""
+    """A finished venv. Sizes are in MB (10^6 bytes) of disk, with and without pip and setuptools."""
 
     name: str
     folder: Path
@@ -39,17 +39,17 @@ class Environment:
 
 
 def cache() -> Path:
-    """Where everything that the benchmark keeps is."""
+    """Return the folder of everything that the benchmark keeps."""
     return paths.home() / "cache" / "bench"
 
 
 def requirements(name: str) -> Path:
-    """The pinned requirements of a system."""
+    """Return the pinned requirements of a system."""
     return REPOSITORY / "requirements" / "serve.txt" if name == OURS else HERE / name / "requirements.txt"
 
 
 def pins(name: str) -> list[str]:
-    """``name==version`` of each pinned package, those of included files first."""
+    """Return ``name==version`` of each pinned package, those of included files first."""
     found: list[str] = []
     for line in requirements(name).read_text(encoding="utf-8").splitlines():
         if line.startswith("-r "):
@@ -61,7 +61,7 @@ def pins(name: str) -> list[str]:
 
 
 def prepare(name: str) -> Environment:
-    """The environment of a system, made if it is not there.
+    """Return the environment of a system, created if it is missing.
 
     Raises:
         SystemExit: pip could not install it; says how to see why.
@@ -86,7 +86,7 @@ def _install_package(folder: Path, python: Path) -> None:
         return
     stamp.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as name:
-        # From a copy: building in place would leave a folder build/, and take up what an earlier build left in it.
+        # From a copy: building in place would leave a folder build/, and include what an earlier build left in it.
         for part in _PACKAGE:
             source, copy = REPOSITORY / part, Path(name, part)
             if source.is_dir():
@@ -115,7 +115,7 @@ def _run(command: list[str], name: str) -> None:
 
 
 def disk_megabytes(folder: Path, *, without_installers: bool = False) -> float:
-    """Disk space of a venv in MB (10^6 bytes), as ``du`` counts it; links to the interpreter count as links."""
+    """Return the disk space of a venv in MB (10^6 bytes), as ``du`` counts it; links to the interpreter count as links."""
     total = 0
     pending = [folder]
     while pending:

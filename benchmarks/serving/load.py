@@ -1,4 +1,4 @@
-"""The load: ``wrk`` posts images over eight connections that it keeps, from one thread."""
+"""The load: ``wrk`` posts images over eight persistent connections, from one thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MISSING = (
 
 @dataclass(frozen=True)
 class Load:
-    """What came of one load. Times are in ms, ``errors`` are of connections, ``refused`` are answers of 400 and above."""
+    """The result of one load. Times are in ms, ``errors`` are of connections, ``refused`` are responses of 400 and above."""
 
     requests: int
     requests_per_s: float
@@ -31,7 +31,7 @@ class Load:
 
     @property
     def spread(self) -> float:
-        """The 99th percentile as a multiple of the median; infinite where nothing was answered."""
+        """Return the 99th percentile as a multiple of the median; infinite without any response."""
         return self.p99_ms / self.p50_ms if self.p50_ms else math.inf
 
     def to_dict(self) -> dict[str, float]:
@@ -39,13 +39,13 @@ class Load:
 
 
 def check_wrk() -> None:
-    """Raise SystemExit with how to install wrk, if it is not there."""
+    """Raise SystemExit with how to install wrk, if it is missing."""
     if shutil.which("wrk") is None:
         raise SystemExit(MISSING)
 
 
 def wrk_version() -> str:
-    """The version of wrk, as it says."""
+    """Return the version of wrk, as it reports it."""
     done = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False)
     words = (done.stdout + done.stderr).split()
     return words[1] if len(words) > 1 else "unknown"
@@ -67,7 +67,7 @@ def send(port: int, path: str, files: list[Path], seconds: int) -> Load:
 
 
 def parse(output: str) -> Load:
-    """Read the line that the script adds to wrk's output. Raises ValueError where it is not there or not whole."""
+    """Read the line that the script adds to wrk's output. Raises ValueError if it is missing or incomplete."""
     line = re.search(r"^result (.*)$", output, re.MULTILINE)
     if line is None:
         raise ValueError(f"wrk's output has no line of results:\n{output}")

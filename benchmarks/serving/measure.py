@@ -1,4 +1,4 @@
-"""Rounds in which the systems take turns, so that a machine that gets slower or faster does so for all of them."""
+"""Rounds in which the systems take turns, so that changes of the machine's speed affect all of them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from benchmarks.serving.load import Load
 from benchmarks.serving.systems import PATH, Running, System, run_loop, serving, top
 
 TOLERANCE = 0.02
-"""Most that a server's probability may differ from the predictor's."""
+"""Maximum difference between a server's probability and the predictor's."""
 SMALL, LARGE = "small", "large"
 Expected = dict[Path, tuple[str, float]]
 
 
 @dataclass
 class Results:
-    """What was measured of one system, a number a round; loads and memory (PSS in MB after the load) by size of image."""
+    """The measurements of one system, a number per round; loads and memory (PSS in MB after the load) by size of image."""
 
     loads: dict[str, list[Load]] = field(default_factory=dict)
     megabytes: dict[str, list[float]] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is sent, and for how long. ``seconds`` is by size of image, ``edge`` that of the network's square in pixels."""
+    """What is sent, and for how long. ``seconds`` is by size of image, ``edge`` is the network's input in pixels."""
 
     pictures: dict[str, list[Path]]
     bundles: Callable[[System], Path]
@@ -46,14 +46,14 @@ class Plan:
     edge: int
 
     def compared(self, system: System, expected: Expected) -> Expected:
-        """What is expected of a system, of all pictures or, where its pixels differ by intention, of the small ones."""
+        """Return what is expected of a system, for all pictures or, if its pixels differ by design, for the small ones."""
         if not system.own_scale:
             return expected
         return {file: answer for file, answer in expected.items() if file in self.pictures.get(SMALL, [])}
 
 
 def expectation(bundle: Path, pictures: dict[str, list[Path]]) -> Expected:
-    """Label and probability that the predictor gives each picture in full precision."""
+    """Return label and probability that the predictor gives each picture in full precision."""
     from vision_mlops.model.predictor import Predictor
 
     predictor = Predictor(bundle, threads=1)
@@ -63,7 +63,7 @@ def expectation(bundle: Path, pictures: dict[str, list[Path]]) -> Expected:
 
 
 def difference(file: Path, answer: tuple[str, float], expected: tuple[str, float]) -> str:
-    """How an answer differs from the predictor's, or ""."""
+    """Return how a response differs from the predictor's, or ""."""
     (given, sure), (label, probability) = answer, expected
     if given == label and abs(sure - probability) <= TOLERANCE:
         return ""
@@ -71,7 +71,7 @@ def difference(file: Path, answer: tuple[str, float], expected: tuple[str, float
 
 
 def check_answers(running: Running, pictures: Iterable[Path], expected: Expected) -> None:
-    """Ask for each picture. Raises SystemExit where one is not answered, or not as expected."""
+    """Request each picture. Raises SystemExit if one gets no response, or an unexpected one."""
     for file in pictures:
         status, body = running.ask(file.read_bytes())
         if status != 200:
@@ -85,7 +85,7 @@ def check_answers(running: Running, pictures: Iterable[Path], expected: Expected
 
 
 def measure(systems: list[System], plan: Plan) -> dict[str, Results]:
-    """All systems in each round, each alone on the machine: started, checked, warmed up, loaded, and stopped."""
+    """Run all systems in each round, each alone on the machine: start, check, warm up, load, and stop."""
     expected: dict[Path, Expected] = {}
     results = {system.name: Results() for system in systems}
     for number in range(plan.rounds):
@@ -132,7 +132,7 @@ def _tell(number: int, system: System, results: Results) -> None:
 
 @dataclass(frozen=True)
 class Soak:
-    """What a long load did. Memory is PSS in MB, sampled while the load ran; ``growth`` is its change after warm-up."""
+    """Result of a sustained load. Memory is PSS in MB, sampled during the load; ``growth`` is its change after warm-up."""
 
     system: str
     seconds: float

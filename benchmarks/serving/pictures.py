@@ -1,4 +1,4 @@
-"""What is sent: the example images as they are, and photos of twelve megapixels made from them."""
+"""The pictures to send: the example images as they are, and photos of twelve megapixels made from them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ LARGE_SIZE = (4032, 3024)
 _LARGE_OF = ("global", "local", "nominal")
 _QUALITY = 92
 _NOISE = 7.5
-"""Standard deviation of the noise before it is smoothed, in grey levels: with it the files are as large as a phone's."""
+"""Standard deviation of the noise before smoothing, in grey levels: it makes the files as large as a phone's."""
 
 
 def small() -> list[Path]:
-    """The example images, JPEGs of 250 x 250."""
+    """Return the example images, JPEGs of 250 x 250."""
     return sorted((REPOSITORY / "data" / "examples").glob("*.jpg"))
 
 
 def large() -> list[Path]:
-    """JPEGs of 4032 x 3024, one of each class, made once: the same on every machine with the same Pillow."""
+    """Return JPEGs of 4032 x 3024, one of each class, created once: the same on every machine with the same Pillow."""
     folder = cache() / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     files = []

@@ -1,4 +1,4 @@
-"""Trees of processes: what memory they share out among themselves, and how they are ended."""
+"""Trees of processes: their shared memory, and how to end them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _GRACE_SECONDS = 15.0
 
 
 def tree(root: int) -> list[int]:
-    """Ids of a process and all that descend from it or share its session, zombies left out."""
+    """Return the ids of a process and all that descend from it or share its session, without zombies."""
     parents: dict[int, int] = {}
     found = {root}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
-        with contextlib.suppress(OSError):  # it ended meanwhile
+        with contextlib.suppress(OSError):  # it has ended meanwhile
             state, parent, _group, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
             if state == "Z":
                 continue
@@ -31,7 +31,7 @@ def tree(root: int) -> list[int]:
 
 
 def proportional_megabytes(root: int) -> float:
-    """PSS of a tree of processes in MB (10^6 bytes): pages that several share count once, divided among them."""
+    """Return the PSS of a tree of processes in MB (10^6 bytes): shared pages count once, divided among the processes."""
     total = 0
     for process in tree(root):
         with contextlib.suppress(OSError):
@@ -42,7 +42,7 @@ def proportional_megabytes(root: int) -> float:
 
 
 def end(root: int) -> None:
-    """Ask a session's processes to end, and end those that have not after a while. The caller reaps the root."""
+    """Ask a session's processes to end, and kill those that have not ended after a while. The caller reaps the root."""
     members = tree(root)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(root, signal.SIGTERM)

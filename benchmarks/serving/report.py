@@ -1,4 +1,4 @@
-"""From the rounds to tables: medians, ratios within rounds, and what was asked next to what was got."""
+"""Tables from the rounds: medians, ratios within rounds, and goals next to what was reached."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FLAGS = ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f", "avx2")
 
 @dataclass(frozen=True)
 class Ask:
-    """Something that was asked for; ``got`` is None where it was not measured."""
+    """A goal; ``got`` is None if it was not measured."""
 
     what: str
     got: float | None
@@ -42,12 +42,12 @@ class Ask:
 
 
 def median(loads: list[Load], name: str) -> float:
-    """Median over the rounds of one number of the loads."""
+    """Return the median over the rounds of one number of the loads."""
     return statistics.median(float(getattr(each, name)) for each in loads)
 
 
 def ratio(results: dict[str, Results], size: str, above: str, below: str) -> float | None:
-    """Median over the rounds of one system's requests/s divided by another's; None where one was not measured."""
+    """Return the median over the rounds of one system's requests/s divided by another's; None if not measured."""
     pair = [results[name].loads.get(size, []) if name in results else [] for name in (above, below)]
     found = [
         one.requests_per_s / other.requests_per_s for one, other in zip(*pair, strict=False) if other.requests_per_s
@@ -56,19 +56,19 @@ def ratio(results: dict[str, Results], size: str, above: str, below: str) -> flo
 
 
 def best_other(results: dict[str, Results], systems: Iterable[System], size: str) -> str | None:
-    """The fastest of the other frameworks over OpenVINO."""
+    """Return the fastest of the other frameworks over OpenVINO."""
     names = [system.name for system in systems if system.is_other and results[system.name].loads.get(size)]
     return max(names, key=lambda name: median(results[name].loads[size], "requests_per_s"), default=None)
 
 
 def markdown_table(head: list[str], rows: Iterable[list[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def speed_table(results: dict[str, Results], systems: list[System], size: str) -> str:
-    """One row a system: requests/s, its ratios, percentiles, and everything that went wrong."""
+    """Return one row per system: requests/s, its ratios, percentiles, and everything that went wrong."""
     best = best_other(results, systems, size)
     head = ["system", "requests/s", f"times {BASE}", "times the best other", f"of {BOUND}",
             "p50, ms", "p99, ms", "p99 / p50", "errors", "not 2xx"]  # fmt: skip
@@ -87,23 +87,23 @@ def speed_table(results: dict[str, Results], systems: list[System], size: str) -
 
 
 def bound(system: System) -> str:
-    """The loop that a system is held against: our server and predictor against that of the same precision."""
+    """Return the loop that a system is compared with: for our server and predictor, that of the same precision."""
     return BOUND + "".join(system.name.partition(",")[1:]) if system.is_ours else BOUND
 
 
 def title(size: str, edge: int) -> str:
-    """What was sent, and the edge in pixels of the network's square that it becomes."""
+    """Return what was sent, and the edge in pixels of the network's input."""
     return f"{_TITLES[size]} to {edge}"
 
 
 def memory_after(measured: Results, size: str) -> float | None:
-    """Median of the memory after the loads of one size of image, in MB."""
+    """Return the median of the memory after the loads of one size of image, in MB."""
     found = measured.megabytes.get(size)
     return statistics.median(found) if found else None
 
 
 def cost_table(results: dict[str, Results], systems: list[System], environments: dict[str, Environment]) -> str:
-    """Start, memory of all processes, and installed size of each server."""
+    """Return start, memory of all processes, and installed size of each server."""
     rows = []
     for system in systems:
         measured = results[system.name]
@@ -124,7 +124,7 @@ def cost_table(results: dict[str, Results], systems: list[System], environments:
 def asked(
     results: dict[str, Results], systems: list[System], environments: dict[str, Environment], edge: int
 ) -> list[Ask]:
-    """Everything that is asked of our server. ``edge``: of the network's square, in pixels."""
+    """Return all goals of our server. ``edge`` is the network's input, in pixels."""
     asks: list[Ask] = []
     for size, base, other, of_bound, spread in ((SMALL, 6.3, 1.4, 0.95, 1.8), (LARGE, 6.0, None, 0.9, 2.2)):
         sent, best = title(size, edge), best_other(results, systems, size)
@@ -152,7 +152,7 @@ def asked(
 
 
 def soak_table(done: Soak) -> str:
-    """The long load as a table."""
+    """Return the sustained load as a table."""
     rows = [[done.system, f"{done.seconds:.0f}", f"{done.requests:,}", str(done.errors), str(done.refused),
              f"{done.samples[0]:.0f}", f"{done.samples[-1]:.0f}", f"{100 * done.growth:.1f}", "< 5"]]  # fmt: skip
     head = [
@@ -170,7 +170,7 @@ def soak_table(done: Soak) -> str:
 
 
 def machine() -> dict[str, str]:
-    """The machine that the numbers are of."""
+    """Return a description of the machine."""
     cpu: dict[str, str] = {}
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         key, _, value = line.partition(":")
@@ -187,7 +187,7 @@ def machine() -> dict[str, str]:
 
 
 def versions(systems: list[System]) -> str:
-    """What is pinned for each environment, as a list."""
+    """Return the pins of each environment, as a list."""
     names = dict.fromkeys(system.environment for system in systems)
     return "\n".join(f"- `{name}`: {', '.join(pin.replace('==', ' ') for pin in pins(name))}" for name in names)
 
@@ -195,7 +195,7 @@ def versions(systems: list[System]) -> str:
 def document(
     results: dict[str, Results], systems: list[System], environments: dict[str, Environment], header: str, edge: int
 ) -> str:
-    """The report in Markdown. ``edge``: of the network's square, in pixels."""
+    """Return the report in Markdown. ``edge`` is the network's input, in pixels."""
     parts = [header, ", ".join(f"{key} {value}" for key, value in machine().items()) + "."]
     for size in _TITLES:
         if any(results[system.name].loads.get(size) for system in systems):
@@ -208,7 +208,7 @@ def document(
 
 
 def finite(value: object) -> object:
-    """The same content with None in place of numbers that JSON does not know."""
+    """Return the same content with None instead of numbers that JSON does not support."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

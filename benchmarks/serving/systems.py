@@ -1,4 +1,4 @@
-"""The systems side by side: how each is started, when it is ready, what it answers, and how it is stopped."""
+"""The compared systems: how each is started, when it is ready, what it responds, and how it is stopped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PREDICTOR = "predictor"
 PATH = "/score"
 _READY_SECONDS = 90.0
 _POLL_SECONDS = 0.01
-# What could steer a system from outside is kept from all of them.
+# Variables that could influence a system are removed for all of them.
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "TMPDIR")
 
 
@@ -49,17 +49,17 @@ class System:
 
     @property
     def is_loop(self) -> bool:
-        """It is a loop without a server."""
+        """Return whether it is a loop without a server."""
         return not self.command
 
     @property
     def is_ours(self) -> bool:
-        """It runs our package."""
+        """Return whether it runs our package."""
         return self.environment == OURS
 
     @property
     def is_other(self) -> bool:
-        """It serves the bundle's graph with OpenVINO by another framework."""
+        """Return whether it serves the bundle's graph with OpenVINO in another framework."""
         return not (self.is_loop or self.is_ours or self.name == BASE)
 
 
@@ -109,11 +109,11 @@ _TUNED = {
     "fastapi, tuned": ("fastapi_tuned", _UVICORN),
     "granian": ("granian", _GRANIAN),
 }
-"""Other frameworks as those set them up who know what costs time: an environment and a command each."""
+"""Other frameworks in a tuned set-up: an environment and a command each."""
 
 
 def systems(*, int8: bool = False, one_worker: bool = False, unpinned: bool = False) -> list[System]:
-    """All of them in the order of a round.
+    """Return all systems in the order of a round.
 
     Args:
         int8: Add ours and the loops with the int8 bundle.
@@ -141,7 +141,7 @@ def systems(*, int8: bool = False, one_worker: bool = False, unpinned: bool = Fa
 
 @dataclass
 class Running:
-    """A server that answers. ``ready_seconds``: from its start to its first answer to an image."""
+    """A running server. ``ready_seconds``: from its start to its first response to an image."""
 
     system: System
     process: subprocess.Popen[bytes]
@@ -150,11 +150,11 @@ class Running:
     ready_seconds: float = 0.0
 
     def megabytes(self) -> float:
-        """PSS of all its processes, in MB."""
+        """Return the PSS of all its processes, in MB."""
         return processes.proportional_megabytes(self.process.pid)
 
     def ask(self, image: bytes, timeout: float = 60.0) -> tuple[int, bytes]:
-        """Status and body of the answer to one image."""
+        """Return status and body of the response to one image."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         with contextlib.closing(connection):
             connection.request("POST", PATH, image, {"Content-Type": "image/jpeg"})
@@ -162,14 +162,14 @@ class Running:
             return response.status, response.read()
 
     def fail(self, problem: str) -> SystemExit:
-        """An error that names the system and shows the end of its log."""
+        """Return an error that names the system and shows the end of its log."""
         return SystemExit(
             f"{self.system.name}: {problem}; its log ends with\n{self.log.read_text(errors='replace')[-3000:]}"
         )
 
 
 def top(body: bytes) -> tuple[str, float]:
-    """Label and probability of the first prediction of an answer. Raises ValueError for anything else."""
+    """Return label and probability of the first prediction of a response. Raises ValueError for anything else."""
     try:
         first: dict[str, Any] = json.loads(body)["predictions"][0]
         return str(first["label"]), float(first["probability"])
@@ -191,7 +191,7 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def serving(system: System, environment: Environment, bundle: Path, image: bytes) -> Iterator[Running]:
-    """Start a server in its environment, wait for its first answer, and stop it with all its processes afterwards.
+    """Start a server in its environment, wait for its first response, and stop it with all its processes afterwards.
 
     Raises:
         SystemExit: it ended, or did not answer in time; shows the end of its log.

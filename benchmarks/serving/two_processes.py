@@ -26,13 +26,13 @@ _begin: Barrier
 
 
 def share(begin: Barrier) -> None:
-    """Give a process what lets both begin at once."""
+    """Give a process the barrier that lets both begin at once."""
     global _begin
     _begin = begin
 
 
 def work(index: int) -> tuple[float, list[float], list[tuple[str, float]]]:
-    """One process: seconds in all, seconds of each image, and the first answer to each."""
+    """Run one process; return total seconds, seconds of each image, and the first result of each."""
     module, folder, precision, warm_up, seconds, *files = sys.argv[1:]
     images = [Path(file).read_bytes() for file in files]
     score = importlib.import_module(module).load(Path(folder), precision)

@@ -1,4 +1,4 @@
-"""A bundle to measure with where none is trained: the pretrained backbone at 224 pixels, and a head of random weights.
+"""A bundle to measure with if none is trained: the pretrained backbone at 224 pixels, and a head of random weights.
 
     python -m benchmarks.serving.untrained FOLDER
 
@@ -27,9 +27,9 @@ SIZE = 224
 _SEED = 0
 _HEAD = 0.03
 """Standard deviation of the head's weights. With the biases below, the first class wins by far whatever the precision, and
-its probability tells one image from another all the same."""
+its probability still distinguishes one image from another."""
 _STEP = 2.0
-"""Each class has a bias that is so much lower than that of the class before."""
+"""The bias of each class is this much lower than that of the previous class."""
 
 
 def write(target: Path) -> None:
@@ -46,7 +46,7 @@ def write(target: Path) -> None:
         golden = []
         for number, source in enumerate(small()):
             name = f"golden/{number:03d}.png"
-            # Lossless and of the network's size: what is compared is the network alone.
+            # Lossless and of the network's size, so that only the network is compared.
             Image.fromarray(load_pixels(source, SIZE)).save(folder / name)
             pixels = torch.from_numpy(load_pixels(folder / name, SIZE).copy())[None]
             with torch.inference_mode():

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Build, list, scan and push the images of this folder, with Docker, Podman or Buildah. Called by `make images`.
 set -euo pipefail
-shopt -s inherit_errexit  # what fails in $( ) ends the script, too
+shopt -s inherit_errexit  # a failure in $( ) also ends the script
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 usage() {
@@ -31,7 +31,7 @@ END
 fail() { printf 'error: %s\n' "$1" >&2; [ -z "${2:-}" ] || printf '  %s\n' "$2" >&2; exit 2; }
 say() { printf '%s\n' "$*" >&2; }
 
-# What an image is called in a registry.
+# The name of an image in a registry.
 declare -A names=(
   [flask_app]=mlops-app
   [inferencing_image]=mlops-inferencing
@@ -59,7 +59,7 @@ find_tool() {
   tool=$(PATH="${IMAGE_TOOLS:+$IMAGE_TOOLS:}$PATH" command -v "$1") || fail "$1 is not installed" "make images-bill installs it: requirements/images.txt"
 }
 
-# The same commit gives the same image: no date of the build gets into it.
+# The same commit gives the same image: it does not contain the date of the build.
 build() {
   local options=() more=()
   read -ra more <<<"${MLOPS_CONTAINER_BUILD_OPTIONS:-}"

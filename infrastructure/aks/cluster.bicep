@@ -1,4 +1,4 @@
-// A cluster without the rest of ../main.bicep: its identities, the same module, and where asked for Azure ML in it.
+// A cluster without the rest of ../main.bicep: its identities, the same module, and optionally Azure ML in it.
 targetScope = 'resourceGroup'
 
 param name string

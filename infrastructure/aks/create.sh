@@ -36,8 +36,8 @@ fewest=${BASH_REMATCH[1]} most=${BASH_REMATCH[2]}
 [ -z "$workspace" ] || [ -n "$identity" ] || fail "--workspace needs --identity" "the id of a user-assigned identity"
 
 signed_in
-needs kubectl "az aks install-cli brings kubectl and kubelogin"
-needs kubelogin "az aks install-cli brings kubectl and kubelogin"
+needs kubectl "az aks install-cli installs kubectl and kubelogin"
+needs kubelogin "az aks install-cli installs kubectl and kubelogin"
 registry_id=$(az acr show --name "$registry" --query id --output tsv) || fail "registry $registry is not found" "az acr list --output table lists all"
 
 cluster_exists() {

@@ -33,7 +33,7 @@ if [ -z "$cluster" ] && [ "${#identities[@]}" = 0 ]; then
 fi
 if [ -n "$cluster" ]; then
   [ "$(az aks show --resource-group "$group" --name "$name" --query "tags.project" --output tsv)" = vision-mlops ] ||
-    fail "cluster $name was not created by create.sh" "to delete it all the same, use az aks delete"
+    fail "cluster $name was not created by create.sh" "to delete it nevertheless, use az aks delete"
   say "to be deleted: cluster $name, with everything that runs in it, and its nodes, disks and addresses:"
   nodes=$(az aks show --resource-group "$group" --name "$name" --query nodeResourceGroup --output tsv)
   az resource list --resource-group "$nodes" --query "[].id" --output tsv 2>/dev/null | list_ids || true

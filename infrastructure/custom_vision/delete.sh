@@ -34,7 +34,7 @@ left=$(deleted)
 
 while IFS=$'\t' read -r account project endpoint; do
   [ -n "$account" ] || continue
-  [ "$project" = vision-mlops ] || fail "$account was not created by create.sh" "to delete it all the same, use az cognitiveservices account delete"
+  [ "$project" = vision-mlops ] || fail "$account was not created by create.sh" "to delete it nevertheless, use az cognitiveservices account delete"
   say "to be deleted: $account"
   [ "$account" = "$name-train" ] || continue
   az rest --method get --resource https://cognitiveservices.azure.com --url "${endpoint}customvision/v3.3/training/projects" \

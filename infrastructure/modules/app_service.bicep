@@ -1,4 +1,4 @@
-// The web app of the frontend and its slot, empty: `mlops app deploy` brings releases, with their runtime and settings.
+// The web app of the frontend and its slot, empty: `mlops app deploy` deploys releases, with their runtime and settings.
 param name string
 param location string
 param tags object
@@ -16,7 +16,7 @@ var roleIds = loadJsonContent('roles.json')
 var roles = flatten(map(items(grants), grant => map(grant.value, who => union(who, { role: grant.key }))))
 var appTags = union(tags, { 'mlops.app': name })
 var joined = !empty(subnetId)
-// No runtime, start command or setting: a repeated deployment must not take away those of the release that is there.
+// No runtime, start command or setting: a repeated deployment must not remove those of the deployed release.
 var siteConfig = {
   alwaysOn: true
   ftpsState: 'Disabled'
@@ -27,7 +27,7 @@ var siteConfig = {
 }
 
 resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
-  // checkov:skip=CKV_AZURE_225: zones need three instances of Premium, which a frontend of few people is not worth
+  // checkov:skip=CKV_AZURE_225: zones need three instances of Premium, which is too much for a frontend with few users
   name: 'asp-${name}'
   location: location
   tags: tags
@@ -41,8 +41,8 @@ resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
 }
 
 resource app 'Microsoft.Web/sites@2024-11-01' = {
-  // checkov:skip=CKV_AZURE_222: people open it in a browser from wherever they are; sign-in is App Service authentication's
-  // checkov:skip=CKV_AZURE_212: one instance will do; the plan can be scaled out by hand
+  // checkov:skip=CKV_AZURE_222: people open it in a browser from anywhere; App Service authentication does the sign-in
+  // checkov:skip=CKV_AZURE_212: one instance is enough; the plan can be scaled out by hand
   // checkov:skip=CKV_AZURE_17: browsers of people have no client certificates
   name: name
   location: location
@@ -63,8 +63,8 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
 }
 
 resource slot 'Microsoft.Web/sites/slots@2024-11-01' = {
-  // checkov:skip=CKV_AZURE_222: people open it in a browser from wherever they are; sign-in is App Service authentication's
-  // checkov:skip=CKV_AZURE_212: one instance will do; the plan can be scaled out by hand
+  // checkov:skip=CKV_AZURE_222: people open it in a browser from anywhere; App Service authentication does the sign-in
+  // checkov:skip=CKV_AZURE_212: one instance is enough; the plan can be scaled out by hand
   // checkov:skip=CKV_AZURE_17: browsers of people have no client certificates
   parent: app
   name: 'staging'

@@ -12,7 +12,7 @@ param namespace string = 'default'
 @description('Identity that the endpoints work as.')
 param identityId string
 
-@description('Secret in the namespace azureml with cert.pem and key.pem; without one the router has a private address and no TLS.')
+@description('Secret in the namespace azureml with cert.pem and key.pem; without one, the router has a private address and no TLS.')
 param tlsSecret string = ''
 
 @description('Host name of the certificate.')

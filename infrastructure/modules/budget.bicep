@@ -1,4 +1,4 @@
-// Mail before the money of a month is spent. It warns; it stops nothing.
+// Sends mail before the budget of a month is spent. It warns, but stops nothing.
 param name string
 
 @description('In the currency of the subscription.')
@@ -7,7 +7,7 @@ param amount int
 @description('Addresses that get the mail.')
 param contacts array
 
-@description('First day of a month; that of a budget cannot be changed.')
+@description('First day of a month; it cannot be changed for an existing budget.')
 param startDate string
 
 resource budget 'Microsoft.Consumption/budgets@2024-08-01' = {

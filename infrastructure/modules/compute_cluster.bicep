@@ -1,4 +1,4 @@
-// A cluster of the workspace: grows with its jobs and shrinks to nothing, works as an identity, has no sign-in over SSH.
+// A cluster of the workspace: scales with its jobs down to nothing, works as an identity, and has no sign-in over SSH.
 param name string
 param workspaceName string
 param location string
@@ -7,10 +7,10 @@ param vmSize string
 param maxNodes int
 param identityId string
 
-@description('As ISO 8601; an idle node is let go after that.')
+@description('As ISO 8601; an idle node is released after that.')
 param idleTime string = 'PT10M'
 
-@description('Nodes have no public address; in a managed network.')
+@description('Nodes have no public address; requires a managed network.')
 param isolated bool = false
 
 resource workspace 'Microsoft.MachineLearningServices/workspaces@2025-12-01' existing = {

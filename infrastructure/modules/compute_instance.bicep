@@ -11,7 +11,7 @@ param userId string
 @description('As ISO 8601, from 15 minutes to 3 days.')
 param idleTime string = 'PT60M'
 
-@description('It has no public address; in a managed network.')
+@description('It has no public address; requires a managed network.')
 param isolated bool = false
 
 resource workspace 'Microsoft.MachineLearningServices/workspaces@2025-12-01' existing = {

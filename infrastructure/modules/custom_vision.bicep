@@ -1,4 +1,4 @@
-// Accounts of Custom Vision, the reference model: one that trains, one that predicts; with a sign-in, not with their keys.
+// Accounts of Custom Vision, the reference model: one trains, one predicts; used with a sign-in, not with their keys.
 param name string
 param location string
 param tags object
@@ -14,7 +14,7 @@ var roleIds = loadJsonContent('roles.json')
 var roles = flatten(map(items(grants), grant => map(grant.value, who => union(who, { role: grant.key }))))
 
 resource training 'Microsoft.CognitiveServices/accounts@2025-06-01' = {
-  // checkov:skip=CKV_AZURE_134: its portal and clients come from outside of the network; keys are off
+  // checkov:skip=CKV_AZURE_134: its portal and clients come from outside the network; keys are off
   name: '${name}-train'
   location: location
   tags: tags
@@ -33,7 +33,7 @@ resource training 'Microsoft.CognitiveServices/accounts@2025-06-01' = {
 }
 
 resource prediction 'Microsoft.CognitiveServices/accounts@2025-06-01' = {
-  // checkov:skip=CKV_AZURE_134: its portal and clients come from outside of the network; keys are off
+  // checkov:skip=CKV_AZURE_134: its portal and clients come from outside the network; keys are off
   name: '${name}-predict'
   location: location
   tags: tags

@@ -1,4 +1,4 @@
-// Roles on the resource group, for what is made there later: container groups, further plans.
+// Roles on the resource group, for what is created there later: container groups, additional plans.
 @description('Who gets which role on the group: a list of principalId and principalType by role.')
 param grants object
 

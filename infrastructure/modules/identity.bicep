@@ -18,7 +18,7 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' 
   tags: tags
 }
 
-// One after the other: the service refuses writes to one identity at the same time.
+// One after another: the service refuses simultaneous writes to one identity.
 @batchSize(1)
 resource federation 'Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials@2024-11-30' = [
   for item in federations: {

@@ -1,4 +1,4 @@
-// Application Insights, and the Log Analytics workspace that keeps what it and the audit logs get.
+// Application Insights, and the Log Analytics workspace that stores its data and the audit logs.
 param name string
 param logsName string
 param location string
@@ -7,10 +7,10 @@ param tags object
 @description('Who gets which role on Application Insights: a list of principalId and principalType by role.')
 param grants object = {}
 
-@description('Days that entries are kept; the first 30 cost nothing extra.')
+@description('Days to keep entries; the first 30 cost nothing extra.')
 param retentionDays int = 30
 
-@description('Most that is taken in a day, in GB; what is more is dropped until the next day. -1 for no limit.')
+@description('Maximum data per day, in GB; more is dropped until the next day. -1 for no limit.')
 param dailyGigabytes int = 1
 
 var roleIds = loadJsonContent('roles.json')
@@ -34,7 +34,7 @@ resource logs 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
   }
 }
 
-// The connection string stays usable: Azure ML sends the logs of its endpoints with it. It can write, and read nothing.
+// The connection string stays usable: Azure ML sends the logs of its endpoints with it. It can write, but not read.
 resource insights 'Microsoft.Insights/components@2020-02-02' = {
   name: name
   location: location

@@ -1,4 +1,4 @@
-// The key vault of the workspace, in which endpoints keep their keys too; roles decide, no access policies.
+// The key vault of the workspace, in which endpoints also keep their keys; it uses roles instead of access policies.
 param name string
 param location string
 param tags object
@@ -9,7 +9,7 @@ param grants object = {}
 @description('Log Analytics workspace that keeps the audit log.')
 param logsId string
 
-@description('Subnet of the private endpoint; empty for a vault that is reached from everywhere, with a sign-in.')
+@description('Subnet of the private endpoint; empty for a vault that can be reached from everywhere, with a sign-in.')
 param endpointSubnetId string = ''
 
 @description('Private DNS zones of the endpoint.')
@@ -21,8 +21,8 @@ var isolated = !empty(endpointSubnetId)
 var publicAccess = isolated ? 'Disabled' : 'Enabled'
 
 resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
-  // checkov:skip=CKV_AZURE_109: denied where isolated, which this check cannot compute
-  // checkov:skip=CKV_AZURE_189: switched off where isolated, which this check cannot compute
+  // checkov:skip=CKV_AZURE_109: denied if isolated, which this check cannot compute
+  // checkov:skip=CKV_AZURE_189: switched off if isolated, which this check cannot compute
   name: name
   location: location
   tags: tags

@@ -1,4 +1,4 @@
-// A Kubernetes cluster for scoring: sign-in by Microsoft Entra alone, network policies, nodes that come and go with the load,
+// A Kubernetes cluster for scoring: sign-in only by Microsoft Entra, network policies, nodes that come and go with the load,
 // and a managed Gateway, through which a rollout shares the traffic of an endpoint.
 param name string
 param location string
@@ -11,7 +11,7 @@ param vmSize string
 param minNodes int
 param maxNodes int
 
-@description('Identity of the control plane; it may use that of the nodes.')
+@description('Identity of the control plane; it may use the identity of the nodes.')
 param identityId string
 
 @description('Identity of the nodes, which pulls images: id, principalId and clientId.')
@@ -26,7 +26,7 @@ param grants object = {}
 @description('Log Analytics workspace that keeps the audit log; empty for none.')
 param logsId string = ''
 
-@description('Subnet of the nodes; empty for a network of the cluster\'s own and an API server that is reached from everywhere.')
+@description('Subnet of the nodes; empty for a network of the cluster\'s own and an API server that can be reached from everywhere.')
 param subnetId string = ''
 
 var roleIds = loadJsonContent('roles.json')
@@ -34,12 +34,12 @@ var roles = flatten(map(items(grants), grant => map(grant.value, who => union(wh
 var isolated = !empty(subnetId)
 
 resource cluster 'Microsoft.ContainerService/managedClusters@2026-03-01' = {
-  // checkov:skip=CKV_AZURE_226: sizes without a cache that is large enough have no ephemeral disk
-  // checkov:skip=CKV_AZURE_8: the dashboard is no add-on of any version in support
-  // checkov:skip=CKV_AZURE_227: needs a feature that is registered for the subscription first
+  // checkov:skip=CKV_AZURE_226: sizes without a large enough cache have no ephemeral disk
+  // checkov:skip=CKV_AZURE_8: the dashboard is not an add-on of any supported version
+  // checkov:skip=CKV_AZURE_227: needs a feature that must first be registered for the subscription
   // checkov:skip=CKV_AZURE_172: no secrets are mounted from a vault
   // checkov:skip=CKV_AZURE_4: its audit log is kept by the diagnostic setting below
-  // checkov:skip=CKV_AZURE_6: private where isolated; else a sign-in with a role, as agents have no fixed addresses
+  // checkov:skip=CKV_AZURE_6: private if isolated; else a sign-in with a role, because agents have no fixed addresses
   name: name
   location: location
   tags: tags

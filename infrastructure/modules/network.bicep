@@ -1,9 +1,9 @@
-// The virtual network of the isolated profile: private endpoints, nodes of Kubernetes, and what the web app calls through.
+// The virtual network of the isolated profile: private endpoints, nodes of Kubernetes, and the subnet through which the web app calls.
 param name string
 param location string
 param tags object
 
-@description('Range of the network; its first three blocks of /22, /24 and /24 in order are nodes, endpoints and web app.')
+@description('Range of the network; its first blocks of /22, /24 and /24 are for nodes, endpoints and web app.')
 param addressPrefix string = '10.20.0.0/16'
 
 @description('Names of the private DNS zones, by what they serve.')
@@ -42,7 +42,7 @@ resource network 'Microsoft.Network/virtualNetworks@2025-01-01' = {
     addressSpace: {
       addressPrefixes: [addressPrefix]
     }
-    // Within the network, not as resources of their own: else a repeated deployment would remove them first.
+    // Within the network, not as separate resources: otherwise a repeated deployment would remove them first.
     subnets: [
       {
         name: 'nodes'

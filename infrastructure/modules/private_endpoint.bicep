@@ -5,7 +5,7 @@ param tags object
 param subnetId string
 param serviceId string
 
-@description('Part of the service that is reached, such as blob or vault.')
+@description('Part of the service to reach, such as blob or vault.')
 param groupId string
 
 param zoneIds array

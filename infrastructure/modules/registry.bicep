@@ -10,7 +10,7 @@ param sku string
 @description('Who gets which role on the registry: a list of principalId and principalType by role.')
 param grants object = {}
 
-@description('Subnet of the private endpoint; empty for a registry that is reached from everywhere, with a sign-in.')
+@description('Subnet of the private endpoint; empty for a registry that can be reached from everywhere, with a sign-in.')
 param endpointSubnetId string = ''
 
 @description('Private DNS zones of the endpoint.')
@@ -28,8 +28,8 @@ var retention = {
 }
 
 resource registry 'Microsoft.ContainerRegistry/registries@2025-04-01' = {
-  // checkov:skip=CKV_AZURE_166: quarantine has no way out but a script of one's own; images are scanned before they are pushed
-  // checkov:skip=CKV_AZURE_139: switched off where isolated, which this check cannot compute
+  // checkov:skip=CKV_AZURE_166: images leave quarantine only by a custom script; they are scanned before they are pushed
+  // checkov:skip=CKV_AZURE_139: switched off if isolated, which this check cannot compute
   // checkov:skip=CKV_AZURE_163: a plan of Defender for the subscription, not a property of a registry
   name: name
   location: location

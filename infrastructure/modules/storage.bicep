@@ -9,7 +9,7 @@ param sku string
 @description('Who gets which role on the account: a list of principalId and principalType by role.')
 param grants object = {}
 
-@description('Subnet of the private endpoints; empty for an account that is reached from everywhere, with a sign-in.')
+@description('Subnet of the private endpoints; empty for an account that can be reached from everywhere, with a sign-in.')
 param endpointSubnetId string = ''
 
 @description('Private DNS zones by the part of the account that they serve: blob and file.')
@@ -20,7 +20,7 @@ var roles = flatten(map(items(grants), grant => map(grant.value, who => union(wh
 var isolated = !empty(endpointSubnetId)
 
 resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
-  // checkov:skip=CKV_AZURE_35: denied where isolated, which this check cannot compute; keys are off everywhere
+  // checkov:skip=CKV_AZURE_35: denied if isolated, which this check cannot compute; keys are off everywhere
   // checkov:skip=CKV_AZURE_206: a parameter: zone-redundant in prod
   name: name
   location: location

@@ -1,4 +1,4 @@
-// The Azure ML workspace. Its datastores are used with the identity of who uses them, never with a key of the account.
+// The Azure ML workspace. Its datastores are used with the identity of their user, never with a key of the account.
 param name string
 param location string
 param tags object
@@ -7,16 +7,16 @@ param keyVaultId string
 param insightsId string
 param registryId string
 
-@description('Identity of the workspace; it has its roles before the workspace is made.')
+@description('Identity of the workspace; it has its roles before the workspace is created.')
 param identityId string
 
 @description('Who gets which role on the workspace: a list of principalId and principalType by role.')
 param grants object = {}
 
-@description('Cluster that builds images of environments, where the registry is not reached from outside; empty for none.')
+@description('Cluster that builds images of environments if the registry cannot be reached from outside; empty for none.')
 param imageBuildCompute string = ''
 
-@description('Subnet of the private endpoint; empty for a workspace that is reached from everywhere, with a sign-in.')
+@description('Subnet of the private endpoint; empty for a workspace that can be reached from everywhere, with a sign-in.')
 param endpointSubnetId string = ''
 
 @description('Private DNS zones of the endpoint.')
@@ -27,7 +27,7 @@ var roles = flatten(map(items(grants), grant => map(grant.value, who => union(wh
 var isolated = !empty(endpointSubnetId)
 
 resource workspace 'Microsoft.MachineLearningServices/workspaces@2025-12-01' = {
-  // checkov:skip=CKV_AZURE_243: it has one where isolated, in a module that this check does not see
+  // checkov:skip=CKV_AZURE_243: it has one if isolated, in a module that this check does not see
   name: name
   location: location
   tags: tags

@@ -1,4 +1,4 @@
-// For trying things: small, reachable with a sign-in from everywhere, and nothing that costs while nobody uses it but
+// For development: small, reachable with a sign-in from everywhere, and with nothing that costs money while unused except
 // registry, plan and logs. What differs from tenant to tenant is read from the environment.
 using '../main.bicep'
 

@@ -1,4 +1,4 @@
-// What serves others: isolated, redundant, with a cluster that stays. It costs while nobody uses it.
+// For production: isolated, redundant, with a permanent cluster. It costs money even while nobody uses it.
 using '../main.bicep'
 
 param name = readEnvironmentVariable('MLOPS_NAME', 'vision')

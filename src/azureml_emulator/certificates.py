@@ -1,4 +1,4 @@
-"""An authority of the emulator's own, and the one certificate that all of its services show."""
+"""The emulator's own certificate authority, and the single certificate that all of its services use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Certificates:
 
     @classmethod
     def make(cls, folder: Path) -> Certificates:
-        """Those of a folder; new ones where it has none, or those of an emulator that knew other host names."""
+        """Return the certificates in a folder; create them if it has none, or if they are for other host names."""
         made = cls(folder / "authority.pem", folder / "key.pem", folder / "chain.pem")
         names, wanted = folder / "names.txt", "\n".join(CERTIFICATE_NAMES)
         if made.authority.exists() and names.exists() and names.read_text(encoding="utf-8") == wanted:
@@ -32,5 +32,5 @@ class Certificates:
         leaf.private_key_pem.write_to_path(made.key)
         made.chain.write_bytes(b"".join(part.bytes() for part in leaf.cert_chain_pems))
         authority.cert_pem.write_to_path(made.authority)
-        names.write_text(wanted, encoding="utf-8")  # last: where it is, all are
+        names.write_text(wanted, encoding="utf-8")  # last: if it exists, all others do
         return made

@@ -1,4 +1,4 @@
-"""The variables that point any client of Azure at an emulator that runs."""
+"""The variables that point any client of Azure at a running emulator."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ IN_THE_WAY = (
     "AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SUFFIX", "AZURE_USERNAME",
     "AZUREML_CURRENT_CLOUD", "AZUREML_REGISTRY_DISCOVERY", "AZUREML_RESOURCE_ID", "IDENTITY_ENDPOINT", "MSI_ENDPOINT",
 )  # fmt: skip
-"""Variables that would lead clients to another cloud or another sign-in."""
+"""Variables that would direct clients to another cloud or another sign-in."""
 
 
 def way_variables(state: StateFolder, port: int) -> dict[str, str]:
-    """Those that lead a client to the emulator, without any sign-in.
+    """Return the variables that direct a client to the emulator, without any sign-in.
 
     Args:
-        state: Of the emulator.
-        port: Of its proxy.
+        state: State folder of the emulator.
+        port: Port of its proxy.
     """
     proxy, authority = f"http://127.0.0.1:{port}", str(state.tls / "authority.pem")
     return {
@@ -38,11 +38,11 @@ def way_variables(state: StateFolder, port: int) -> dict[str, str]:
 
 
 def client_variables(state: StateFolder, port: int) -> dict[str, str]:
-    """All variables by name.
+    """Return all variables by name.
 
     Args:
-        state: Of the emulator.
-        port: Of its proxy.
+        state: State folder of the emulator.
+        port: Port of its proxy.
     """
     return {
         **way_variables(state, port),
@@ -54,23 +54,23 @@ def client_variables(state: StateFolder, port: int) -> dict[str, str]:
         "AZUREML_WORKSPACE_NAME": Subscription.workspace,
         "AZUREML_REGISTRY_NAME": Subscription.registry,
         "AZURE_CONFIG_DIR": str(state.azure_cli),
-        # The SDK would remember components in a folder of the user, and take them for those of the next emulator.
+        # Otherwise the SDK would cache components in a folder of the user, and use them with the next emulator.
         "AZURE_ML_DISABLE_ON_DISK_CACHE": "true",
-        # Seconds between two looks at a running job; the SDK reads it when it is imported.
+        # Seconds between two checks of a running job; the SDK reads it when it is imported.
         "AZUREML_RUN_POLLING_INTERVAL_MIN": "1",
         **ProcessCommands().client_variables(VAULT),
     }
 
 
 def default_variables() -> dict[str, str]:
-    """Variables that clients get unless they have them."""
+    """Return the variables that clients get unless they have them."""
     return ProcessCommands().default_variables(f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}")
 
 
 def as_shell(
     variables: Mapping[str, str], defaults: Mapping[str, str] | None = None, without: Iterable[str] = IN_THE_WAY
 ) -> str:
-    """Lines for a shell to evaluate; ``defaults`` are set where the shell has none of the name."""
+    """Return lines for a shell to evaluate; ``defaults`` are set only if the shell lacks them."""
     lines = [f"unset {' '.join(without)}"]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     lines += [f'export {name}="${{{name}:-{value}}}"' for name, value in (defaults or {}).items()]

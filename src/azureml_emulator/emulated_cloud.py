@@ -1,4 +1,4 @@
-"""The cloud as its users see it: the services put together, what they hold, and the faults they shall have."""
+"""The cloud as its users see it: the services put together, their state, and planned faults."""
 
 from __future__ import annotations
 
@@ -56,31 +56,31 @@ from azureml_emulator.storage.storage_front import StorageFront
 OWNER_ROLES = (
     "Key Vault Administrator", "Storage Blob Data Contributor", "Cognitive Services Custom Vision Contributor",
 )  # fmt: skip
-"""Roles on data that the owner has at first."""
+"""Roles on data that the owner initially has."""
 _UNDER_WAY = ("Creating", "Updating", "Pending", "InProgress")
 
 
 class KeptPart(Protocol):
-    """A part that has more to keep than resources."""
+    """A part that keeps more than resources."""
 
     def to_kept(self) -> Json:
-        """All that it has, as JSON."""
+        """Return its whole state as JSON."""
 
     def take(self, kept: Json) -> None:
-        """Have what :meth:`to_kept` said."""
+        """Restore what :meth:`to_kept` returned."""
 
 
 class EmulatedCloud(Subscription):
-    """A subscription with all services that the emulator has.
+    """A subscription with all services of the emulator.
 
     Args:
         azurite: The running storage.
-        folder: Where jobs are run; emptied by :meth:`reset`.
-        certificates: Of the addresses that web apps get.
+        folder: Folder in which jobs run; emptied by :meth:`reset`.
+        certificates: Certificates of the addresses that web apps get.
         executor: Runs jobs; by default the command for jobs.
-        commands: What runs jobs and serves containers.
-        addresses: Where its services are.
-        database: File that keeps all that it holds; None for memory only.
+        commands: Commands that run jobs and serve containers.
+        addresses: Addresses of its services.
+        database: File that keeps the whole state; None for memory only.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class EmulatedCloud(Subscription):
         self._keeping = threading.Lock()
 
     def routes(self) -> list[BaseRoute]:
-        """All that the cloud answers."""
+        """Return all paths of the cloud."""
         return [
             *self.sign_in.routes(),
             *self.operations.routes(),
@@ -157,11 +157,11 @@ class EmulatedCloud(Subscription):
         ]
 
     def page_routes(self) -> list[BaseRoute]:
-        """The pages for people, which need no token."""
+        """Return the pages for people, which need no token."""
         return [*Pages(self, self.jobs, self.computes, self.deployment_log).routes()]
 
     def registry_sign_in(self) -> Starlette:
-        """What answers for the hosts of container registries: those of the workspaces, each called ``WORKSPACEimages``."""
+        """Return the application for the hosts of container registries, one per workspace: ``WORKSPACEimages``."""
 
         def names() -> set[str]:
             kept = self.store.children(f"{self.scope()}/workspaces")
@@ -174,17 +174,17 @@ class EmulatedCloud(Subscription):
         return registry_sign_in(lambda header: check(header, self.addresses.manager_resources), may_pull, names)
 
     def deployment_log(self, deployment: RestResource) -> str:
-        """What a deployment of an online endpoint has written."""
+        """Return the log of a deployment of an online endpoint."""
         if deployment.properties.get("codeConfiguration"):
             return self.scorer.log(deployment)
         return self.servers.log(deployment, "")
 
     def port_of(self, host: str) -> int | None:
-        """Where a web app, or the publishing site of one, answers by its host name."""
+        """Return the address of a web app, or of its publishing site, by its host name."""
         return self.sites.port_of(host)
 
     def restore(self) -> bool:
-        """Take back what an earlier process kept, and start again what ran; says whether there was anything."""
+        """Restore what an earlier process kept, and start again what ran; return whether there was anything."""
         found = self.store.below("/subscriptions")
         for item in found:
             state = item.properties.get("provisioningState")
@@ -206,7 +206,7 @@ class EmulatedCloud(Subscription):
         return bool(found)
 
     def keep(self) -> None:
-        """Write down what has changed, where this cloud outlives its process."""
+        """Save what has changed, if this cloud outlives its process."""
         with self._keeping:
             for name, part in self._parts().items():
                 content = part.to_kept()
@@ -216,7 +216,7 @@ class EmulatedCloud(Subscription):
             self.store.flush()
 
     def close(self) -> None:
-        """Write everything down, then end all that runs."""
+        """Save everything, then end everything that runs."""
         self.keep()
         self.stop()
         self.store.close()
@@ -225,7 +225,7 @@ class EmulatedCloud(Subscription):
         return {"vault": self.vault, "sites": self.sites}
 
     def _publishing_site(self, routes: list[BaseRoute]) -> object:
-        # It has no other services beside it: any path is its own.
+        # It shares its address with no other services: any path is its own.
         return guarded(routes, replace(self.rules, addresses=lambda: replace(self.addresses, public=False)))
 
     def _workspace_of(self, endpoint: str, batch: bool) -> str:
@@ -236,7 +236,7 @@ class EmulatedCloud(Subscription):
         return self.workspace
 
     def set_up(self) -> None:
-        """Make a workspace, a cluster and a registry, and give the service principals their roles."""
+        """Create a workspace, a cluster and a registry, and give the service principals their roles."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for role, client in SERVICE_PRINCIPALS.items():
             self.roles.assign(object_id(client), role, f"/subscriptions/{self.subscription}")
@@ -274,7 +274,7 @@ class EmulatedCloud(Subscription):
         self.set_up()
 
     def authorise(self, claims: Json, method: str, path: str) -> None:
-        """Refuse a call to what is not here, or that no role of the caller allows. Raises ServiceRefusalError."""
+        """Refuse a call to something that does not exist, or that no role allows. Raises ServiceRefusalError."""
         self.require_place(path)
         self.require_registration(method, path)
         self.roles.authorise(claims, method, path)
@@ -292,7 +292,7 @@ class EmulatedCloud(Subscription):
         return any(self.roles.allows(principal, action, where, data=done.data) for action in done.action)
 
     def stop(self) -> None:
-        """End all that it runs: jobs, compute instances, containers of deployments and groups, web apps, and trainings."""
+        """End everything that runs: jobs, compute instances, deployments, container groups, web apps, and trainings."""
         self.jobs.stop()
         self.computes.stop()
         self.servers.stop()
@@ -303,14 +303,14 @@ class EmulatedCloud(Subscription):
         self.front.stop()
 
     def turn_shared_keys_off(self) -> None:
-        """Let the storage account take tokens only, at an address with TLS, and the workspace know no keys of it.
+        """Make the storage account accept only tokens, at an address with TLS, and remove its keys from the workspace.
 
-        The service goes on to hand out signatures by the account's key for code that is to be uploaded; nobody takes them.
+        The service still hands out signatures by the account's key for code uploads, but nobody accepts them.
         """
         self._storage.allow_shared_keys(False)
 
     def add_workspace(self, name: str) -> RestResource:
-        """Make a workspace with its two datastores."""
+        """Create a workspace with its two datastores."""
         made, _ = self.store.put(self.path(name), workspace(self, name))
         for store, default in (("workspaceblobstore", True), ("workspaceartifactstore", False)):
             container = self.blobs.make_container(store.removeprefix("workspace"))
@@ -320,14 +320,14 @@ class EmulatedCloud(Subscription):
         return made
 
     def add_registry(self, name: str) -> RestResource:
-        """Make a registry, with a container of its own for its assets."""
+        """Create a registry, with a separate container for its assets."""
         made, _ = self.store.put(f"{self.scope()}/registries/{name}", registry(name))
         container = self.blobs.make_container("registry")
         self.store.put(f"/emulator/containers/registries/{name}", {"properties": {"container": container}})
         return made
 
     def add_compute(self, name: str, workspace: str | None = None, size: str = "Standard_DS3_v2") -> RestResource:
-        """Make a cluster."""
+        """Create a cluster."""
         made, _ = self.store.put(f"{self.path(workspace)}/computes/{name}", cluster(size))
         return made
 
@@ -335,10 +335,10 @@ class EmulatedCloud(Subscription):
         """Start the job of a schedule, as the service does when its time has come.
 
         Raises:
-            ServiceRefusalError: 404, there is no such schedule; 409, it is disabled.
+            ServiceRefusalError: 404, the schedule does not exist; 409, it is disabled.
         """
         return fire(self.jobs, self.store.get(f"{self.path(workspace)}/schedules/{schedule}"))
 
     def seen(self, part: str = "", method: str = "") -> list[SeenRequest]:
-        """Requests whose path contains a text, oldest first."""
+        """Return the requests whose path contains a text, oldest first."""
         return self.requests.seen(part, method)

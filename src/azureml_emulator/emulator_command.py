@@ -1,4 +1,4 @@
-"""The command line ``python -m azureml_emulator``: run an emulator, alone or around a command, or say how to reach it."""
+"""The command line ``python -m azureml_emulator``: run an emulator, alone or around a command, or print its variables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code: that of the command that was given; else 0, or 2 for what cannot be done.
+        The exit code: that of the given command; otherwise 0, or 2 if something cannot be done.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     command: list[str] | None = None
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.env:
             if command is not None or options.fault or options.workspace:
                 raise EmulatorError(
-                    "--env asks a running emulator: it cannot be combined with --fault, --workspace or a command"
+                    "--env needs a running emulator: it cannot be combined with --fault, --workspace or a command"
                 )
             from azureml_emulator.client_variables import as_shell, client_variables, default_variables
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (EmulatorError, AzuriteError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    except KeyboardInterrupt:  # a second one, while everything was being ended
+    except KeyboardInterrupt:  # a second one, while everything is being ended
         end_leftovers(state.path)
         return 130
 
@@ -71,7 +71,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m azureml_emulator",
-        description="Run Azure Machine Learning and its neighbours on this machine.",
+        description="Run Azure Machine Learning and related services on this machine.",
         epilog="With -- COMMAND, run COMMAND with the variables that point it at the emulator, and end with its exit code.",
     )
     parser.add_argument("--state", type=Path, default=Path("outputs/emulator"), help="keep the state in this folder")
@@ -149,7 +149,7 @@ def _run(state: StateFolder, options: argparse.Namespace, command: list[str] | N
 
 
 class _StopSignals:
-    """What asks the emulator to end: Ctrl-C, a termination, a closed terminal. A second Ctrl-C interrupts the end itself."""
+    """Signals that end the emulator: Ctrl-C, a termination, a closed terminal. A second Ctrl-C interrupts the end."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
@@ -158,12 +158,12 @@ class _StopSignals:
             signal.signal(number, self._take)
 
     def wait(self) -> None:
-        """Wait until one comes."""
+        """Wait for a signal."""
         while not self._asked.wait(0.2):
             pass
 
     def wait_for(self, child: subprocess.Popen[bytes]) -> int:
-        """Wait until a command has ended; returns its exit code. Ctrl-C reaches it as well; others are passed on."""
+        """Wait until a command has ended; return its exit code. Ctrl-C also reaches it; other signals are passed on."""
         self._child = child
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The server in front of the services: a certificate, a free port, a thread, and a gate that every request goes through."""
+"""The server in front of the services: a certificate, a free port, a thread, and a gate for every request."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ _Send = Callable[[_Message], Awaitable[None]]
 Authorise = Callable[[Json, str, str], None]
 """Refuses a call by the claims of its token, its method and its path. Raises ServiceRefusalError."""
 _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
-# The SDK reads the discovery without a token, signing in gives one, scoring checks the endpoint's own key, the agent of a
-# pipeline the pipeline's token, and a vault and Custom Vision want tokens of their own.
+# No token for the resource manager is needed here: the SDK reads the discovery without one, signing in returns one, scoring
+# checks the endpoint's own key, an agent sends the pipeline's token, and vault and Custom Vision need their own tokens.
 _OPEN = (
     "/discovery", "/scoring/", f"/{TENANT}/", "/common/", "/organizations/", "/metadata/", "/pipelines/", "/secrets",
     "/deletedsecrets", "/cognitiveservices/",
@@ -52,28 +52,28 @@ _PAGES = ("/workspaces/", "/runs/", "/pages.css")
 
 
 class _Protocol(H11Protocol):
-    """Lets the application reach its connection, so that it can break it."""
+    """Lets the application access its connection, so that it can break it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
         self.app_state = {**self.app_state, "transport": transport}
 
     def shutdown(self) -> None:
-        # Clients keep idle connections open and would never say goodbye.
+        # Clients keep idle connections open and would never close them.
         self.transport.abort()
 
 
 @dataclass(frozen=True)
 class GateRules:
-    """What the gate before the services knows.
+    """The knowledge of the gate before the services.
 
     Attributes:
-        addresses: Where the services are.
-        faults: What strikes calls before they are answered.
-        requests: Where each is written down.
-        workspace_of: The workspace of an endpoint by its name and by whether it is a batch endpoint.
+        addresses: Addresses of the services.
+        faults: Faults that affect calls before they get a response.
+        requests: Log of the requests.
+        workspace_of: Returns the workspace of an endpoint by its name and by whether it is a batch endpoint.
         authorise: Refuses what the caller may not do, given the claims of the token, the method and the path.
-        kept: Called before the answer to a call that may have changed something goes out.
+        kept: Called before the response to a call that may have changed something is sent.
     """
 
     addresses: Callable[[], CloudAddresses]
@@ -85,7 +85,7 @@ class GateRules:
 
 
 class _Gate:
-    """What a request goes through first: faults, the API version, the token, the roles; at the end it is written down."""
+    """What a request passes first: faults, the API version, the token, the roles; at the end it is recorded."""
 
     def __init__(self, app: _App, rules: GateRules, words: PathWords) -> None:
         self._app = app
@@ -97,9 +97,7 @@ class _Gate:
             await self._app(scope, receive, send)
             return
         rules, method, address = self._rules, scope["method"], scope["path"]
-        if address == "/" or address.startswith(
-            _PAGES
-        ):  # a look at a page changes nothing, so it meets no faults either
+        if address == "/" or address.startswith(_PAGES):  # viewing a page changes nothing, so faults do not affect it
             await self._app(scope, receive, send)
             return
         addresses, headers = rules.addresses(), Headers(scope=scope)
@@ -141,7 +139,7 @@ class _Gate:
         scope["state"]["transport"].abort()
 
     def _path_at(self, host: str, path: str) -> str:
-        """The path of a call among those of all services. Raises ServiceRefusalError where its host does not have it."""
+        """Return the path of a call among those of all services. Raises ServiceRefusalError if its host does not have it."""
         endpoint = inference_endpoint(host)
         if endpoint:
             kind = "batch" if path.startswith("/jobs") else "scoring"
@@ -155,18 +153,18 @@ class _Gate:
 
     @staticmethod
     def _check(addresses: CloudAddresses, authorization: str, path: str) -> Json:
-        """The claims of the caller's token. Raises ServiceRefusalError."""
+        """Return the claims of the caller's token. Raises ServiceRefusalError."""
         batch = path.startswith("/batch/") or ("/batchEndpoints/" in path and path.startswith("/mferp/"))
-        # Scoring needs a token for the service itself, the rest one for the resource manager.
+        # Scoring needs a token for the service itself, everything else one for the resource manager.
         audiences = (addresses.ml_resource,) if batch else addresses.manager_resources
-        # models.share asks for tokens of the public cloud, whatever cloud it is in.
+        # models.share requests tokens of the public cloud, whatever cloud it is in.
         if "/registries/" in path or path.startswith(("/operations/", "/operationresults/")):
             audiences += _PUBLIC_RESOURCES
         return check(authorization, audiences)
 
 
 async def _swallow(message: _Message) -> None:
-    """An answer that never arrives."""
+    """Discard a part of a response that never arrives."""
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
@@ -176,13 +174,13 @@ async def _no_route(request: Request, error: Exception) -> Response:
 
 
 class HttpsServer:
-    """Answers on a free port of 127.0.0.1.
+    """Listens on a free port of 127.0.0.1.
 
     Args:
-        certificates: What it shows its clients; None for plain HTTP.
+        certificates: Certificates for its clients; None for plain HTTP.
 
     Attributes:
-        port: Where it listens.
+        port: Port on which it listens.
         url: Its address.
     """
 
@@ -194,7 +192,7 @@ class HttpsServer:
         self.url = f"{'https' if certificates else 'http'}://127.0.0.1:{self.port}"
 
     def start(self, app: object) -> HttpsServer:
-        """Start it and wait until an ASGI application takes requests."""
+        """Start it and wait until an ASGI application accepts requests."""
         config = uvicorn.Config(
             cast(Any, app),
             http=_Protocol,
@@ -217,13 +215,13 @@ class HttpsServer:
         return self
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         self._server.should_exit = True
         self._thread.join(10)
         self._socket.close()
 
 
 def guarded(routes: list[BaseRoute], rules: GateRules) -> object:
-    """The application that answers some routes, behind the gate."""
+    """Return the application with some routes, behind the gate."""
     app = Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route})
     return _Gate(cast(_App, app), rules, PathWords(item.path for item in routes if isinstance(item, Route)))

@@ -16,7 +16,7 @@ _SECONDS = 10.0
 
 
 def end_leftovers(folder: Path) -> int:
-    """End the processes of the emulator with a state folder, but for this one; returns how many there were."""
+    """End the processes of the emulator with a state folder, except this one; return how many there were."""
     import psutil
 
     found = []
@@ -25,7 +25,7 @@ def end_leftovers(folder: Path) -> int:
             if process.pid != os.getpid() and process.environ().get(MARK) == str(folder):
                 process.terminate()
                 found.append(process)
-        except (psutil.Error, OSError):  # another user's, or it has just ended
+        except (psutil.Error, OSError):  # it belongs to another user, or has just ended
             continue
     _, alive = psutil.wait_procs(found, _SECONDS)
     for process in alive:

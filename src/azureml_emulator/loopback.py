@@ -29,13 +29,13 @@ def start_cloud(
     executor: JobExecutor | None = None,
     commands: ProcessCommands | None = None,
 ) -> Iterator[tuple[EmulatedCloud, Path]]:
-    """A cloud that answers; yields it and the certificate that clients must trust.
+    """Start a cloud; yield it and the certificate that clients must trust.
 
     Args:
         azurite: The running storage.
-        folder: Where it may write.
+        folder: Folder that it may write to.
         executor: Runs the jobs; by default the command for jobs.
-        commands: What runs jobs and serves containers; by default this project's tool.
+        commands: Commands that run jobs and serve containers; by default this project's tool.
     """
     certificates = Certificates.make(folder / "tls")
     cloud = EmulatedCloud(azurite, folder / "work", certificates, executor, commands)
@@ -50,7 +50,7 @@ def start_cloud(
 
 
 def metadata(cloud: EmulatedCloud) -> dict[str, str]:
-    """Where the services of the loopback cloud are, in the words of the SDK."""
+    """Return the addresses of the services of the loopback cloud, by the names that the SDK uses."""
     address = f"{cloud.url}/"
     return {
         "azure_portal": address,
@@ -63,12 +63,12 @@ def metadata(cloud: EmulatedCloud) -> dict[str, str]:
 
 
 def loopback_client(cloud: EmulatedCloud, credential: Any = None, **options: Any) -> MLClient:
-    """A real client for the loopback cloud; needs the variables of :func:`environment`.
+    """Return a real client for the loopback cloud; needs the variables of :func:`environment`.
 
     Args:
         cloud: The running cloud.
-        credential: Another one than a good one.
-        options: More of ``MLClient``'s arguments: another ``workspace_name``, ``registry_name``, or options of its
+        credential: Credential to use instead of a valid one.
+        options: Other arguments of ``MLClient``: another ``workspace_name``, ``registry_name``, or options of its
             transport such as ``retry_total``.
     """
     from azure.ai.ml import MLClient
@@ -88,7 +88,7 @@ def loopback_client(cloud: EmulatedCloud, credential: Any = None, **options: Any
 
 
 def environment(cloud: EmulatedCloud, certificate: Path) -> dict[str, str]:
-    """The variables that point the package and the SDK at the cloud."""
+    """Return the variables that point the package and the SDK at the cloud."""
     return {
         "REQUESTS_CA_BUNDLE": str(certificate),
         "AZURE_SUBSCRIPTION_ID": cloud.subscription,
@@ -103,8 +103,8 @@ def environment(cloud: EmulatedCloud, certificate: Path) -> dict[str, str]:
         "AZUREML_RESOURCE_ID": cloud.addresses.ml_resource,
         "AZUREML_REGISTRY_DISCOVERY": cloud.url,
         "AZUREML_REGISTRY_NAME": cloud.registry,
-        # The SDK would remember components beyond the test, in a folder that all of the machine's processes share.
+        # Otherwise the SDK would cache components beyond the test, in a folder that all processes of the machine share.
         "AZURE_ML_DISABLE_ON_DISK_CACHE": "true",
-        # Seconds between two looks at a running job; the SDK reads it when it is imported.
+        # Seconds between two checks of a running job; the SDK reads it when it is imported.
         "AZUREML_RUN_POLLING_INTERVAL_MIN": "1",
     }

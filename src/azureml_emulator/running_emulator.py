@@ -1,4 +1,4 @@
-"""An emulator that runs with a state folder: storage, services, proxy, and the keeper that ends them all if it is killed."""
+"""An emulator with a state folder: storage, services, proxy, and the keeper that ends them all if the emulator is killed."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _ALONE_SECONDS = 1.0
 def running_emulator(
     state: StateFolder, port: int, faults: Sequence[Fault], workspaces: Sequence[str] = ()
 ) -> Iterator[int]:
-    """Run an emulator; yields the port of the proxy.
+    """Run an emulator; yield the port of the proxy.
 
     Args:
         state: Its state folder.
-        port: Of the proxy; 0 for any free one.
-        faults: What strikes its first calls.
-        workspaces: Names of workspaces to make besides the first one, where the state does not hold them.
+        port: Port of the proxy; 0 for any free one.
+        faults: Faults that affect its first calls.
+        workspaces: Names of workspaces to create besides the first one, unless they exist in the state.
 
     Raises:
         EmulatorError: the folder is in use or cannot be written, or the port is taken.
@@ -61,7 +61,7 @@ def running_emulator(
         azurite.wait()
 
         def restore(found: int) -> None:
-            """Before anything answers, but after it is known where: what starts again must find the way."""
+            """Runs before anything responds, but after the address is known: processes that start again need it."""
             cloud.sites.network = way_variables(state, found)
             cloud.pages = f"http://127.0.0.1:{found}"
             cloud.jobs.identity = ProcessCommands().step_variables(
@@ -85,7 +85,7 @@ def _services(state: StateFolder, azurite: Azurite, certificates: Certificates) 
     from azureml_emulator.emulated_cloud import EmulatedCloud
     from azureml_emulator.rest.cloud_addresses import CloudAddresses
 
-    if not state.database.exists():  # then containers are about to be made
+    if not state.database.exists():  # then containers will be created
         import azure.storage.blob  # noqa: F401
     cloud = EmulatedCloud(azurite, state.work, certificates, addresses=CloudAddresses.azure(), database=state.database)
     cloud.operations.alone = _ALONE_SECONDS
@@ -96,9 +96,9 @@ def _services(state: StateFolder, azurite: Azurite, certificates: Certificates) 
 def _listening(
     cloud: EmulatedCloud, certificates: Certificates, port: int, restore: Callable[[int], None]
 ) -> Iterator[int]:
-    """The services, the page for browsers and the proxy, each on a port; yields that of the proxy.
+    """Start the services, the page for browsers and the proxy, each on a port; yield that of the proxy.
 
-    ``restore`` is given that port while it is taken and nothing answers yet.
+    ``restore`` is called with that port while it is taken and nothing responds yet.
     """
     from starlette.applications import Starlette
 
@@ -132,7 +132,7 @@ def _listening(
 
 @contextmanager
 def _kept(cloud: EmulatedCloud) -> Iterator[None]:
-    """Write down again and again what changes without a call: jobs that end, servers that start."""
+    """Regularly save what changes without a call: jobs that end, servers that start."""
     ending = threading.Event()
 
     def keep() -> None:
@@ -150,7 +150,7 @@ def _kept(cloud: EmulatedCloud) -> Iterator[None]:
 
 @contextmanager
 def _keeper(state: StateFolder) -> Iterator[None]:
-    """A process that ends what this one has started, as soon as this one is gone."""
+    """Start a process that ends what this one has started, as soon as this one is gone."""
     environment = {name: value for name, value in os.environ.items() if name != MARK}
     keeper = subprocess.Popen(
         [sys.executable, "-m", "azureml_emulator.leftovers", str(state.path)],

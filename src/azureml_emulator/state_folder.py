@@ -1,4 +1,4 @@
-"""The folder in which an emulator keeps its state: what lies where, who has it, and how to reach the one that runs."""
+"""The folder in which an emulator keeps its state: its content, its owner, and how to reach the running emulator."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _WAIT_SECONDS = 20.0
 
 
 class EmulatorError(Exception):
-    """The emulator cannot do what it was told; the text says why, and what helps."""
+    """The emulator cannot do what it was told; the text says why, and how to fix it."""
 
 
 class StateFolder:
     """A state folder.
 
     Args:
-        path: Where it is; made by :meth:`take`.
+        path: Path of the folder; created by :meth:`take`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,34 +34,34 @@ class StateFolder:
 
     @property
     def database(self) -> Path:
-        """File with all resources."""
+        """Return the file with all resources."""
         return self.path / "resources.db"
 
     @property
     def blobs(self) -> Path:
-        """What Azurite keeps."""
+        """Return the folder that Azurite uses."""
         return self.path / "blobs"
 
     @property
     def work(self) -> Path:
-        """Where jobs and servers run."""
+        """Return the folder in which jobs and servers run."""
         return self.path / "work"
 
     @property
     def tls(self) -> Path:
-        """Certificates."""
+        """Return the folder of the certificates."""
         return self.path / "tls"
 
     @property
     def azure_cli(self) -> Path:
-        """Where ``az`` keeps who is signed in, so that the sign-in of the user stays as it is."""
+        """Return the folder in which ``az`` keeps its sign-in, so that the sign-in of the user stays as it is."""
         return self.path / "az"
 
     def take(self) -> bool:
-        """Have it for this process alone; says whether an emulator that was not ended in order had it before.
+        """Take it for this process alone; return whether an emulator that did not end in order had it before.
 
         Raises:
-            EmulatorError: it cannot be written, it holds something else, or another emulator has it.
+            EmulatorError: it cannot be written, it contains something else, or another emulator has it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ class StateFolder:
         return self._note.exists()
 
     def _refuse_foreign(self) -> None:
-        """Take an empty folder, or one that an emulator has had: it makes the lock before anything else."""
+        """Accept an empty folder, or one of an emulator, which creates the lock before anything else."""
         found = sorted(item.name for item in self.path.iterdir())
         if found and not (self._lock_file.exists() or self.database.exists()):
             raise EmulatorError(
@@ -89,16 +89,16 @@ class StateFolder:
             )
 
     def announce(self, port: int) -> None:
-        """Say to others that an emulator runs here, and where."""
+        """Publish that an emulator runs here, and its address."""
         write_whole(self._note, json.dumps({"process": os.getpid(), "port": port}))
 
     def give_back(self) -> None:
-        """Let others have it."""
+        """Release it."""
         self._note.unlink(missing_ok=True)
         self._lock.release()
 
     def port(self) -> int:
-        """Where the emulator listens that has the folder; waits for one that is being started.
+        """Return the port of the emulator that has the folder; wait for one that is being started.
 
         Raises:
             EmulatorError: none runs.

@@ -1,4 +1,4 @@
-"""The data contract: what the images of the workload must be before anything is trained on them."""
+"""The data contract: requirements for the images of the workload before anything is trained on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_the_classes_are_those_of_the_contract(workload: Workload, handful: Path
 
 
 def test_every_image_can_be_used(workload: Workload, handful: Path, tmp_path: Path) -> None:
-    """Each decodes, none is there twice, and none is in two classes."""
+    """Check that each image decodes, that there are no duplicates, and that no image is in two classes."""
     few = workload.data.model_copy(update={"min_images_per_class": 3})
     result = prepare(workload.model_copy(update={"data": few}), tmp_path / "data", images=handful)
     assert result.manifest.excluded == []

@@ -1,4 +1,4 @@
-"""The workload trains, and its gate lets through what it should and nothing else."""
+"""The workload trains, and its gate promotes only what it should."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vision_mlops.evaluation.gate import decide, read_verdict
 from vision_mlops.model.predictor import Predictor
 
 
-def test_the_gate_asks_for_more_than_guessing(workload: Workload, handful: Path) -> None:
+def test_the_gate_requires_more_than_guessing(workload: Workload, handful: Path) -> None:
     classes = [folder for folder in handful.iterdir() if folder.is_dir()]
     assert workload.gate.min_accuracy > 1 / len(classes)
 

@@ -51,7 +51,7 @@ def task(**changes: Any) -> Json:
         (task(validationData={"jobInputType": "mltable"}), "validationData must be of type mltable, with a uri"),
         (task(targetColumnName=""), "The field taskDetails.targetColumnName is required"),
         ({**task(), "computeId": None}, "The field computeId is required"),
-        (task(limitSettings={"timeout": "an hour"}), "'an hour' is no duration"),
+        (task(limitSettings={"timeout": "an hour"}), "'an hour' is not a duration"),
         (task(limitSettings={"maxTrials": 0}), "limitSettings.maxTrials must be at least 1, not 0"),
         (
             task(modelSettings={"modelName": "resnet17"}),
@@ -82,7 +82,7 @@ BROKEN: list[tuple[dict[str, str], str]] = [
     ({"MLTable": TABLE, "images.jsonl": rows("a", None)}, "line 2 of the training data has no text for 'label'"),
     ({"MLTable": TABLE, "images.jsonl": '{"label": "a"}'}, "line 1 of the training data has no text for 'image_url'"),
     ({"MLTable": TABLE, "images.jsonl": rows("a", "b")}, "has 2 images; at least 10 are needed"),
-    ({"MLTable": TABLE, "images.jsonl": rows(*"aaaaaaaaaa")}, "has one class only, 'a'; at least 2 are needed"),
+    ({"MLTable": TABLE, "images.jsonl": rows(*"aaaaaaaaaa")}, "has only one class, 'a'; at least 2 are needed"),
     ({"MLTable": TABLE, "images.jsonl": TEN}, f"there is nothing at {IMAGE}/1.png"),
     ({"MLTable": TABLE, "images.jsonl": rows(*"ababababab", url="/1.png")}, "'/1.png' is not in storage of the w"),
 ]
@@ -172,4 +172,4 @@ def test_a_step_of_a_pipeline_is_refused_in_words(client: MLClient, cloud: Emula
     job.name = "steps"
     client.jobs.create_or_update(job)
     message = finished(cloud, "steps", "Failed").message
-    assert message == "the step 'best' is AutoML, which is emulated as a job of its own only"
+    assert message == "the step 'best' is AutoML, which is emulated only as a separate job"

@@ -122,7 +122,7 @@ def test_a_tunnel_leads_to_the_service_of_a_host(proxy: ConnectProxy, certificat
 def test_a_refusal_says_what_is_refused_and_what_helps(proxy: ConnectProxy, request_line: str, host: str) -> None:
     answer = said(proxy, f"{request_line} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert answer.startswith(f"HTTP/1.1 403 {host} is not a service of Azure that is emulated here\r\n")
-    assert answer.endswith("Nothing leaves this machine; to reach that host all the same, add it to NO_PROXY.\n")
+    assert answer.endswith("Nothing leaves this machine; to reach that host nevertheless, add it to NO_PROXY.\n")
 
 
 def test_a_browser_gets_the_page(proxy: ConnectProxy) -> None:

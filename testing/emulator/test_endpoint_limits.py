@@ -169,7 +169,7 @@ def test_more_requests_than_twice_what_runs_are_refused(score: tuple[SlowScorer,
             assert slow.waiting.acquire(timeout=20)
         refused = call(b"{}")
         assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
-        assert "'blue' has 4 requests under way" in refused.json()["error"]["message"]
+        assert "'blue' has 4 requests in progress" in refused.json()["error"]["message"]
         slow.go.set()
         assert [item.result().status_code for item in answers] == [200] * 4
     assert call(b"{}").status_code == 200  # there is room again

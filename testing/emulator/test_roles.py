@@ -299,7 +299,8 @@ def test_wildcards_of_roles(role: str, action: str, allowed: bool) -> None:
 def test_the_readme_names_the_service_principals() -> None:
     text = (Path(azureml_emulator.__file__).parent / "README.md").read_text(encoding="utf-8")
     assert (
-        dict(re.findall(r"^\| ([\w ]+?)(?:, who .*)? \| `(3{8}-[\d-]+)` \|$", text, re.MULTILINE)) == SERVICE_PRINCIPALS
+        dict(re.findall(r"^\| ([\w ]+?)(?:, used .*)? \| `(3{8}-[\d-]+)` \|$", text, re.MULTILINE))
+        == SERVICE_PRINCIPALS
     )
 
 

@@ -73,7 +73,7 @@ def test_a_training_survives_its_node(place: Place, job: Path, tmp_path: Path) -
     assert log.count("continuing the interrupted training") == 1
     assert log.count("epoch 1 of") == 1, "the first epoch was not trained again"
     assert f"epoch {EPOCHS} of" in log
-    with pytest.raises(ServiceRefusalError, match="does not run"):
+    with pytest.raises(ServiceRefusalError, match="is not running"):
         cloud.jobs.preempt(name)
 
     azure_jobs.download(place.client, name, ["bundle"], tmp_path / "there")

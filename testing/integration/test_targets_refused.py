@@ -110,8 +110,8 @@ REFUSALS: dict[str, tuple[Callable[[EmulatedCloud], None], tuple[str, ...], str,
     "forbidden-deployment": (forbidden_deployment, (), "HTTP 403 AuthorizationFailed", "ask for a role"),
     "busy": (busy, (), "HTTP 409 Conflict", "another change is in progress"),
     "broken-bundle": (broken_bundle, (), "it ended with exit code 2", "its log says why"),
-    "other-answers": (other_answers, (), "readiness probe failed: /health/ready answers HTTP 503", "mlops serve BUNDLE"),
-    "wrong-port": (nothing, ("--env", "MLOPS_PORT=9000"), "connection refused at port 8000", "its log says why"),
+    "other-answers": (other_answers, (), "readiness probe failed: /health/ready returned HTTP 503", "mlops serve BUNDLE"),
+    "wrong-port": (nothing, ("--env", "MLOPS_PORT=9000"), "connection refused on port 8000", "its log says why"),
     "crash": (nothing, ("--env", "MLOPS_SERVING__MAX_BODY_MB=many"), "it ended with exit code 2", "its log says why"),
 }  # fmt: skip
 LOGGED = {
@@ -160,7 +160,7 @@ def test_what_served_before_still_serves(place: Place, version: ModelVersion, bu
     code, _, said = run(*DEPLOY, "--env", "MLOPS_PORT=9000")
     assert (code, "connection refused" in said) == (2, True)
     (found,) = listed().deployments
-    assert (found.state, found.traffic, "connection refused at port 8000" in found.problem) == (
+    assert (found.state, found.traffic, "connection refused on port 8000" in found.problem) == (
         EndpointStatus.FAILED,
         100,
         True,

@@ -1,5 +1,5 @@
-# The image of the scoring server with a model in it. The context is a folder that holds the model's bundle as `bundle/`;
-# `mlops deploy --to docker --bake` makes it.
+# Image of the scoring server that contains a model. The context is a folder with the model's bundle as `bundle/`;
+# `mlops deploy --to docker --bake` builds it.
 ARG INFERENCING_IMAGE=mlops-inferencing
 FROM ${INFERENCING_IMAGE}
 ARG MODEL_NAME=""

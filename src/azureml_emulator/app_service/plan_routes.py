@@ -1,4 +1,4 @@
-"""App Service plans: the machines that web apps share, and what each tier of them offers."""
+"""App Service plans: the machines that web apps share, and what each tier offers."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _SKUS |= {f"P{size}{kind}" for size in range(4) for kind in ("v2", "v3", "v4")} 
 
 
 def tier(plan: RestResource) -> str:
-    """Which tier a plan is of, such as ``Standard``."""
+    """Return the tier of a plan, such as ``Standard``."""
     return _TIERS[str(plan.body["sku"]["name"])[0].upper()]
 
 
 def slots_of(plan: RestResource) -> int:
-    """How many slots its web apps may have besides production."""
+    """Return how many slots its web apps may have besides production."""
     return _SLOTS[tier(plan)]
 
 
 class PlanRoutes:
     """The calls about plans.
 
-    Tests set :attr:`quota`, the number of machines that the region gives to the subscription.
+    Tests set :attr:`quota`, the number of machines that the subscription may have in the region.
     """
 
     def __init__(self, subscription: Subscription) -> None:
@@ -43,18 +43,18 @@ class PlanRoutes:
         self.quota = 10
 
     def routes(self) -> list[BaseRoute]:
-        """Their paths."""
+        """Return the paths."""
         return [
             route(PROVIDER + "/serverfarms", GET=self._list),
             route(PROVIDER + "/serverfarms/{name}", GET=self._get, PUT=self._put, DELETE=self._delete),
         ]
 
     def find(self, path: str) -> RestResource | None:
-        """A plan by its id."""
+        """Return a plan by its id."""
         return self._subscription.store.find(path)
 
     def sites_of(self, plan: RestResource) -> int:
-        """How many web apps and slots it has."""
+        """Return how many web apps and slots a plan has."""
         return int(plan.properties.get("numberOfSites") or 0)
 
     def _list(self, call: RestCall) -> Response:
@@ -107,7 +107,7 @@ class PlanRoutes:
 
 
 def checked_plan(found: RestResource | None, id_: str) -> RestResource:
-    """The plan of a web app. Raises ServiceRefusalError where there is none of the id."""
+    """Return the plan of a web app. Raises ServiceRefusalError if no plan has the id."""
     if found is None:
         raise ServiceRefusalError(404, "NotFound", f"Cannot find ServerFarm with id {id_}.")
     return found

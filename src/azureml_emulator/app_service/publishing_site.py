@@ -1,4 +1,4 @@
-"""The publishing site of a slot, ``APP.scm.…``: takes a zip, builds it, and tells how far that is."""
+"""The publishing site of a slot, ``APP.scm.…``: takes a zip, builds it, and reports the progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BUILDING, _FAILED, _SUCCESS = 1, 3, 4
 
 @dataclass
 class ZipDeployment:
-    """One zip that came in."""
+    """One zip that was received."""
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     status: int = _BUILDING
@@ -35,18 +35,18 @@ class ZipDeployment:
         self.lines.append((now(), text))
 
     def end(self, status: int, text: str) -> None:
-        """It is over."""
+        """Mark it as ended."""
         self.text, self.ended = text, now()
         self.status = status
 
 
 class PublishingSite:
-    """The calls of one publishing site; who calls is checked before.
+    """The calls of one publishing site; the caller is checked before.
 
     Args:
         slot: Gets what is deployed.
-        environments: Where requirements are installed.
-        require: Refuses who may not publish.
+        environments: Install the requirements.
+        require: Refuses callers who may not publish.
     """
 
     def __init__(self, slot: SiteSlot, environments: SiteEnvironments, require: Callable[[RestCall], None]) -> None:
@@ -57,7 +57,7 @@ class PublishingSite:
         self.deployments: list[ZipDeployment] = []
 
     def routes(self) -> list[BaseRoute]:
-        """Their paths."""
+        """Return the paths."""
         return [
             route("/api/publish", self._require, parsed=False, POST=self._publish),
             route("/api/deployments", self._require, GET=self._list),

@@ -1,4 +1,4 @@
-"""The configuration of web apps and slots: settings, which of them stay with their slot, and who may publish."""
+"""The configuration of web apps and slots: settings, which settings stay with their slot, and who may publish."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class SiteConfigRoutes:
     """The calls about configuration.
 
     Args:
-        find: The slot that a call is about.
-        note: Writes a change down, and refuses it where it is denied.
+        find: Finds the slot of a call.
+        note: Records a change, and refuses it if it is denied.
     """
 
     def __init__(self, find: Callable[[RestCall], SiteSlot], note: Callable[[RestCall, str], None]) -> None:
@@ -39,19 +39,19 @@ class SiteConfigRoutes:
         self._sticky.clear()
 
     def to_kept(self) -> Json:
-        """Names of the settings that stay with their slot, by web app."""
+        """Return the names of the settings that stay with their slot, by web app."""
         return {site: sorted(names) for site, names in self._sticky.items()}
 
     def take(self, kept: Json) -> None:
-        """Know what :meth:`to_kept` said."""
+        """Restore what :meth:`to_kept` returned."""
         self._sticky.update({site: set(names) for site, names in kept.items()})
 
     def sticky_of(self, site: str) -> set[str]:
-        """Names of the settings that stay with their slot."""
+        """Return the names of the settings that stay with their slot."""
         return self._sticky.setdefault(site.lower(), set())
 
     def routes(self) -> list[BaseRoute]:
-        """Their paths."""
+        """Return the paths."""
         names = SITES + "/{name}/config/slotConfigNames"
         found: list[BaseRoute] = [route(names, GET=self._sticky_names, PUT=self._put_sticky_names)]
         for one in (SITES + "/{name}", SITES + "/{name}/slots/{slot}"):
@@ -125,7 +125,7 @@ class SiteConfigRoutes:
 
 
 def _described(slot: SiteSlot, call: RestCall, part: str, properties: Json) -> Json:
-    """A part of a web app or slot as a resource of its own."""
+    """Return a part of a web app or slot as a separate resource."""
     base = call.path.split("/sites/")[0] + f"/sites/{slot.site}"
     path = f"{base}/{part}" if slot.name == PRODUCTION else f"{base}/slots/{slot.name}/{part}"
     shown = {"kind": slot.body.get("kind"), "location": slot.body.get("location"), "properties": properties}

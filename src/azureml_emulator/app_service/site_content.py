@@ -1,4 +1,4 @@
-"""What is deployed from a zip: unpacked into a folder of its own, with a virtual environment of its requirements."""
+"""What is deployed from a zip: unpacked into a separate folder, with a virtual environment of its requirements."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SiteContent:
 
 
 class SiteEnvironments:
-    """Virtual environments by the content of their ``requirements.txt``; one that was made is used again.
+    """Virtual environments by the content of their ``requirements.txt``; an existing one is used again.
 
     Args:
         folder: Where they are kept.
@@ -42,7 +42,7 @@ class SiteEnvironments:
         self._lock = threading.Lock()
 
     def of(self, requirements: str, say: Callable[[str], None]) -> Path:
-        """The environment with some requirements.
+        """Return the environment for some requirements.
 
         Raises:
             BuildFailedError: they cannot be installed.
@@ -80,14 +80,14 @@ def unpack(content: bytes, folder: Path) -> None:
     """Write the files of a zip into a new folder.
 
     Raises:
-        BuildFailedError: it is not a zip, or names a file outside.
+        BuildFailedError: it is not a zip, or names a file outside the folder.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             for name in archive.namelist():
                 path = PurePosixPath(name.replace("\\", "/"))
                 if path.is_absolute() or ".." in path.parts:
-                    raise BuildFailedError(f"{name!r} is outside of the site")
+                    raise BuildFailedError(f"{name!r} is outside the site")
             folder.mkdir(parents=True)
             archive.extractall(folder)
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:

@@ -1,4 +1,4 @@
-"""What App Service says about a web app that nobody has set."""
+"""Defaults of App Service for what nobody has set on a web app."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ _PLAN: Json = {
 
 
 def with_config_defaults(config: Json) -> Json:
-    """The configuration of a slot, with all that nobody has set."""
+    """Return the configuration of a slot, including all defaults."""
     return {**copy.deepcopy(_CONFIG), **config}
 
 
 def with_site_defaults(properties: Json) -> Json:
-    """What is said of a web app or slot, with all that nobody has set."""
+    """Return the description of a web app or slot, including all defaults."""
     return {**_SITE, **properties}
 
 
 def with_plan_defaults(body: Json) -> Json:
-    """A plan, with all that nobody has set."""
+    """Return a plan, including all defaults."""
     properties = {**_PLAN, "geoRegion": body.get("location"), **(body.get("properties") or {})}
     size = str((body.get("sku") or {}).get("name") or "")
     return {"kind": "linux", **body, "properties": properties, "sku": {"size": size, "family": size[:1], **body["sku"]}}

@@ -1,6 +1,6 @@
-"""The public address of a slot: takes requests over TLS, and passes them to the process that runs at the time.
+"""The public address of a slot: takes requests over TLS, and passes them to the process that is running.
 
-Headers by which the service tells who is signed in are taken out of what clients send, for nobody is signed in here.
+Headers by which the service says who is signed in are removed from what clients send, because nobody is signed in here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.routing import Route
 from azureml_emulator.rest.forwarding import METHODS, forward
 
 LARGEST_REQUEST = 100_000_000
-"""Bytes of a body that the front end takes."""
+"""Maximum number of bytes of a body that the front end accepts."""
 _OWN_HEADERS = ("connection", "transfer-encoding", "keep-alive", "content-length", "host", "x-forwarded-")
 _NOT_PASSED = (*_OWN_HEADERS, "x-ms-client-principal")
 _WAITING = (
@@ -27,10 +27,10 @@ _ERROR = "<!doctype html><title>Application Error</title><p>:( Application Error
 
 
 def site_front(port: Callable[[], int | None]) -> Starlette:
-    """The application in front of a slot.
+    """Return the application in front of a slot.
 
     Args:
-        port: Of the process that runs; 0 where it does not answer, None where nothing was deployed.
+        port: Port of the running process; 0 if it does not respond, None if nothing was deployed.
     """
 
     async def pass_on(request: Request) -> Response:
@@ -50,7 +50,7 @@ def site_front(port: Callable[[], int | None]) -> Starlette:
 def _ask(port: int, request: Request, body: bytes) -> Response:
     host = request.headers.get("host", "")
     sent = [(name, value) for name, value in request.headers.items() if _passes(name)]
-    # With the port of the client, as the service has it.
+    # With the port of the client, as the service does.
     client = f"{request.client.host}:{request.client.port}" if request.client else "127.0.0.1:0"
     sent += [("Host", host), ("X-Forwarded-For", client), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", host)]
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")

@@ -1,6 +1,6 @@
-"""What a web app runs: one process that must answer HTTP, is started again when it ends, and is asked for its health.
+"""What a web app runs: one process that must respond to HTTP, is restarted when it ends, and is checked for its health.
 
-The service waits 230 seconds for an answer, and pings the health path once a minute; here both are shorter.
+The service waits 230 seconds for a response, and pings the health path once a minute; here both times are shorter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Literal
 from azureml_emulator.resources.rest_resources import now
 
 PING = "/robots933456.txt"
-"""What the service asks a container for to see whether it answers at all; any status will do."""
+"""Path that the service requests to see whether a container responds at all; any status is accepted."""
 _HEALTH_SECONDS = 0.5
 _HEALTH_FAILURES = 10
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 0.5, 5.0
@@ -35,9 +35,9 @@ class SiteLaunch:
 
     Attributes:
         command: Its words.
-        variables: Its whole environment, but for the port.
-        folder: Where it starts.
-        health_path: What is asked for its health; empty for nothing.
+        variables: Its whole environment, except for the port.
+        folder: Its working folder.
+        health_path: Path of the health check; empty for none.
     """
 
     command: tuple[str, ...]
@@ -47,13 +47,13 @@ class SiteLaunch:
 
 
 def status_of(port: int, path: str, timeout_s: float = 5.0) -> int:
-    """The status that a process answers with, without following a redirect; 0 where it does not answer."""
+    """Return the status of a process, without following a redirect; 0 if it does not respond."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     with contextlib.closing(connection):
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
-            answer.read()  # or the process would see a broken connection
+            answer.read()  # otherwise the process would see a broken connection
             return answer.status
         except (OSError, http.client.HTTPException):
             return 0
@@ -65,8 +65,8 @@ class SiteProcess:
     Args:
         launch: What is started.
         log: File that all processes of the slot write to.
-        start_seconds: How long it may take until it answers.
-        settled: Told once that it answers, or that its first start has failed.
+        start_seconds: How long it may take until it responds.
+        settled: Called once it responds, or once its first start has failed.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class SiteProcess:
             )  # fmt: skip
 
     def _answers(self) -> bool:
-        """Whether it answers before its time is up."""
+        """Return whether it responds before its time is up."""
         assert self._process is not None
         deadline = time.monotonic() + self._start_seconds
         while not self._ending.wait(0.05):
@@ -137,7 +137,7 @@ class SiteProcess:
         return False
 
     def _watch(self) -> None:
-        """Come back once it has ended, is to be ended, or was not healthy for long."""
+        """Return once the process has ended, should end, or was unhealthy for long."""
         assert self._process is not None
         failed, asked = 0, time.monotonic()
         while self._process.poll() is None and not self._ending.wait(0.05):

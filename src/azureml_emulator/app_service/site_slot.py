@@ -1,4 +1,4 @@
-"""One slot of a web app: its settings, what is deployed to it, its two addresses, and the process that answers."""
+"""One slot of a web app: its settings, what is deployed to it, its two addresses, and the process that responds."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _SWAPPED = ("linuxFxVersion", "appCommandLine", "healthCheckPath")
 
 @dataclass(frozen=True)
 class SiteImage:
-    """An image that a registry has.
+    """An image in a registry.
 
     Attributes:
-        command: What is run in its place.
-        private: It is pulled with the identity of the web app only.
+        command: Command that is run instead of the image.
+        private: Whether it can only be pulled with the identity of the web app.
     """
 
     command: tuple[str, ...]
@@ -39,12 +39,12 @@ class Surroundings:
 
     Attributes:
         folder: Where they may write.
-        certificates: Of their addresses.
-        images: What can be pulled, by name.
-        secret: Value of a secret of the key vault by its address; None where there is none.
-        variables: Of every process, unless the settings say otherwise.
+        certificates: Certificates of their addresses.
+        images: Images that can be pulled, by name.
+        secret: Returns the value of a secret of the key vault by its address; None if there is none.
+        variables: Variables of every process, unless the settings override them.
         start_seconds: How long a start may take.
-        hosts: Host names of a site and of its publishing site, by the names of site and slot; None where it has only ports.
+        hosts: Host names of a site and of its publishing site, by the names of site and slot; None if it only has ports.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ class Surroundings:
 
 @dataclass
 class Release:
-    """What a slot has that moves when slots are swapped."""
+    """The part of a slot that moves when slots are swapped."""
 
     content: SiteContent | None = None
     process: SiteProcess | None = None
@@ -71,10 +71,10 @@ class SiteSlot:
 
     Args:
         site: Name of the web app.
-        name: Of the slot; ``production`` for the web app itself.
+        name: Name of the slot; ``production`` for the web app itself.
         around: What it shares with others.
-        publishing: Makes the application of its publishing site.
-        folder: Its own, where it has one already.
+        publishing: Creates the application of its publishing site.
+        folder: Its own folder, if it already has one.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class SiteSlot:
         self.ports = {self.host: self._front.port, self.publishing_host: self._publishing.port}
 
     def to_kept(self) -> Json:
-        """What it is, as JSON; what is deployed to it lies in its folder."""
+        """Return its state as JSON; what is deployed to it is in its folder."""
         content = self.content
         return {
             "site": self.site,
@@ -125,7 +125,7 @@ class SiteSlot:
         }
 
     def take(self, kept: Json) -> None:
-        """Be what :meth:`to_kept` said, and run it."""
+        """Restore what :meth:`to_kept` returned, and run it."""
         for name in ("principal", "body", "policies", "config", "settings", "running"):
             setattr(self, name, kept[name])
         if kept["content"]:
@@ -134,12 +134,12 @@ class SiteSlot:
 
     @property
     def image(self) -> str:
-        """The image that it runs; empty where it runs a zip."""
+        """Return the image that it runs; empty if it runs a zip."""
         kind, _, image = str(self.config.get("linuxFxVersion") or "").partition("|")
         return image if kind.upper() == "DOCKER" else ""
 
     def port(self) -> int | None:
-        """Where its process answers; 0 where it does not, None where there is none."""
+        """Return the port of its process; 0 if it does not respond, None if there is none."""
         with self._lock:
             if self._process is None:
                 if self.running and self._next is None:
@@ -149,21 +149,21 @@ class SiteSlot:
 
     @property
     def is_settled(self) -> bool:
-        """Whether no start is under way."""
+        """Return whether no start is in progress."""
         with self._lock:
             return self._next is None
 
     @property
     def answers(self) -> bool:
-        """Whether something answers at its address, and be it that nothing was deployed."""
+        """Return whether something responds at its address, even if nothing was deployed."""
         return self.port() != 0
 
     def log(self) -> str:
-        """All that its processes have written, and what the service says about them."""
+        """Return everything that its processes have written, and what the service reports about them."""
         return self.log_file.read_text(encoding="utf-8", errors="replace")
 
     def restart(self) -> None:
-        """Start what is deployed, with the settings of now; what runs already answers until the new process does."""
+        """Start what is deployed, with the current settings; the running process responds until the new one does."""
         with self._lock:
             if self._next is not None:
                 self._next.stop()
@@ -191,7 +191,7 @@ class SiteSlot:
         self._publishing.stop()
 
     def take_release(self, other: SiteSlot, sticky: set[str]) -> None:
-        """Exchange with another slot what is deployed and what runs; settings that are sticky stay where they are."""
+        """Exchange with another slot what is deployed and what runs; sticky settings stay where they are."""
         with self._lock, other._lock:
             ours, theirs = self._release(sticky), other._release(sticky)
             self._put_release(theirs, sticky)
@@ -217,7 +217,7 @@ class SiteSlot:
             former.stop()
 
     def _launch(self) -> SiteLaunch | None:
-        """What is to be started; None where there is nothing, or it may not be pulled."""
+        """Return what to start; None if there is nothing, or if it may not be pulled."""
         health = str(self.config.get("healthCheckPath") or "")
         if self.image:
             image = self._around.images.get(self.image)
@@ -232,7 +232,7 @@ class SiteSlot:
         return SiteLaunch(("/bin/sh", "-c", command), self._variables(self.content), self.content.folder, health)
 
     def _no_pull(self, reason: str) -> SiteLaunch:
-        """A launch that reports, at each attempt, why the image cannot be started."""
+        """Return a launch that reports, at each attempt, why the image cannot be started."""
         return SiteLaunch(("/bin/sh", "-c", 'echo "$0"; exit 1', f"Image pull failed: {reason}"), {}, self.folder)
 
     def _variables(self, content: SiteContent | None) -> dict[str, str]:
@@ -251,7 +251,7 @@ class SiteSlot:
         return {**own, **given}
 
     def _resolved(self, name: str, value: str) -> str:
-        """The value of a setting; a reference to a secret that cannot be read stays as it is, as with the service."""
+        """Return the value of a setting; a reference to an unreadable secret stays as it is, as in the service."""
         if not value.startswith(_REFERENCE):
             return value
         found = self._around.secret(value.removeprefix(_REFERENCE).rstrip(")"))

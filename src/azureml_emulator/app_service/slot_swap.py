@@ -1,4 +1,4 @@
-"""The swap of two slots: the settings of the target come first, then the warm-up, and only then the addresses change."""
+"""The swap of two slots: the settings of the target are applied first, then the warm-up runs, then the addresses change."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _WARM_UP_SECONDS = 10.0
 
 
 class SlotSwap:
-    """A swap under way.
+    """A swap in progress.
 
     Args:
-        source: Has the new release.
-        target: Gets it; production, as a rule.
+        source: Slot with the new release.
+        target: Slot that gets it; usually production.
         sticky: Names of the settings that stay with their slot.
     """
 
@@ -30,11 +30,11 @@ class SlotSwap:
 
     @property
     def done(self) -> bool:
-        """Whether it is over."""
+        """Return whether it has ended."""
         return not self._thread.is_alive()
 
     def finish(self) -> None:
-        """Its end. Raises WebRefusalError where the slot did not warm up; nothing was changed then."""
+        """End the swap. Raises WebRefusalError if the slot did not warm up; then nothing was changed."""
         if self._error is not None:
             raise self._error
 
@@ -58,7 +58,7 @@ class SlotSwap:
             return
         source.settings = before
         source.take_release(target, sticky)
-        if wanted != before:  # what was in production runs with the settings of production until then
+        if wanted != before:  # until then, production runs with its own settings
             source.restart()
 
     def _warm(self) -> bool:
@@ -69,7 +69,7 @@ class SlotSwap:
         while time.monotonic() < deadline:
             port = self._source.port()
             if port is None:
-                return True  # nothing was deployed: the service's own page answers
+                return True  # nothing was deployed: the service shows its own page
             status = status_of(port, path) if port and self._source.is_settled else 0
             if status and (not accepted or status in accepted):
                 return True

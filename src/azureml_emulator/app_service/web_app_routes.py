@@ -1,7 +1,7 @@
 """Azure App Service: web apps and their slots, which really run what is deployed to them.
 
-What differs from the service: all addresses are ``127.0.0.1``, with a port for each slot and one for its publishing site,
-and the answers tell them as the host names of the slot.
+Difference from the service: all addresses are ``127.0.0.1``, with a port for each slot and one for its publishing site,
+and the responses give them as the host names of the slot.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class AppService:
     """The calls about web apps.
 
     Tests fill :attr:`images`, set :attr:`taken_names`, :attr:`start_seconds` and ``plans.quota``, :meth:`deny` actions, and
-    read :attr:`sent`, the paths and bodies of the changes that came in, and :attr:`slots`. :attr:`network` are variables
-    that lead web apps to the other services.
+    read :attr:`sent`, the paths and bodies of the received changes, and :attr:`slots`. :attr:`network` are variables
+    that direct web apps to the other services.
 
     Args:
-        subscription: Whose they are.
-        certificates: Of their addresses.
-        guard: Puts the check of tokens before routes.
-        secret: Value of a secret of the key vault by its address; None where there is none.
+        subscription: Subscription of the web apps.
+        certificates: Certificates of their addresses.
+        guard: Adds the check of tokens to routes.
+        secret: Returns the value of a secret of the key vault by its address; None if there is none.
     """
 
     def __init__(
@@ -87,15 +87,15 @@ class AppService:
             self.publishing.clear()
 
     def deny(self, *actions: str) -> None:
-        """Refuse changes from now on, such as ``sites/write`` or ``sites/slots/write``; none to allow all again."""
+        """Refuse changes from now on, such as ``sites/write`` or ``sites/slots/write``; with none, allow all again."""
         self._denied = set(actions)
 
     def stick(self, site: str, *names: str) -> None:
-        """Let settings of these names stay with their slot, as somebody does in the portal."""
+        """Make settings of these names stay with their slot, as somebody does in the portal."""
         self._configuration.sticky_of(site).update(names)
 
     def routes(self) -> list[BaseRoute]:
-        """Their paths."""
+        """Return the paths."""
         found: list[BaseRoute] = [
             *self.plans.routes(),
             *self._configuration.routes(),
@@ -147,7 +147,7 @@ class AppService:
         return found
 
     def _note(self, call: RestCall, action: str) -> None:
-        """Write a change down; refuse it where it is denied."""
+        """Record a change; refuse it if it is denied."""
         self.sent.append((call.path.split("/Microsoft.Web/")[-1], copy.deepcopy(call.body)))
         kind = "sites/slots" if "slot" in call.names else "sites"
         if f"{kind}/{action}" in self._denied:
@@ -208,19 +208,19 @@ class AppService:
         return sum(site == name.lower() for site, _ in self.slots) - 1
 
     def to_kept(self) -> Json:
-        """All web apps and slots, as JSON."""
+        """Return all web apps and slots as JSON."""
         with self._lock:
             slots = [slot.to_kept() for slot in self.slots.values()]
         return {"slots": slots, "sticky": self._configuration.to_kept()}
 
     def take(self, kept: Json) -> None:
-        """Have what :meth:`to_kept` said, and run it."""
+        """Restore what :meth:`to_kept` returned, and run it."""
         for item in kept["slots"]:
             self._make(item["site"], item["name"], Path(item["folder"])).take(item)
         self._configuration.take(kept["sticky"])
 
     def port_of(self, host: str) -> int | None:
-        """Where a web app or its publishing site answers by its host name; None where there is none."""
+        """Return the address of a web app or its publishing site by its host name; None if there is none."""
         with self._lock:
             found = [slot.ports[host] for slot in self.slots.values() if host in slot.ports]
         return found[0] if found else None

@@ -1,6 +1,6 @@
-"""What a compute must be like: its name, its size, its numbers of nodes, its times, and the quota for it.
+"""Requirements for a compute: its name, its size, its numbers of nodes, its times, and the quota for it.
 
-The words of the refusals are those that users of the service report, as far as they are known.
+The messages of the refusals are those that users of the service report, as far as they are known.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SHORTEST_IDLE, _LONGEST_IDLE = timedelta(minutes=15), timedelta(days=3)
 
 
 def check_name(kind: str, name: str) -> None:
-    """Refuse a name of a form that computes of a kind cannot have.
+    """Refuse a name that is invalid for computes of a kind.
 
     Raises:
         ServiceRefusalError: 400.
@@ -45,7 +45,7 @@ def check_name(kind: str, name: str) -> None:
 
 
 def check_free(name: str, others: Iterable[RestResource], limits: RegionLimits) -> None:
-    """Refuse the name of a compute instance that another one in the region has.
+    """Refuse the name of a compute instance if another one in the region has it.
 
     Raises:
         ServiceRefusalError: 409.
@@ -59,10 +59,10 @@ def check_free(name: str, others: Iterable[RestResource], limits: RegionLimits) 
 
 
 def size_of(settings: Json) -> VmSize:
-    """The size that a cluster or instance names.
+    """Return the size that a cluster or instance names.
 
     Raises:
-        ServiceRefusalError: 400, the region has none of the name.
+        ServiceRefusalError: 400, the region has no such size.
     """
     name = str(settings.get("vmSize") or "Standard_DS3_v2")
     found = VM_SIZES.get(name.lower())
@@ -77,7 +77,7 @@ def size_of(settings: Json) -> VmSize:
 
 
 def check_scale(settings: Json) -> None:
-    """Refuse numbers of nodes that make no sense.
+    """Refuse invalid numbers of nodes.
 
     Raises:
         ServiceRefusalError: 400.
@@ -93,7 +93,7 @@ def check_scale(settings: Json) -> None:
 
 
 def check_idle_shutdown(text: str) -> None:
-    """Refuse a time before an idle instance is shut down that is no duration of 15 minutes to 3 days.
+    """Refuse an idle time before shutdown that is not a duration from 15 minutes to 3 days.
 
     Raises:
         ServiceRefusalError: 400.
@@ -103,7 +103,7 @@ def check_idle_shutdown(text: str) -> None:
 
 
 def cores_in_use(computes: Iterable[RestResource], family: str = "") -> int:
-    """Cores that computes take from the quota of a family, or of all: an instance keeps its own while it is stopped."""
+    """Return the cores that computes use of the quota of a family, or of all; a stopped instance keeps its cores."""
     used = 0
     for compute in computes:
         settings: Json = compute.properties.get("properties") or {}
@@ -118,25 +118,25 @@ def cores_in_use(computes: Iterable[RestResource], family: str = "") -> int:
 
 
 def check_quota(kind: str, settings: Json, others: Iterable[RestResource], limits: RegionLimits) -> None:
-    """Refuse a compute whose first node, or least number of nodes, there is no quota for.
+    """Refuse a compute if there is no quota for its first node or its minimum number of nodes.
 
     Raises:
         ServiceRefusalError: 400.
     """
     size = size_of(settings)
-    if _is_spot(settings):  # has a quota of its own, which is not limited
+    if _is_spot(settings):  # has a separate quota, which is not limited
         return
     nodes = 1
     if kind == CLUSTER:
         nodes = max(1, (settings.get("scaleSettings") or {}).get("minNodeCount") or 0)
     free = limits.family_cores - cores_in_use(others, size.family)
-    # A cluster without nodes may be made while others use the quota up, as long as one node would fit at all.
+    # A cluster without nodes may be created while others use up the quota, if one node would fit at all.
     least = kind == CLUSTER and not (settings.get("scaleSettings") or {}).get("minNodeCount")
     if size.cores * nodes > (limits.family_cores if least else free):
         message = (
             f"The specified subscription has a Standard {size.family} family vCPU quota of {limits.family_cores} and cannot "
             f"accommodate for at least {nodes} requested managed compute node which maps to {size.cores * nodes} vCPUs; "
-            f"{limits.family_cores - free} are in use. Ask for more quota, or use another size."
+            f"{limits.family_cores - free} are in use. Request more quota, or use another size."
         )
         raise ServiceRefusalError(400, "BadRequest", message)
 
@@ -148,6 +148,6 @@ def _is_spot(settings: Json) -> bool:
 def _duration(text: str, what: str) -> timedelta:
     found = _DURATION.fullmatch(text)
     if found is None or not any(found.groups()):
-        raise malformed(f"{what} {text!r} is no duration such as PT30M")
+        raise malformed(f"{what} {text!r} is not a duration such as PT30M")
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)

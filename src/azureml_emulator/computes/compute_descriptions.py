@@ -1,4 +1,4 @@
-"""What the service adds to a compute that a client describes."""
+"""What the service adds to the description of a compute that a client sends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 def cluster(size: str, least: int = 0, most: int = 4) -> Json:
-    """A cluster that is there already."""
+    """Return a cluster that already exists."""
     scale = {"minNodeCount": least, "maxNodeCount": most, "nodeIdleTimeBeforeScaleDown": "PT120S"}
     return completed(
         {
@@ -29,11 +29,11 @@ def cluster(size: str, least: int = 0, most: int = 4) -> Json:
 
 
 def completed(body: Json, state: str) -> Json:
-    """A compute as the service keeps it.
+    """Return a compute as the service keeps it.
 
     Args:
-        body: As the client sent it.
-        state: Of its provisioning.
+        body: Description that the client sent.
+        state: State of its provisioning.
     """
     properties: Json = {key: value for key, value in body["properties"].items() if value is not None}
     kind = properties["computeType"]
@@ -53,12 +53,12 @@ def completed(body: Json, state: str) -> Json:
 
 
 def described(compute: RestResource, runs: Sequence[str], services: Sequence[Json]) -> Json:
-    """A compute as an answer.
+    """Return a compute as a response.
 
     Args:
-        compute: As it is kept.
+        compute: Compute as it is kept.
         runs: Names of the jobs that run on it.
-        services: What an instance offers, with where to reach it.
+        services: What an instance offers, with its addresses.
     """
     body = compute.to_dict()
     settings: Json = body["properties"].get("properties") or {}
@@ -77,7 +77,7 @@ def described(compute: RestResource, runs: Sequence[str], services: Sequence[Jso
 
 
 def nodes(compute: RestResource, runs: Sequence[str]) -> list[Json]:
-    """The nodes of a cluster: one for each job that it has room for, and those that it always keeps."""
+    """Return the nodes of a cluster: one for each job that it has room for, and those that it always keeps."""
     settings: Json = compute.properties["properties"]
     found = []
     for number in range(_node_count(settings, runs)):
@@ -91,7 +91,7 @@ def nodes(compute: RestResource, runs: Sequence[str]) -> list[Json]:
 
 
 def operated(name: str, status: str = "Succeeded") -> Json:
-    """What an instance says of the last thing that was done with it."""
+    """Return what an instance reports about the last operation on it."""
     return {
         "operationName": name,
         "operationTime": now(),

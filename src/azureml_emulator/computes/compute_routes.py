@@ -1,4 +1,4 @@
-"""Computes: clusters, compute instances and attached ones; and what machines and quota the region has."""
+"""Computes: clusters, compute instances and attached computes; and the machines and quota of the region."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError
 
 _LOCATIONS = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"
 _PASSING = ("Creating", "Updating", "Deleting", "Starting", "Stopping", "Restarting")
-# What may be changed of an instance that is there.
+# What may be changed on an existing instance.
 _CHANGEABLE = ("schedules", "idleTimeBeforeShutdown", "applicationSharingPolicy", "customServices", "enableSSO")
 
 
@@ -39,7 +39,7 @@ class Computes:
 
     Args:
         subscription: Keeps them.
-        busy: Names of the jobs that run on the compute at a path.
+        busy: Returns the names of the jobs that run on the compute at a path.
     """
 
     def __init__(self, subscription: Subscription, busy: Callable[[str], Sequence[str]]) -> None:
@@ -48,7 +48,7 @@ class Computes:
         self.machines = InstanceMachines(lambda: subscription.folder, subscription.commands, self._is_pullable)
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         before, one = self._subscription.require_workspace, WORKSPACE + "/computes/{name}"
         return [
             route(WORKSPACE + "/computes", before, GET=self._list),
@@ -64,7 +64,7 @@ class Computes:
         ]
 
     def restore(self) -> None:
-        """Turn on the machines of the instances that run, after the emulator itself was started again."""
+        """Turn on the machines of the running instances, after the emulator itself was restarted."""
         for compute in self._all():
             if (compute.properties.get("properties") or {}).get("state") == "Running":
                 self.machines.turn_on(compute)
@@ -74,7 +74,7 @@ class Computes:
         self.machines.stop()
 
     def describe(self, compute: RestResource) -> Json:
-        """A compute as the service answers it."""
+        """Return a compute as the service does."""
         address = self.machines.docker_host(compute)
         services = [{"displayName": "Docker", "endpointUri": address}] if address else []
         return described(compute, self._busy(compute.id), services)
@@ -84,7 +84,7 @@ class Computes:
         return images is None or image in images
 
     def _all(self) -> list[RestResource]:
-        """The computes of all workspaces: they share the region's names and quota."""
+        """Return the computes of all workspaces: they share the region's names and quota."""
         found = self._subscription.store.below(f"{self._subscription.scope()}/workspaces")
         return [item for item in found if item.id.split("/")[-2].lower() == "computes"]
 
@@ -127,7 +127,7 @@ class Computes:
         return self._make(made)
 
     def _check_change(self, kept: RestResource, kind: str, settings: Json) -> None:
-        """Refuse to make another compute of one that is there."""
+        """Refuse to turn an existing compute into a different one."""
         self._check_idle(kept)
         if kept.properties["computeType"] != kind:
             raise malformed(f"The compute '{kept.name}' is of the type {kept.properties['computeType']}, not {kind}.")
@@ -135,10 +135,12 @@ class Computes:
         if kind not in (CLUSTER, INSTANCE):
             return
         if size_of(own) != size_of(settings):
-            raise malformed(f"The vmSize of the compute '{kept.name}' cannot be changed: delete it and make it anew.")
+            raise malformed(
+                f"The vmSize of the compute '{kept.name}' cannot be changed: delete it and create it again."
+            )
 
     def _make(self, made: RestResource) -> Response:
-        """Bring a new compute up as a long-running operation."""
+        """Create a new compute as a long-running operation."""
         instance = made.properties["computeType"] == INSTANCE
         if instance:
             return self._pass(made, "Create", "Creating", "Running", lambda: self.machines.turn_on(made), status=201)
@@ -150,7 +152,7 @@ class Computes:
         return self._subscription.operations.start(finish, self.describe(made), 201)
 
     def _change(self, kept: RestResource, body: Json) -> Response:
-        """Take the settings over that may be changed."""
+        """Apply the settings that may be changed."""
         own: Json = kept.properties["properties"]
         given: Json = body["properties"].get("properties") or {}
         instance = kept.properties["computeType"] == INSTANCE
@@ -171,7 +173,7 @@ class Computes:
         return self._subscription.operations.start(finish, self.describe(kept), 200)
 
     def _patch(self, call: RestCall) -> Response:
-        """The scale settings of a cluster, and nothing else."""
+        """Return only the scale settings of a cluster."""
         kept = self._need(call.path, CLUSTER, "Update")
         self._check_idle(kept)
         given: Json = (call.properties.get("properties") or {}).get("scaleSettings") or {}
@@ -249,7 +251,7 @@ class Computes:
         return self._subscription.operations.start(finish, body, status, until=lambda: not worker.is_alive())
 
     def _need(self, path: str, kind: str, operation: str) -> RestResource:
-        """A compute of a kind. Raises ServiceRefusalError: 404; 400, it is of another kind."""
+        """Return a compute of a kind. Raises ServiceRefusalError: 404; 400, it is of another kind."""
         found = self._find(path)
         given = found.properties["computeType"]
         if given != kind:
@@ -258,7 +260,7 @@ class Computes:
 
     @staticmethod
     def _check_idle(compute: RestResource) -> None:
-        """Refuse to change what is being changed."""
+        """Refuse to change a compute that is being changed."""
         own: Json = compute.properties.get("properties") or {}
         for state in (compute.properties["provisioningState"], own.get("state")):
             if state in _PASSING:
@@ -322,7 +324,7 @@ class Computes:
 
     @staticmethod
     def _check_location(call: RestCall) -> None:
-        """Refuse another region than the one that is emulated. Raises ServiceRefusalError: 400."""
+        """Refuse any region but the emulated one. Raises ServiceRefusalError: 400."""
         location = call.names["location"]
         if location.lower().replace(" ", "") != LOCATION:
             message = f"No registered resource provider found for location '{location}': only {LOCATION} is emulated."

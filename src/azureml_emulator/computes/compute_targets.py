@@ -1,4 +1,4 @@
-"""Whether a job may go to the computes that it names."""
+"""Checks whether a job may run on the computes that it names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def check_targets(store: ResourceStore, job: Json) -> None:
     """Refuse a job for a compute that does not exist, or for an instance that is not running.
 
     Args:
-        store: Holds the computes.
-        job: Its properties.
+        store: Contains the computes.
+        job: Properties of the job.
 
     Raises:
         ServiceRefusalError: 400.
@@ -33,5 +33,5 @@ def check_targets(store: ResourceStore, job: Json) -> None:
 
 
 def compute_paths(job: Json) -> list[str]:
-    """Paths of the computes that a job or its steps name, each once."""
+    """Return the distinct paths of the computes that a job or its steps name."""
     return list(dict.fromkeys(found[1] for text in texts(job) if (found := _COMPUTE.fullmatch(text))))

@@ -28,9 +28,9 @@ class InstanceMachines:
     """All machines that are on, by instance.
 
     Args:
-        folder: Keeps what they have on their disks.
+        folder: Keeps the content of their disks.
         commands: Has the command that serves.
-        pullable: Whether an image is in a registry.
+        pullable: Returns whether an image is in a registry.
     """
 
     def __init__(self, folder: Callable[[], Path], commands: ProcessCommands, pullable: Callable[[str], bool]) -> None:
@@ -42,13 +42,13 @@ class InstanceMachines:
         self._sockets: Path | None = None
 
     def docker_host(self, instance: RestResource) -> str:
-        """What ``DOCKER_HOST`` is on an instance; empty while it is off."""
+        """Return the value of ``DOCKER_HOST`` for an instance; empty while it is off."""
         with self._lock:
             machine = self._on.get(instance.id.lower())
             return machine.socket.address if machine is not None else ""
 
     def turn_on(self, instance: RestResource) -> None:
-        """Start a machine, and the containers that are to run whenever it does."""
+        """Start a machine, and the containers that should run whenever it does."""
         with self._lock:
             if instance.id.lower() in self._on:
                 return
@@ -65,7 +65,7 @@ class InstanceMachines:
             machine.engine.turn_off()
 
     def discard(self, instance: RestResource) -> None:
-        """End a machine for good."""
+        """End a machine and delete its disk."""
         self.turn_off(instance)
         shutil.rmtree(self._disk(instance), ignore_errors=True)
 
@@ -82,10 +82,10 @@ class InstanceMachines:
             shutil.rmtree(sockets, ignore_errors=True)
 
     def _socket(self, instance: RestResource) -> Path:
-        """Where its Docker is reached: the same whenever it is on, in a folder that only its owner can open."""
-        if self._sockets is None:  # not where the disks are: the name of a socket has at most 107 bytes
+        """Return the address of its Docker: always the same, in a folder that only its owner can open."""
+        if self._sockets is None:  # not beside the disks: the path of a socket has at most 107 bytes
             self._sockets = Path(tempfile.mkdtemp(prefix="azureml-docker-"))
-        number = zlib.crc32(instance.id.lower().encode())  # instances of two workspaces may have one name
+        number = zlib.crc32(instance.id.lower().encode())  # instances of two workspaces may have the same name
         return self._sockets / f"{instance.name}-{number:08x}.sock"
 
     def _disk(self, instance: RestResource) -> Path:

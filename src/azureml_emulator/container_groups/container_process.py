@@ -1,6 +1,6 @@
-"""One container that really runs: it pulls an image of the loopback cloud, runs its process, asks the probes, restarts it.
+"""One container that really runs: it pulls an image of the loopback cloud, runs its process, probes it, and restarts it.
 
-Seconds of a definition last a hundredth here. Probes begin once the server listens: starting Python takes longer than that.
+Seconds of a definition last a hundredth here. Probes begin once the server listens, because starting Python takes longer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Event:
 
 @dataclass
 class _Run:
-    """One process of the container, and the port it listens on, 0 before it does."""
+    """One process of the container, and the port that it listens on (0 until then)."""
 
     process: subprocess.Popen[bytes]
     port_file: Path
@@ -60,10 +60,10 @@ class ContainerProcess:
     """A container of a group.
 
     Args:
-        definition: As the service got it, with secrets.
-        volumes: Of the group.
-        images: What can be pulled.
-        identity: Who pulls; empty for nobody.
+        definition: Definition as the service received it, with secrets.
+        volumes: Volumes of the group.
+        images: Images that can be pulled.
+        identity: Identity that pulls; empty for none.
         commands: Has the command that serves an image's model.
         folder: Its own folder.
     """
@@ -97,28 +97,28 @@ class ContainerProcess:
 
     @property
     def port(self) -> int:
-        """Where its server listens; 0 while it does not."""
+        """Return the port on which its server listens; 0 while it does not."""
         return self._run.port if self._run else 0
 
     @property
     def is_up(self) -> bool:
-        """Whether it runs, or has tried to."""
+        """Return whether it runs, or has tried to."""
         return self._restarts > 0 or (self._state["state"] == "Running" and self.port > 0)
 
     def view(self) -> Json:
-        """Its instance view."""
+        """Return its instance view."""
         view: Json = {"restartCount": self._restarts, "currentState": dict(self._state)}
         if self._previous:
             view["previousState"] = self._previous
         return {**view, "events": [item.to_dict() for item in list(self._events)]}
 
     def log(self) -> str:
-        """What its present process has written, or, before that has written anything, the one before."""
+        """Return what its current process has written, or, until it has written anything, the previous one."""
         texts = [path.read_text(errors="replace") for path in (self._log, self._former_log) if path.exists()]
         return next((text for text in texts if text), "")
 
     def stop(self) -> None:
-        """End it."""
+        """End the container."""
         self._ending.set()
         self._thread.join(15)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -172,7 +172,7 @@ class ContainerProcess:
                 start_new_session=True,
             )  # fmt: skip
         if image.command:
-            port_file.write_text("9")  # nobody listens there, and probes find that out
+            port_file.write_text("9")  # nobody listens there, so the probes fail
         self._run = _Run(process, port_file)
         self._state = {"state": "Running", "startTime": self._run.started, "detailStatus": ""}
         self._note("Started", "Started container")
@@ -181,12 +181,12 @@ class ContainerProcess:
         given = {item["name"]: item.get("value") or "" for item in self._properties.get("environmentVariables") or []}
         mounts = [str(item["mountPath"]) for item in self._properties.get("volumeMounts") or []]
         for name, value in given.items():
-            if any(Path(value).is_relative_to(mount) for mount in mounts):  # volumes are below the container's own root
+            if any(Path(value).is_relative_to(mount) for mount in mounts):  # volumes are below its root
                 given[name] = str(self._path(value))
         return {**self._machine, **self._commands.group_variables(self._folder), **given}
 
     def _watch(self) -> None:
-        """Ask the probes until the process has ended, by itself or as it is not alive."""
+        """Run the probes until the process has ended, on its own or because it is not alive."""
         assert self._run is not None
         run, missed, asked = self._run, 0, 0.0
         probe: Json = self._properties.get("livenessProbe") or {}
@@ -205,7 +205,7 @@ class ContainerProcess:
         self._run = None
 
     def _ask(self, word: str, probe: Json, port: int) -> bool:
-        """Whether a probe is answered; none always is."""
+        """Return whether a probe gets a response; if there is no probe, return True."""
         if not probe:
             return True
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)

@@ -1,6 +1,6 @@
 """Azure Container Instances: container groups whose containers really run.
 
-What differs from the service: all groups share one address, so each has a port of its own, which the answer tells.
+Difference from the service: all groups share one address, so each has its own port, which the response gives.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _VOLUMES = ("azureFile", "emptyDir", "secret", "gitRepo")
 class ContainerGroups:
     """The calls about container groups.
 
-    Tests fill :attr:`images`, set :attr:`quota` and :attr:`taken_labels`, and read :attr:`sent`, the bodies that came in.
+    Tests fill :attr:`images`, set :attr:`quota` and :attr:`taken_labels`, and read :attr:`sent`, the received bodies.
     """
 
     def __init__(self, subscription: Subscription) -> None:
@@ -61,7 +61,7 @@ class ContainerGroups:
             self._secrets[item.id] = copy.deepcopy(item.properties.get("volumes") or [])
             state = item.properties["instanceView"]["state"]
             if item.properties["provisioningState"] != "Failed" and state in ("Running", "Pending"):
-                if state == "Pending":  # whoever looks at it sees it settle
+                if state == "Pending":  # it settles when somebody looks at it
                     item.properties["provisioningState"] = "Updating"
                 self._run(item)
 
@@ -73,11 +73,11 @@ class ContainerGroups:
             self._running.clear()
 
     def fail_next(self, code: str, message: str) -> None:
-        """Let the next change be accepted and then fail, as where a region has no capacity."""
+        """Accept the next change and then let it fail, as in a region without capacity."""
         self._refusals.append((code, message))
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         one = _LIST + "/{name}"
         return [
             route(_LIST, GET=self._list),
@@ -89,7 +89,7 @@ class ContainerGroups:
         ]
 
     def _list(self, call: RestCall) -> Response:
-        # A list does not tell how the containers are.
+        # A list does not contain the state of the containers.
         found = [self._shown(item) for item in self._subscription.store.children(call.path)]
         return reply(self._subscription.page_of(found, call))
 
@@ -97,7 +97,7 @@ class ContainerGroups:
         found = self._find(call.path)
         container = self._running.get(found.id.lower())
         if container is not None and container.is_up and found.properties["provisioningState"] in _CHANGING:
-            self._settle(found)  # whether anybody looks at the operation or not
+            self._settle(found)  # even if nobody polls the operation
         return reply(self._viewed(found))
 
     def _find(self, path: str) -> RestResource:
@@ -181,7 +181,7 @@ class ContainerGroups:
                 )
             if not open_ports <= {item["port"] for item in container["properties"].get("ports") or []}:
                 raise ServiceRefusalError(
-                    400, "MissingContainerPorts", "a port of the group is not one of its container"
+                    400, "MissingContainerPorts", "a port of the group is not a port of its container"
                 )
         label = (properties.get("ipAddress") or {}).get("dnsNameLabel")
         if label is not None and not _LABEL.fullmatch(label):
@@ -192,7 +192,9 @@ class ContainerGroups:
         assigned = (call.body.get("identity") or {}).get("userAssignedIdentities") or {}
         for credential in properties.get("imageRegistryCredentials") or []:
             if credential.get("identity") and credential["identity"] not in assigned:
-                raise ServiceRefusalError(400, "InvalidImageRegistryCredential", "the identity is not one of the group")
+                raise ServiceRefusalError(
+                    400, "InvalidImageRegistryCredential", "the identity does not belong to the group"
+                )
 
     @staticmethod
     def _check_volume(volume: Json) -> None:
@@ -285,7 +287,7 @@ class ContainerGroups:
         return reply({"content": "\n".join(lines[-int(call.query.get("tail") or len(lines) or 1) :])})
 
     def _shown(self, made: RestResource) -> Json:
-        """A group without what is secret, and without how it is."""
+        """Return a group without its secrets and its state."""
         body = made.to_dict()
         body["properties"].pop("instanceView", None)
         for volume in body["properties"].get("volumes") or []:
@@ -300,13 +302,13 @@ class ContainerGroups:
                 variable.pop("secureValue", None)
         container, address = self._running.get(made.id.lower()), body["properties"].get("ipAddress")
         if container is not None and address:
-            # It is told with the end of the change: all groups share one address, so a group has a port of its own.
+            # It is given at the end of the change: all groups share one address, so each group has its own port.
             port = 0 if body["properties"]["provisioningState"] in _CHANGING else container.port
             address.update(ip="127.0.0.1", fqdn="localhost", ports=[{"protocol": "TCP", "port": port}] if port else [])
         return body
 
     def _viewed(self, made: RestResource) -> Json:
-        """A group with how it is."""
+        """Return a group with its state."""
         body = self._shown(made)
         body["properties"]["instanceView"] = dict(made.properties["instanceView"])
         container = self._running.get(made.id.lower())

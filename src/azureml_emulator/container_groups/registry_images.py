@@ -1,7 +1,7 @@
-"""What container groups can pull: images that a program names, and those that lie in a folder of the emulator's state.
+"""Images that container groups can pull: those that a program names, and those in a folder of the emulator's state.
 
-An image in the folder is a model that the image holds: ``REGISTRY/REPOSITORY/TAG/`` is the content of its ``/model``.
-Nothing else of it matters here, as the command that serves is the emulator's.
+An image in the folder is the model that the image contains: ``REGISTRY/REPOSITORY/TAG/`` is the content of its ``/model``.
+Nothing else of it matters here, because the command that serves is the emulator's.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class RegistryImage:
     """What is in a registry under a name.
 
     Args:
-        bundle: The image holds this model and serves it.
-        command: It runs this instead.
-        pullers: Identities that may pull; empty for a public one.
+        bundle: Model that the image contains and serves.
+        command: Command that it runs instead.
+        pullers: Identities that may pull; empty for a public image.
     """
 
     bundle: Path | None = None
@@ -30,10 +30,10 @@ class RegistryImage:
 
 
 class RegistryImages(MutableMapping[str, RegistryImage]):
-    """Images by their whole names, ``REGISTRY/REPOSITORY:TAG``.
+    """Images by their full names, ``REGISTRY/REPOSITORY:TAG``.
 
     Args:
-        folder: Where those are that other programs have pushed; need not exist.
+        folder: Folder of the images that other programs have pushed; need not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,7 +61,7 @@ class RegistryImages(MutableMapping[str, RegistryImage]):
         return len(self._named)
 
     def place(self, name: str) -> Path | None:
-        """The folder of an image that is pushed under a name; None for names that no image can have."""
+        """Return the folder of an image that is pushed under a name; None for invalid names."""
         found = _REFERENCE.fullmatch(name)
         if found is None or ".." in found["repository"].split("/"):
             return None

@@ -1,6 +1,6 @@
-"""The sign-in of Container Registries: a token of Microsoft Entra ID is exchanged for one of the registry.
+"""The sign-in of Container Registries: a token of Microsoft Entra ID is exchanged for a token of the registry.
 
-Images are not kept. Its hosts are ``NAME.azurecr.io``. A registry refuses whoever has no role on it, or on what is above it.
+Images are not kept. Its hosts are ``NAME.azurecr.io``. A registry refuses callers without a role on it or above it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from azureml_emulator.identity.loopback_tokens import token
 from azureml_emulator.rest.rest_calls import ServiceRefusalError
 
 Check = Callable[[str], Mapping[str, Any]]
-"""The claims of a header ``Authorization``. Raises ServiceRefusalError."""
+"""Returns the claims of a header ``Authorization``. Raises ServiceRefusalError."""
 MayPull = Callable[[str], bool]
-"""Whether the principal with an object id may pull."""
+"""Returns whether the principal with an object id may pull."""
 
 
 def registry_sign_in(check: Check, may_pull: MayPull, names: Callable[[], Collection[str]]) -> Starlette:
-    """The application that answers for the hosts of registries.
+    """Return the application that responds for the hosts of registries.
 
     Args:
         check: Checks tokens.
         may_pull: Knows the roles.
-        names: Of the registries that there are.
+        names: Returns the names of the existing registries.
     """
 
     async def exchange(request: Request) -> Response:

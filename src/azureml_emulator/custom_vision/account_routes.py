@@ -1,6 +1,6 @@
-"""The accounts of Custom Vision as Azure Resource Manager sees them: what they are, their keys, and those that are deleted.
+"""The accounts of Custom Vision as Azure Resource Manager sees them: descriptions, keys, and deleted accounts.
 
-A deleted account keeps its name, and what is in it, until it is purged.
+A deleted account keeps its name and its content until it is purged.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class VisionAccounts:
     Args:
         subscription: Keeps them.
         skus: Names of the pricing tiers.
-        forget: Told the id of an account that is purged.
+        forget: Called with the id of a purged account.
     """
 
     def __init__(self, subscription: Subscription, skus: tuple[str, ...], forget: Callable[[str], None]) -> None:
@@ -45,7 +45,7 @@ class VisionAccounts:
         self._forget = forget
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         one = _GROUP + "/accounts/{account}"
         return [
             route(_GROUP + "/accounts", GET=self._list),
@@ -59,12 +59,12 @@ class VisionAccounts:
         ]
 
     def all(self) -> list[RestResource]:
-        """Every account, oldest first."""
+        """Return every account, oldest first."""
         names = {"subscription": self._subscription.subscription, "group": self._subscription.group}
         return self._store.children(_GROUP.format_map(names) + "/accounts")
 
     def add(self, name: str, kind: str) -> None:
-        """Make an account of the pricing tier S0 whose subdomain is its name."""
+        """Create an account of the pricing tier S0 whose subdomain is its name."""
         path = f"{_GROUP}/accounts/{name}".format(
             subscription=self._subscription.subscription, group=self._subscription.group
         )
@@ -74,17 +74,17 @@ class VisionAccounts:
         self.keys(made)
 
     def named(self, host: str) -> list[RestResource]:
-        """The accounts that a host stands for: the one with a subdomain, or all of a region, ``REGION.api``."""
+        """Return the accounts that a host stands for: one with a subdomain, or all of a region, ``REGION.api``."""
         region = host.lower().removesuffix(".api") if host.lower().endswith(".api") else ""
         return [item for item in self.all() if _matches(item, host.lower(), region)]
 
     def keys(self, account: RestResource) -> tuple[str, str]:
-        """Its two keys."""
+        """Return its two keys."""
         kept = self._store.keep(self._key_path(account), {"properties": {"key1": _new_key(), "key2": _new_key()}})
         return str(kept.properties["key1"]), str(kept.properties["key2"])
 
     def endpoint(self, account: RestResource) -> str:
-        """Its address, with a slash at the end."""
+        """Return its address, with a slash at the end."""
         subdomain = str(account.properties.get("customSubDomainName") or "")
         return f"{self._subscription.addresses.vision(subdomain, _region(account.body))}/"
 
@@ -121,7 +121,7 @@ class VisionAccounts:
         restored = deleted.properties if deleted is not None else {}
         if deleted is not None and given.get("restore") is not True:
             message = (
-                f"The resource {call.path!r} has been soft-deleted. Set 'restore' to true in its properties to have it back,"
+                f"The resource {call.path!r} has been soft-deleted. Set 'restore' to true in its properties to recover it,"
                 " or purge it first."
             )
             raise ServiceRefusalError(409, "FlagMustBeSetForRestore", message)
@@ -143,11 +143,11 @@ class VisionAccounts:
         return self._subscription.operations.start(finish, self._shown(made), 201 if new else 200)
 
     def _check(self, call: RestCall, given: Json, kept: RestResource | None) -> None:
-        """Refuse what no account can be. Raises ServiceRefusalError."""
+        """Refuse an invalid account. Raises ServiceRefusalError."""
         name, kind, sku = call.names["account"], call.body.get("kind"), (call.body.get("sku") or {}).get("name")
         if not _NAME.fullmatch(name):
             message = (
-                f"The account name {name!r} has 2 to 64 letters, digits, '.', '_' and '-', and begins with no mark."
+                f"The account name {name!r} must have 2 to 64 letters, digits, '.', '_' and '-', and no mark first."
             )
             raise ServiceRefusalError(400, "AccountNameInvalid", message)
         if not call.body.get("location"):
@@ -182,7 +182,7 @@ class VisionAccounts:
         subdomain = str(given.get("customSubDomainName") or "")
         former = str(kept.properties.get("customSubDomainName") or "") if kept is not None else ""
         if subdomain and not _SUBDOMAIN.fullmatch(subdomain):
-            message = f"The subdomain {subdomain!r} has 2 to 63 letters, digits and '-', and no '-' at its ends."
+            message = f"The subdomain {subdomain!r} must have 2 to 63 letters, digits and '-', and no '-' at its ends."
             raise ServiceRefusalError(400, "BadRequest", message)
         if former and subdomain and former.lower() != subdomain.lower():
             raise ServiceRefusalError(400, "BadRequest", f"The subdomain {former!r} cannot be changed.")
@@ -269,7 +269,7 @@ class VisionAccounts:
     def _check_domain(self, call: RestCall) -> Response:
         name = str(call.body.get("subdomainName") or "")
         free = bool(_SUBDOMAIN.fullmatch(name)) and not self._is_taken(name)
-        reason = None if free else f"The subdomain {name!r} is already used, or cannot be one."
+        reason = None if free else f"The subdomain {name!r} is already used, or not valid."
         found = {"isSubdomainAvailable": free, "reason": reason, "subdomainName": name}
         return reply({**found, "type": "Microsoft.CognitiveServices/accounts", "kind": call.body.get("kind")})
 

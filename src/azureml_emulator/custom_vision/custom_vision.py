@@ -28,13 +28,13 @@ class EmulatedVision:
     """The service.
 
     Args:
-        subscription: Keeps the accounts; what is in them lies in its folder.
-        network: Variables that lead to the emulator's own hosts, for images that are named by their address.
-        authority: Whom these hosts are trusted by.
+        subscription: Keeps the accounts; their content is in its folder.
+        network: Variables that lead to the emulator's own hosts, for images that are given by their address.
+        authority: Certificate authority of these hosts.
 
     Attributes:
-        limits: What the pricing tiers give; tests may change them.
-        access: Its ``clock`` is that of the rate of calls.
+        limits: Limits of the pricing tiers; tests may change them.
+        access: Its ``clock`` is used for the rate of calls.
     """
 
     def __init__(self, subscription: Subscription, network: Callable[[], Mapping[str, str]], authority: Path) -> None:
@@ -56,33 +56,33 @@ class EmulatedVision:
         )
 
     def routes(self) -> list[BaseRoute]:
-        """All paths."""
+        """Return all paths."""
         learning = (self._projects, self._images, self._image_routes, self._uploads, self._iterations)
         parts = (self.accounts, *learning, self._predictions)
         return [item for part in parts for item in part.routes()]
 
     def answers_at(self, host: str) -> bool:
-        """Whether an account answers at a host name."""
+        """Return whether an account responds at a host name."""
         name = vision_account(host)
         return bool(name) and bool(self.accounts.named(name))
 
     def set_up(self) -> None:
-        """Make an account of each kind, so that clients need not."""
+        """Create an account of each kind, so that clients need not."""
         self.accounts.add(VISION_TRAINING, TRAINING)
         self.accounts.add(VISION_PREDICTION, PREDICTION)
 
     def restore(self) -> None:
-        """Go on with what was being trained."""
+        """Continue interrupted trainings."""
         if self.database.exists():
             self.trainings.resume()
 
     def stop(self) -> None:
-        """End what is being trained, and close the file; it is opened again when something is asked of it."""
+        """End the trainings, and close the file; it is opened again when it is needed."""
         self.trainings.stop()
         self.database.close()
 
     def clear(self) -> None:
-        """Have the limits that are published, and no calls. The file goes with the folder that it is in."""
+        """Reset to the published limits and no calls. The file goes with the folder that it is in."""
         self.limits.clear()
         self.limits.update(published_limits())
         self.access.clear()

@@ -1,4 +1,4 @@
-"""The domains of Custom Vision that classify: each project is of one. Here all of them learn in the same way."""
+"""The domains of Custom Vision that classify: each project has one. Here all of them learn in the same way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLATFORMS = ("CoreML", "TensorFlow", "DockerFile", "ONNX", "VAIDK")
 
 
 def domains() -> list[Json]:
-    """All of them, as the service answers them."""
+    """Return all domains, as the service does."""
     return [
         {"id": id, "name": name, "type": "Classification", "exportable": is_compact(id), "enabled": True}
         for id, name in _NAMES.items()
@@ -30,5 +30,5 @@ def domains() -> list[Json]:
 
 
 def is_compact(domain: str) -> bool:
-    """Whether models of a domain can be exported."""
+    """Return whether models of a domain can be exported."""
     return "(compact)" in _NAMES.get(domain, "")

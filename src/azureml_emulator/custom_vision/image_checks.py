@@ -1,4 +1,4 @@
-"""Whether bytes are an image that Custom Vision takes."""
+"""Checks whether bytes are an image that Custom Vision accepts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ImageProblemError(Exception):
     """The bytes are refused.
 
     Args:
-        status: What is said about one image of a batch, such as ``ErrorImageFormat``.
+        status: Status of one image of a batch, such as ``ErrorImageFormat``.
         message: Text for people.
     """
 
@@ -24,30 +24,32 @@ class ImageProblemError(Exception):
 
 
 def image_size(content: bytes, most: int) -> tuple[int, int]:
-    """Width and height of an image in pixels.
+    """Return width and height of an image in pixels.
 
     Args:
-        content: Its bytes.
-        most: How many there may be.
+        content: Bytes of the image.
+        most: Maximum number of bytes.
 
     Raises:
-        ImageProblemError: it is too large, or none of the formats.
+        ImageProblemError: it is too large, or has none of the formats.
     """
     if len(content) > most:
-        raise ImageProblemError("ErrorImageSize", f"The image has {len(content)} bytes, and at most {most} are taken.")
+        raise ImageProblemError(
+            "ErrorImageSize", f"The image has {len(content)} bytes, but at most {most} are accepted."
+        )
     with opened(content) as image:
         return image.size
 
 
 def opened(content: bytes, side: int | None = None) -> Image.Image:
-    """The image, with all of its pixels read.
+    """Return the image, with all of its pixels read.
 
     Args:
-        content: Its bytes.
-        side: Pixels that each side has at least where the image is read smaller than it is, which is quicker.
+        content: Bytes of the image.
+        side: Minimum of pixels that each side keeps if the image is read at reduced size, which is quicker.
 
     Raises:
-        ImageProblemError: it is none of the formats.
+        ImageProblemError: it has none of the formats.
     """
     try:
         image = Image.open(io.BytesIO(content), formats=_FORMATS)

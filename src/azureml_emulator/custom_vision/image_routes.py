@@ -26,11 +26,11 @@ class ImageRoutes:
     """The calls about the images of a project.
 
     Args:
-        access: Lets callers in.
+        access: Checks callers.
         database: Keeps the images.
-        projects: Find the project of a call.
-        images: Look images up.
-        uploads: Take new ones.
+        projects: Finds the project of a call.
+        images: Finds images.
+        uploads: Accepts new ones.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ImageRoutes:
         self._uploads = uploads
 
     def routes(self) -> list[BaseRoute]:
-        """Their paths."""
+        """Return the paths."""
         start, at = "/projects/{project}/images", self._access.route
         found: list[BaseRoute] = [
             at(TRAINING, start, GET=self._list(""), POST=self._uploads.from_data, DELETE=self._delete),
@@ -63,7 +63,7 @@ class ImageRoutes:
         return found
 
     def _list(self, status: str) -> VisionHandler:
-        """Lists images: all that the query asks for, or those that are tagged or untagged."""
+        """List images: all that match the query, or those that are tagged or untagged."""
 
         def handler(account: RestResource, call: RestCall) -> Response:
             project = self._projects.find(account, call)["id"]
@@ -82,7 +82,7 @@ class ImageRoutes:
         return handler
 
     def _selected(self, project: str, call: RestCall, status: str) -> TaggedImages:
-        """The images that a call asks for. Raises ServiceRefusalError."""
+        """Return the images that a call selects. Raises ServiceRefusalError."""
         if call.query.get("$filter"):
             raise bad_request("NotSupported", "$filter, for metadata, is not emulated.")
         words = ("All", "Tagged", "Untagged")
@@ -110,7 +110,7 @@ class ImageRoutes:
         if bool(wanted) == everything:
             raise bad_request("RequiredParamIsNull", "Either imageIds or allImages=true is needed.")
         iterations = self._database.number("select count(*) from iterations where project = ?", (project,))
-        # Iterations show the images that they were trained with, which are kept for them unless the caller says otherwise.
+        # Iterations show the images that they were trained with, which are kept for them unless the caller asks otherwise.
         what = (
             "update images set gone = 1" if iterations and not flag_of(call, "allIterations") else "delete from images"
         )

@@ -1,4 +1,4 @@
-"""Images that a caller names by their address: fetched from this machine, or from the emulator's own hosts."""
+"""Images that a caller gives by their address: downloaded from this machine, or from the emulator's own hosts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SECONDS = 20
 
 
 class ImageSources:
-    """Fetches images.
+    """Downloads images.
 
     Args:
         network: Variables that lead to the emulator's hosts, of which ``HTTPS_PROXY`` is used; may be empty, and then only
-            this machine is asked.
-        authority: Whom to trust besides.
+            this machine is contacted.
+        authority: Additional certificate authority to trust.
     """
 
     def __init__(self, network: Callable[[], Mapping[str, str]], authority: Path) -> None:
@@ -30,14 +30,14 @@ class ImageSources:
         self._authority = authority
 
     def fetch(self, url: str, most: int) -> bytes:
-        """The bytes at an address.
+        """Return the bytes at an address.
 
         Args:
             url: The address.
-            most: How many bytes are read; one more where there are more.
+            most: Maximum number of bytes to read; one more is read if there are more.
 
         Raises:
-            ImageProblemError: nothing is to be had there.
+            ImageProblemError: nothing can be downloaded from there.
         """
         try:
             parts = urlsplit(url)

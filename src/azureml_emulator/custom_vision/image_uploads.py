@@ -1,6 +1,6 @@
-"""Images that come into a project: from the body of a call, from JSON, from addresses and from predictions.
+"""Images that are added to a project: from the body of a call, from JSON, from addresses and from predictions.
 
-A batch succeeds or fails image by image; what became of each is in the answer.
+A batch succeeds or fails image by image; the response contains the outcome of each.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class _Entry:
 
 
 class ImageUploads:
-    """The calls that bring images.
+    """The calls that add images.
 
     Args:
-        access: Lets callers in.
+        access: Checks callers.
         database: Keeps the images.
-        projects: Find the project of a call.
-        images: Show what was kept.
-        sources: Fetch images by their addresses.
+        projects: Finds the project of a call.
+        images: Shows what was kept.
+        sources: Downloads images by their addresses.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ImageUploads:
         self._sources = sources
 
     def routes(self) -> list[BaseRoute]:
-        """Their paths; the one for data is that of the images themselves."""
+        """Return the paths; the one for data is that of the images themselves."""
         start, at = "/projects/{project}/images", self._access.route
         return [
             at(TRAINING, start + "/files", POST=self._from_files),
@@ -120,12 +120,12 @@ class ImageUploads:
     def _keep(
         self, account: RestResource, call: RestCall, entries: list[_Entry], tags: object, metadata: Json
     ) -> Response:
-        """Keep a batch, and answer what became of each image. Raises ServiceRefusalError."""
+        """Keep a batch, and return the outcome of each image. Raises ServiceRefusalError."""
         project = self._projects.find(account, call)
         if not entries:
             raise bad_request("ImageBatch", "The batch has no images.")
         if len(entries) > IMAGES_A_BATCH:
-            message = f"The batch has {len(entries)} images, and at most {IMAGES_A_BATCH} are taken."
+            message = f"The batch has {len(entries)} images, but at most {IMAGES_A_BATCH} are accepted."
             raise bad_request("ExceededBatchSize", message)
         common = ids_of(tags, "tagIds", TAGS_A_BATCH)
         self._images.require_tags(project["id"], [*common, *(tag for entry in entries for tag in entry.tags)])
@@ -156,7 +156,7 @@ class _Upload:
     metadata: str
 
     def keep(self, entry: _Entry, tags: Iterable[str]) -> tuple[str, str]:
-        """Keep one image; returns its status, and its id where it is in the project now."""
+        """Keep one image; return its status, and its id if it is in the project now."""
         wanted = list(dict.fromkeys(tags))
         try:
             self._check_tags(wanted)
@@ -187,7 +187,7 @@ class _Upload:
             raise ImageProblemError("ErrorNegativeAndRegularTagOnSameImage", "An image is negative, or has other tags.")
 
     def tags_of(self, image: str) -> list[str]:
-        """The tags of an image."""
+        """Return the tags of an image."""
         return [row["tag"] for row in self.database.rows("select tag from image_tags where image = ?", (image,))]
 
 

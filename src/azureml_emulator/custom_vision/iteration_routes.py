@@ -1,4 +1,4 @@
-"""Iterations of a project: training them, what they are, how good they are, and publishing them."""
+"""Iterations of a project: training them, describing them, their performance, and publishing them."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class IterationRoutes:
     """The calls about iterations.
 
     Args:
-        access: Lets callers in.
-        accounts: Those that iterations can be published to.
+        access: Checks callers.
+        accounts: Accounts to which iterations can be published.
         database: Keeps the iterations.
-        projects: Find the project of a call.
-        images: Look images up.
-        trainings: Train.
+        projects: Finds the project of a call.
+        images: Finds images.
+        trainings: Trains.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class IterationRoutes:
         self._trainings = trainings
 
     def routes(self) -> list[BaseRoute]:
-        """Their paths."""
+        """Return the paths."""
         start, at = "/projects/{project}/iterations", self._access.route
         one = start + "/{iteration}"
         return [
@@ -72,7 +72,7 @@ class IterationRoutes:
         ]
 
     def find(self, project: str, iteration: str) -> sqlite3.Row:
-        """An iteration of a project. Raises ServiceRefusalError."""
+        """Return an iteration of a project. Raises ServiceRefusalError."""
         wanted = id_of(iteration, "iterationId")
         found = self._database.row("select * from iterations where id = ? and project = ?", (wanted, project))
         if found is None:
@@ -87,7 +87,7 @@ class IterationRoutes:
         budget, force = number_of(call, "reservedBudgetInHours", 0), flag_of(call, "forceTrain")
         email = call.query.get("notificationEmailAddress")
         if email and not _EMAIL.fullmatch(email):
-            raise bad_request("InvalidEmailAddress", f"{email!r} is not an address of mail.")
+            raise bad_request("InvalidEmailAddress", f"{email!r} is not a mail address.")
         if kind == "Advanced" and budget < 1:
             message = "Advanced training needs reservedBudgetInHours of at least 1."
             raise bad_request("ReservedBudgetInHoursNotEnoughForAdvancedTraining", message)
@@ -110,7 +110,7 @@ class IterationRoutes:
         return reply(_shown(self.find(project["id"], made)))
 
     def _content(self, project: str, parameters: Json) -> Json:
-        """What is learnt: the tags with their images. Raises ServiceRefusalError."""
+        """Return what is learnt: the tags with their images. Raises ServiceRefusalError."""
         selected = ids_of(parameters.get("selectedTags"), "selectedTags")
         self._images.require_tags(project, selected)
         tags = [tag for tag in self._projects.tags(project) if not selected or tag["id"] in selected]
@@ -139,7 +139,7 @@ class IterationRoutes:
             raise bad_request("TrainingAlreadyInProgress", "The project is being trained.")
         done = [row for row in known if row["status"] == "Completed"]
         if done and done[0]["fingerprint"] == fingerprint and not force:
-            message = f"Nothing has changed since {done[0]['name']} was trained; forceTrain=true trains all the same."
+            message = f"Nothing has changed since {done[0]['name']} was trained; forceTrain=true trains nevertheless."
             raise bad_request("TrainingNotNeeded", message)
         if len(known) >= ITERATIONS_A_PROJECT:
             message = f"The project has {ITERATIONS_A_PROJECT} iterations, which is its limit; delete some."
@@ -170,12 +170,12 @@ class IterationRoutes:
     def _update(self, account: RestResource, call: RestCall) -> Response:
         kept, name = self._of(account, call), str(json_of(call).get("name") or "")
         if not name.strip():
-            raise bad_request("IterationName", "The name of an iteration has at least 1 character.")
+            raise bad_request("IterationName", "The name of an iteration must have at least 1 character.")
         with self._database.change() as connection:
             query = "select 1 from iterations where project = ? and lower(name) = lower(?) and id != ?"
             if self._database.row(query, (kept["project"], name, kept["id"])) is not None:
                 raise bad_request(
-                    "IterationNameNotUnique", f"The project has an iteration with the name {name!r} already."
+                    "IterationNameNotUnique", f"The project already has an iteration with the name {name!r}."
                 )
             connection.execute(
                 "update iterations set name = ?, modified = ? where id = ?", (name, moment(), kept["id"])

@@ -1,4 +1,4 @@
-"""Which of the kept predictions a caller asks for, and in which pages."""
+"""Which of the kept predictions a caller requests, and in which pages."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _PAGE = 100
 
 @dataclass(frozen=True)
 class PredictionQuery:
-    """A query; what is empty asks for nothing.
+    """A query; empty values select everything.
 
     Attributes:
-        token: As the caller has sent it.
+        token: Token that the caller has sent.
         order: ``Newest`` or ``Oldest``.
-        start: How many predictions come before the page.
-        size: How many a page has.
+        start: Number of predictions before the page.
+        size: Number of predictions on a page.
         tags: Lowest and highest probability by the id of a tag.
-        iteration: That has predicted.
-        application: That has asked for the prediction.
-        earliest: When it was made.
-        latest: When it was made.
+        iteration: Iteration that made the prediction.
+        application: Application that requested the prediction.
+        earliest: Earliest time of the prediction.
+        latest: Latest time of the prediction.
     """
 
     token: Json
@@ -42,7 +42,7 @@ class PredictionQuery:
 
     @classmethod
     def of(cls, token: Json) -> PredictionQuery:
-        """The query of a call. Raises ServiceRefusalError."""
+        """Return the query of a call. Raises ServiceRefusalError."""
         order = word_of(token.get("orderBy") or "Newest", "orderBy", ("Newest", "Oldest", "Suggested"))
         if order == "Suggested":
             raise bad_request("NotSupported", "The order Suggested is not emulated.")
@@ -61,7 +61,7 @@ class PredictionQuery:
             raise bad_request("PredictionInvalidQueryParameters", f"The query is not valid: {error}.") from error
 
     def fits(self, row: sqlite3.Row) -> bool:
-        """Whether it asks for a prediction."""
+        """Return whether a prediction matches."""
         said = {item["tagId"]: item["probability"] for item in json.loads(row["results"])}
         made = datetime.fromisoformat(row["created"])
         return (
@@ -73,7 +73,7 @@ class PredictionQuery:
         )
 
     def page(self, rows: list[sqlite3.Row]) -> tuple[list[sqlite3.Row], Json]:
-        """What it asks for among all predictions, in their order, and the token for what follows."""
+        """Return the predictions that match, in order, and the token for the next page."""
         fitting = [row for row in rows if self.fits(row)]
         end = self.start + self.size
         more = str(end) if end < len(fitting) else ""
@@ -93,5 +93,5 @@ def _time(text: object) -> datetime | None:
         return None
     found = datetime.fromisoformat(str(text))
     if found.tzinfo is None:
-        raise ValueError(f"{text!r} says no zone of time")
+        raise ValueError(f"{text!r} has no time zone")
     return found

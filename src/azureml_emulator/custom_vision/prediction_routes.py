@@ -1,4 +1,4 @@
-"""Predictions: with a published iteration, by the quick test of the training API, and those that are kept."""
+"""Predictions: with a published iteration, by the quick test of the training API, and kept ones."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ from azureml_emulator.resources.rest_resources import RestResource
 from azureml_emulator.rest.rest_calls import Json, RestCall, reply
 
 PREDICTIONS = "predictions"
-"""What the use of the prediction API is counted as."""
+"""Name under which the use of the prediction API is counted."""
 _REFUSALS = {"ErrorImageSize": "ImageSizeBytes", "ErrorImageFormat": "ImageFormat", "ErrorSource": "ImageUrl"}
 _MODELS = 8
 
 
 class PredictionRoutes:
-    """The calls that predict, and those about predictions that are kept.
+    """The calls that predict, and those about kept predictions.
 
     Args:
-        access: Lets callers in.
+        access: Checks callers.
         database: Has the models, and keeps predictions.
-        projects: Find the project of a call.
-        iterations: Find an iteration.
-        images: Know where the bytes of an image are to be had.
-        sources: Fetch images by their addresses.
+        projects: Finds the project of a call.
+        iterations: Finds an iteration.
+        images: Knows the addresses of the bytes of images.
+        sources: Downloads images by their addresses.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class PredictionRoutes:
         self._models: OrderedDict[str, TagClassifier] = OrderedDict()
 
     def routes(self) -> list[BaseRoute]:
-        """Their paths."""
+        """Return the paths."""
         one, at = "/{project}/classify/iterations/{published}", self._access.route
         found: list[BaseRoute] = [
             at(TRAINING, "/projects/{project}/quicktest/image", POST=self._quick_test(self._sent)),
@@ -102,7 +102,7 @@ class PredictionRoutes:
         return handler
 
     def _published(self, account: RestResource, call: RestCall) -> sqlite3.Row:
-        """The iteration that is published to an account under a name. Raises ServiceRefusalError."""
+        """Return the iteration that is published to an account under a name. Raises ServiceRefusalError."""
         project, name = id_of(call.names["project"], "projectId"), call.names["published"]
         if self._database.row("select 1 from projects where id = ?", (project,)) is None:
             raise not_found("Project", project)
@@ -115,7 +115,7 @@ class PredictionRoutes:
         return found
 
     def _count(self, account: RestResource) -> None:
-        """Count a prediction; refuse it where the month has no more. Raises ServiceRefusalError."""
+        """Count a prediction; refuse it if none are left in this month. Raises ServiceRefusalError."""
         most, owner = self._access.limits_of(account).predictions, account.id.lower()
         with self._database.change():
             if most is not None and self._database.used(owner, PREDICTIONS) >= most:
@@ -147,7 +147,7 @@ class PredictionRoutes:
     def _predicted(
         self, iteration: sqlite3.Row, read: Callable[[RestCall], bytes], call: RestCall, store: bool, application: str
     ) -> Json:
-        """What an iteration says of the image of a call. Raises ServiceRefusalError."""
+        """Return what an iteration predicts for the image of a call. Raises ServiceRefusalError."""
         try:
             content = read(call)
             image_size(content, PREDICTION_BYTES)
@@ -168,7 +168,7 @@ class PredictionRoutes:
     def _model(self, iteration: sqlite3.Row) -> TagClassifier:
         with self._lock:
             found = self._models.pop(iteration["id"], None) or TagClassifier.from_bytes(iteration["model"])
-            self._models[iteration["id"]] = found  # at the end, as it was used last
+            self._models[iteration["id"]] = found  # at the end, because it was used last
             while len(self._models) > _MODELS:
                 self._models.popitem(last=False)
         return found

@@ -1,4 +1,4 @@
-"""The images of a project as they are kept: their tags, what is said about them, and where their bytes are to be had."""
+"""The images of a project as they are kept: their tags, their description, and the addresses of their bytes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from azureml_emulator.resources.rest_resources import RestResource
 from azureml_emulator.rest.rest_calls import Json, RestCall, route
 
 TaggedImages = dict[str, list[str]]
-"""Ids of tags by the id of their image, oldest first."""
+"""Return ids of tags by the id of their image, oldest first."""
 _SIZES = {"resized": 1024, "thumbnail": 256}
 _WORDS = {"originalImageUri": "original", "resizedImageUri": "resized", "thumbnailUri": "thumbnail"}
 
 
 class ProjectImages:
-    """Looks images up.
+    """Finds images.
 
     Args:
-        accounts: Know the addresses of the accounts.
+        accounts: Knows the addresses of the accounts.
         database: Keeps the images.
     """
 
@@ -39,11 +39,11 @@ class ProjectImages:
         self._database = database
 
     def routes(self) -> list[BaseRoute]:
-        """Where the bytes of images are to be had by whoever knows the address, which is signed."""
+        """Return the paths of the bytes of images, for anyone who knows the signed address."""
         return [route(HOST + "/customvision/images/{image}/{size}", GET=self._content)]
 
     def tagged(self, project: str) -> TaggedImages:
-        """The images that a project has now."""
+        """Return the images that a project has now."""
         rows = self._database.rows(
             "select i.id, group_concat(t.tag) as tags from images i left join image_tags t on t.image = i.id"
             " where i.project = ? and not i.gone group by i.id order by i.rowid",
@@ -52,7 +52,7 @@ class ProjectImages:
         return {row["id"]: row["tags"].split(",") if row["tags"] else [] for row in rows}
 
     def tagged_at(self, project: str, iteration: str) -> TaggedImages:
-        """The images that an iteration of a project was trained with. Raises ServiceRefusalError."""
+        """Return the images that an iteration of a project was trained with. Raises ServiceRefusalError."""
         query = "select content from iterations where id = ? and project = ?"
         found = self._database.row(query, (iteration, project))
         if found is None:
@@ -61,7 +61,7 @@ class ProjectImages:
         return images
 
     def tag_types(self, project: str) -> dict[str, str]:
-        """The types of the tags of a project, by their ids."""
+        """Return the types of the tags of a project, by their ids."""
         rows = self._database.rows("select id, type from tags where project = ?", (project,))
         return {row["id"]: row["type"] for row in rows}
 
@@ -72,7 +72,7 @@ class ProjectImages:
             raise bad_request("InvalidIds", f"The project has no tag {', '.join(sorted(unknown))}.")
 
     def shown(self, account: RestResource, project: str, images: TaggedImages) -> list[Json]:
-        """Images with their tags, as the service answers them, in the order in which they are given."""
+        """Return images with their tags, as the service does, in the given order."""
         names = {
             row["id"]: row["name"]
             for row in self._database.rows("select id, name from tags where project = ?", (project,))
@@ -92,7 +92,7 @@ class ProjectImages:
         }  # fmt: skip
 
     def addresses(self, account: RestResource, image: str) -> Json:
-        """Where an image is to be had, in three sizes."""
+        """Return the addresses of an image, in three sizes."""
         start = f"{self._accounts.endpoint(account)}customvision/images/{image}"
         return {word: f"{start}/{size}?sig={_signature(account, image)}" for word, size in _WORDS.items()}
 

@@ -1,4 +1,4 @@
-"""Projects and their tags, and the domains that projects are of."""
+"""Projects and their tags, and the domains of projects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ProjectRoutes:
     """The calls about projects, tags and domains.
 
     Args:
-        access: Lets callers in.
+        access: Checks callers.
         database: Keeps them.
     """
 
@@ -35,7 +35,7 @@ class ProjectRoutes:
         self._database = database
 
     def routes(self) -> list[BaseRoute]:
-        """Their paths."""
+        """Return the paths."""
         one = "/projects/{project}"
 
         def at(path: str, **handlers: VisionHandler) -> BaseRoute:
@@ -51,7 +51,7 @@ class ProjectRoutes:
         ]
 
     def find(self, account: RestResource, call: RestCall) -> sqlite3.Row:
-        """The project of a call. Raises ServiceRefusalError."""
+        """Return the project of a call. Raises ServiceRefusalError."""
         wanted = id_of(call.names["project"], "projectId")
         found = self._database.row("select * from projects where id = ? and account = ?", (wanted, account.id.lower()))
         if found is None:
@@ -59,7 +59,7 @@ class ProjectRoutes:
         return found
 
     def tags(self, project: str) -> list[Json]:
-        """The tags of a project with the number of their images, by name."""
+        """Return the tags of a project with the number of their images, by name."""
         rows = self._database.rows(
             "select t.*, (select count(*) from image_tags it join images i on i.id = it.image where it.tag = t.id"
             " and not i.gone) as image_count from tags t where project = ? order by name",
@@ -100,10 +100,10 @@ class ProjectRoutes:
 
     def _check_name(self, owner: str, name: str, project: str = "") -> None:
         if not name.strip() or len(name) > _NAME_LENGTH:
-            raise bad_request("ProjectName", f"The name of a project has 1 to {_NAME_LENGTH} characters.")
+            raise bad_request("ProjectName", f"The name of a project must have 1 to {_NAME_LENGTH} characters.")
         query = "select 1 from projects where account = ? and lower(name) = lower(?) and id != ?"
         if self._database.row(query, (owner, name, project)) is not None:
-            raise bad_request("ProjectNameNotUnique", f"The account has a project with the name {name!r} already.")
+            raise bad_request("ProjectNameNotUnique", f"The account already has a project with the name {name!r}.")
 
     def _get(self, account: RestResource, call: RestCall) -> Response:
         return reply(_shown(self.find(account, call)))
@@ -144,7 +144,7 @@ class ProjectRoutes:
         return reply(self._tags_at(self.find(account, call)["id"], call))
 
     def _tags_at(self, project: str, call: RestCall) -> list[Json]:
-        """The tags of a project, as they are now or as they were when an iteration was trained."""
+        """Return the tags of a project, as they are now or as they were when an iteration was trained."""
         if not call.query.get("iterationId"):
             return self.tags(project)
         wanted = id_of(call.query["iterationId"], "iterationId")
@@ -170,12 +170,12 @@ class ProjectRoutes:
 
     def _check_tag(self, project: str, name: str, kind: str, tag: str = "") -> None:
         if not name.strip() or len(name) > _NAME_LENGTH:
-            raise bad_request("TagName", f"The name of a tag has 1 to {_NAME_LENGTH} characters.")
+            raise bad_request("TagName", f"The name of a tag must have 1 to {_NAME_LENGTH} characters.")
         others = self._database.rows("select name, type from tags where project = ? and id != ?", (project, tag))
         if any(other["name"].lower() == name.lower() for other in others):
-            raise bad_request("TagNameNotUnique", f"The project has a tag with the name {name!r} already.")
+            raise bad_request("TagNameNotUnique", f"The project already has a tag with the name {name!r}.")
         if kind != "Regular" and any(other["type"] == kind for other in others):
-            raise bad_request(f"Multiple{kind}Tag", f"The project has a tag of the type {kind} already.")
+            raise bad_request(f"Multiple{kind}Tag", f"The project already has a tag of the type {kind}.")
 
     def _tag(self, project: str, tag: str, among: list[Json] | None = None) -> Json:
         wanted = id_of(tag, "tagId")
@@ -211,7 +211,7 @@ class ProjectRoutes:
 
 
 def _settings(given: Json) -> Json:
-    """The settings of a project, checked and completed. Raises ServiceRefusalError."""
+    """Return the settings of a project, checked and completed. Raises ServiceRefusalError."""
     domain = str(given.get("domainId") or GENERAL).lower()
     if domain not in {item["id"] for item in domains()}:
         raise bad_request(

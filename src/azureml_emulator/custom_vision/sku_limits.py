@@ -1,4 +1,4 @@
-"""How much an account of Custom Vision gives, by its pricing tier."""
+"""The limits of an account of Custom Vision, by its pricing tier."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ IMAGES_A_BATCH = 64
 TAGS_A_BATCH = 20
 ITERATIONS_A_PROJECT = 20
 IMAGES_A_TAG = 5
-"""What each tag needs before a project can be trained."""
+"""Minimum number of images of each tag before a project can be trained."""
 TAGS_TO_TRAIN = 2
 TRAINING_BYTES = 6 * 1024 * 1024
 PREDICTION_BYTES = 4 * 1024 * 1024
@@ -16,15 +16,15 @@ PREDICTION_BYTES = 4 * 1024 * 1024
 
 @dataclass
 class SkuLimits:
-    """Limits of a pricing tier, as the documentation has them; tests may tighten or loosen them. None is no limit.
+    """Documented limits of a pricing tier; tests may tighten or loosen them. None is no limit.
 
     Attributes:
-        projects: Of an account.
-        images: Of a project.
-        tags: Of a project.
-        predictions: Of an account in a month.
-        training_minutes: Of an account in a month.
-        calls: Of an account in a second, to each of the two APIs.
+        projects: Projects of an account.
+        images: Images of a project.
+        tags: Tags of a project.
+        predictions: Predictions of an account in a month.
+        training_minutes: Minutes of training of an account in a month.
+        calls: Calls of an account in a second, to each of the two APIs.
     """
 
     projects: int
@@ -36,7 +36,7 @@ class SkuLimits:
 
 
 def published_limits() -> dict[str, SkuLimits]:
-    """The limits by the name of the tier."""
+    """Return the limits by the name of the tier."""
     return {
         "F0": SkuLimits(projects=2, images=5000, tags=50, predictions=10_000, training_minutes=60, calls=2),
         "S0": SkuLimits(projects=100, images=100_000, tags=500, predictions=None, training_minutes=None, calls=10),

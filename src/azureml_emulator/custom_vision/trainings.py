@@ -1,4 +1,4 @@
-"""Iterations that are being trained: each in a thread, with what the project had when it was asked for."""
+"""Iterations that are being trained: each in a thread, with the state of the project when training was requested."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from azureml_emulator.custom_vision.vision_database import VisionDatabase, momen
 from azureml_emulator.rest.rest_calls import Json
 
 MINUTES = "training minutes"
-"""What the use of training is counted as."""
+"""Name under which the use of training is counted."""
 _ADVANCED_VIEWS = 4
 _AT_ONCE = 50
 _LOG = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Trainings:
     """Trains iterations.
 
     Args:
-        database: Has the images, and gets what is learnt.
+        database: Has the images, and gets the results.
     """
 
     def __init__(self, database: VisionDatabase) -> None:
@@ -36,7 +36,7 @@ class Trainings:
         self._stopping = threading.Event()
 
     def start(self, iteration: str) -> None:
-        """Train an iteration, which is kept already."""
+        """Train an iteration that is already kept."""
         with self._lock:
             self._threads = {name: thread for name, thread in self._threads.items() if thread.is_alive()}
             thread = threading.Thread(target=self._run, args=(iteration,), daemon=True, name=f"training {iteration}")
@@ -44,12 +44,12 @@ class Trainings:
             thread.start()
 
     def resume(self) -> None:
-        """Begin anew with what was being trained when the emulator ended."""
+        """Restart the trainings that were running when the emulator ended."""
         for row in self._database.rows("select id from iterations where status = 'Training'"):
             self.start(row["id"])
 
     def stop(self) -> None:
-        """End all trainings; they are resumed by whoever has the database next."""
+        """End all trainings; the next process with the database resumes them."""
         with self._lock:
             self._stopping.set()
             threads = list(self._threads.values())
@@ -66,20 +66,20 @@ class Trainings:
             from threadpoolctl import threadpool_limits
 
             row = self._database.row("select * from iterations where id = ?", (iteration,))
-            # Threads that wait for each other take many times the processor time that this little work needs.
+            # Threads that wait for each other take many times the processor time that this small work needs.
             with threadpool_limits(1):
                 result = None if row is None else self._trained(row)
             if row is None or result is None:
                 return
             minutes = max(1, math.ceil((time.monotonic() - started) / 60))
             self._finish(row, "Completed", row["budget"] * 60 or minutes, *result)
-        except Exception:  # noqa: BLE001 - whatever goes wrong, the iteration must not seem to be trained for ever
+        except Exception:  # noqa: BLE001 - whatever goes wrong, the iteration must not appear to be training forever
             _LOG.exception("the training of the iteration %s failed", iteration)
             if row is not None:
                 self._finish(row, "Failed", 0, None, None)
 
     def _trained(self, row: sqlite3.Row) -> tuple[bytes, str] | None:
-        """The trained model, and what it says of pictures that it has not seen; None where the emulator ends."""
+        """Return the trained model, and its predictions for unseen pictures; None if the emulator ends."""
         content: Json = json.loads(row["content"])
         tags, images = [tag["id"] for tag in content["tags"]], list(content["images"])
         truth = np.array([[tag in content["images"][image] for tag in tags] for image in images])
@@ -113,5 +113,5 @@ class Trainings:
                 (status, moment(), moment() if model else None, minutes, model, judged, row["id"]),
             )
             owner = self._database.row("select account from projects where id = ?", (row["project"],))
-            if changed.rowcount and owner is not None:  # neither has been deleted
+            if changed.rowcount and owner is not None:  # neither was deleted
                 self._database.use(owner["account"], MINUTES, minutes)

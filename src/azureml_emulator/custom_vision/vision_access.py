@@ -21,14 +21,14 @@ from azureml_emulator.rest.rest_calls import RestCall, ServiceRefusalError, rout
 
 AUDIENCE = "https://cognitiveservices.azure.com"
 HOST = "/cognitiveservices/{host}"
-"""Of the host of an account, as a route."""
+"""The host of an account, as a route."""
 _API = {TRAINING: "/customvision/{version}/training", PREDICTION: "/customvision/{version}/prediction"}
-# The last release of Microsoft's SDK asks for the preview, which adds to what v3.3 answers; the additions are not emulated.
+# The last release of Microsoft's SDK requests the preview, which extends v3.3; the extensions are not emulated.
 _VERSIONS = {TRAINING: ("v3.3", "v3.4-preview"), PREDICTION: ("v3.1",)}
 _KEY_HEADERS = {TRAINING: "training-key", PREDICTION: "prediction-key"}
 _VERBS = {"GET": "read", "PATCH": "write", "DELETE": "delete"}
 VisionHandler = Callable[[RestResource, RestCall], Response]
-"""Answers a call to an account."""
+"""Handles a call to an account."""
 
 
 class VisionAccess:
@@ -36,11 +36,11 @@ class VisionAccess:
 
     Args:
         subscription: Knows the roles.
-        accounts: Those that there are.
-        limits: By the name of the pricing tier.
+        accounts: The existing accounts.
+        limits: Limits by the name of the pricing tier.
 
     Attributes:
-        clock: Seconds, for the rate of calls.
+        clock: Returns seconds, for the rate of calls.
     """
 
     def __init__(self, subscription: Subscription, accounts: VisionAccounts, limits: dict[str, SkuLimits]) -> None:
@@ -57,11 +57,11 @@ class VisionAccess:
             self._recent.clear()
 
     def limits_of(self, account: RestResource) -> SkuLimits:
-        """What an account gives."""
+        """Return the limits of an account."""
         return self._limits[str(account.body["sku"]["name"])]
 
     def route(self, kind: str, path: str, **handlers: VisionHandler) -> Route:
-        """A path of the API of a kind of account, and who answers each method."""
+        """Return a path of the API of a kind of account, and the handler of each method."""
         words = "/".join(word for word in path.split("/") if word and not word.startswith("{"))
 
         def opened(handler: VisionHandler) -> Callable[[RestCall], Response]:
@@ -71,13 +71,15 @@ class VisionAccess:
         return route(HOST + _API[kind] + path, None, parsed=False, **answered)
 
     def _enter(self, kind: str, words: str, call: RestCall) -> RestResource:
-        """The account that a call is for, which the caller may make. Raises ServiceRefusalError."""
+        """Return the account of a call, which the caller may make. Raises ServiceRefusalError."""
         if call.names["version"].lower() not in _VERSIONS[kind]:
             message = f"Resource not found: the versions of this API here are {', '.join(_VERSIONS[kind])}."
             raise GatewayRefusalError(404, "404", message)
         candidates = [item for item in self._accounts.named(call.names["host"]) if item.body["kind"] == kind]
         if not candidates and not call.names["host"].endswith(".api"):
-            raise GatewayRefusalError(404, "404", f"Resource not found: no account of the kind {kind} answers here.")
+            raise GatewayRefusalError(
+                404, "404", f"Resource not found: no account of the kind {kind} is available here."
+            )
         key = call.headers.get(_KEY_HEADERS[kind]) or call.headers.get("ocp-apim-subscription-key")
         account = self._by_key(candidates, key) if key else self._by_token(candidates, words, call)
         if account.properties.get("publicNetworkAccess") == "Disabled":
@@ -113,7 +115,7 @@ class VisionAccess:
         return candidates[0]
 
     def _take_call(self, account: RestResource) -> None:
-        """Count a call; refuse it where there were too many in the last second. Raises ServiceRefusalError."""
+        """Count a call; refuse it if there were too many in the last second. Raises ServiceRefusalError."""
         most = self.limits_of(account).calls
         if most is None:
             return

@@ -1,4 +1,4 @@
-"""The calls to Custom Vision: their lists, flags and numbers in the query, their JSON, and their uploads."""
+"""The calls to Custom Vision: lists, flags and numbers in their query, their JSON, and their uploads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class UploadedFile:
 
 
 def json_of(call: RestCall) -> Json:
-    """The JSON object in the body of a call. Raises ServiceRefusalError."""
+    """Return the JSON object in the body of a call. Raises ServiceRefusalError."""
     try:
         body = json.loads(call.content) if call.content else {}
     except ValueError as error:
@@ -35,24 +35,24 @@ def json_of(call: RestCall) -> Json:
 
 
 def ids_of(values: object, what: str, most: int | None = None) -> list[str]:
-    """Ids in a list, or in a text with commas between them, each once and in order. Raises ServiceRefusalError.
+    """Return ids in a list, or in a text with commas between them, each once and in order. Raises ServiceRefusalError.
 
     Args:
-        values: What the caller has given; None is an empty list.
-        what: What they are called in an error.
-        most: How many there may be.
+        values: Values that the caller gave; None is an empty list.
+        what: Name of the values in an error.
+        most: Maximum number of ids.
     """
     parts = [part for part in values.split(",") if part] if isinstance(values, str) else values or []
     if not isinstance(parts, list):
         raise bad_request("InvalidIds", f"{what} is not a list of ids.")
     found = list(dict.fromkeys(id_of(part, what) for part in parts))
     if most is not None and len(found) > most:
-        raise bad_request("ExceededBatchSize", f"{what} has {len(found)} ids, and at most {most} are taken.")
+        raise bad_request("ExceededBatchSize", f"{what} has {len(found)} ids, but at most {most} are accepted.")
     return found
 
 
 def id_of(value: object, what: str) -> str:
-    """An id in its usual form. Raises ServiceRefusalError."""
+    """Return an id in its usual form. Raises ServiceRefusalError."""
     try:
         return str(uuid.UUID(str(value).strip()))
     except ValueError as error:
@@ -60,7 +60,7 @@ def id_of(value: object, what: str) -> str:
 
 
 def flag_of(call: RestCall, name: str, default: bool = False) -> bool:
-    """A flag in the query. Raises ServiceRefusalError."""
+    """Return a flag in the query. Raises ServiceRefusalError."""
     text = call.query.get(name, str(default)).lower()
     if text not in ("true", "false"):
         raise bad_request("", f"{name} is {text!r}; it must be true or false.")
@@ -68,7 +68,7 @@ def flag_of(call: RestCall, name: str, default: bool = False) -> bool:
 
 
 def number_of(call: RestCall, name: str, default: int, most: int | None = None) -> int:
-    """A whole number in the query, from 0 on. Raises ServiceRefusalError."""
+    """Return a whole number in the query, from 0 on. Raises ServiceRefusalError."""
     text = call.query.get(name, str(default))
     if not _NUMBER.fullmatch(text) or (most is not None and int(text) > most):
         raise bad_request(
@@ -78,7 +78,7 @@ def number_of(call: RestCall, name: str, default: int, most: int | None = None) 
 
 
 def word_of(value: object, name: str, words: tuple[str, ...], refusal: str = "") -> str:
-    """One of some words, in any case. Raises ServiceRefusalError with ``BadRequest`` and what is said to follow it."""
+    """Return one of some words, ignoring case. Raises ServiceRefusalError with ``BadRequest`` and a given suffix."""
     found = next((word for word in words if word.lower() == str(value).lower()), None)
     if found is None:
         raise bad_request(refusal, f"{name} is {value!r}; it must be one of {', '.join(words)}.")
@@ -86,17 +86,17 @@ def word_of(value: object, name: str, words: tuple[str, ...], refusal: str = "")
 
 
 def files_of(call: RestCall) -> list[UploadedFile]:
-    """The files in the body of a call: each part of a form, or the body itself where it is one file.
+    """Return the files in the body of a call: each part of a form, or the body itself if it is one file.
 
     Raises:
-        ServiceRefusalError: 415, the body is of neither form; 400, the form has no file.
+        ServiceRefusalError: 415, the body has neither form; 400, the form has no file.
     """
     kind = call.headers.get("content-type", "")
     if kind.startswith("application/octet-stream") or kind.startswith("image/"):
         return [UploadedFile("", call.content)]
     boundary = _BOUNDARY.search(kind)
     if not kind.startswith("multipart/") or boundary is None:
-        message = f"The content type {kind!r} is not taken: send multipart/form-data or application/octet-stream."
+        message = f"The content type {kind!r} is not supported: send multipart/form-data or application/octet-stream."
         refusal: ServiceRefusalError = bad_request("", message)
         refusal.status, refusal.code = 415, "UnsupportedMediaType"
         raise refusal

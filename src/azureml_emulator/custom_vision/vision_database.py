@@ -53,10 +53,10 @@ create table if not exists usage (
 
 
 class VisionDatabase:
-    """The file; made when something is asked of it for the first time.
+    """The file; created when it is used for the first time.
 
     Args:
-        file: Where it is.
+        file: Path of the file.
     """
 
     def __init__(self, file: Path) -> None:
@@ -65,32 +65,32 @@ class VisionDatabase:
         self._connection: sqlite3.Connection | None = None
 
     def exists(self) -> bool:
-        """Whether anything was ever asked of it."""
+        """Return whether it was ever used."""
         return self._file.exists()
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
-        """All rows of a query."""
+        """Return all rows of a query."""
         with self._lock:
             return list(self._opened().execute(query, values))
 
     def row(self, query: str, values: Sequence[object] = ()) -> sqlite3.Row | None:
-        """The first row of a query; None where there is none."""
+        """Return the first row of a query; None if there is none."""
         with self._lock:
             found: sqlite3.Row | None = self._opened().execute(query, values).fetchone()
             return found
 
     def number(self, query: str, values: Sequence[object] = ()) -> int:
-        """The one number of a query."""
+        """Return the single number of a query."""
         found = self.row(query, values)
         assert found is not None
         return int(found[0] or 0)
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
-        """A change, all or nothing; nothing else happens in the meantime."""
+        """Make a change, all or nothing; nothing else happens in the meantime."""
         with self._lock:
             connection = self._opened()
-            if connection.in_transaction:  # a change in a change
+            if connection.in_transaction:  # a nested change
                 yield connection
                 return
             connection.execute("begin immediate")
@@ -104,7 +104,7 @@ class VisionDatabase:
             connection.execute(f"insert into {table} ({names}) values ({places})", list(values.values()))
 
     def used(self, account: str, what: str) -> int:
-        """How much of something an account has used in this month."""
+        """Return how much of something an account has used in this month."""
         query = "select amount from usage where account = ? and month = ? and what = ?"
         found = self.row(query, (account, _month(), what))
         return int(found["amount"]) if found is not None else 0
@@ -136,12 +136,12 @@ class VisionDatabase:
 
 
 def new_id() -> str:
-    """An id as the service makes them."""
+    """Return a new id, as the service creates it."""
     return str(uuid.uuid4())
 
 
 def moment() -> str:
-    """The time as the service writes it."""
+    """Return the time as the service writes it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

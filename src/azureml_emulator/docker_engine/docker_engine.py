@@ -1,4 +1,4 @@
-"""An engine: its images and containers, and the socket that Docker's command line reaches it by."""
+"""An engine: its images and containers, and the socket by which Docker's command line reaches it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _END_SECONDS = 10.0
 
 
 class DockerEngine:
-    """The engine of one machine. What it has stays in its folder while it is off.
+    """The engine of one machine. Its content stays in its folder while it is off.
 
     Args:
         folder: Keeps its images and containers.
         commands: Has the command that serves.
-        pullable: Whether an image is in a registry.
+        pullable: Returns whether an image is in a registry.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class DockerEngine:
             self._open(ContainerDefinition(**item))
 
     def all(self) -> list[EngineContainer]:
-        """The containers, oldest first."""
+        """Return the containers, oldest first."""
         with self._lock:
             return list(self._containers.values())
 
     def get(self, name: str) -> EngineContainer:
-        """A container by its name, its id, or the beginning of that.
+        """Return a container by its name, its id, or the beginning of its id.
 
         Raises:
             ServiceRefusalError: 404, there is none.
@@ -66,7 +66,7 @@ class DockerEngine:
         raise ServiceRefusalError(404, "NotFound", f"No such container: {name}")
 
     def pull(self, reference: str) -> EngineImage:
-        """Take an image from a registry. Raises ServiceRefusalError: 404, it is in none."""
+        """Pull an image from a registry. Raises ServiceRefusalError: 404, it is in none."""
         name = tagged(reference)
         if not self._pullable(name):
             message = f"manifest for {name} not found: manifest unknown: manifest unknown"
@@ -74,10 +74,10 @@ class DockerEngine:
         return self.images.pull(name, self._commands.image_variables())
 
     def create(self, name: str, body: Json) -> EngineContainer:
-        """Make a container that does not run yet.
+        """Create a container that does not run yet.
 
         Raises:
-            ServiceRefusalError: 404, its image is not here; 409, its name is taken.
+            ServiceRefusalError: 404, its image is missing; 409, its name is taken.
         """
         image = self.images.get(str(body.get("Image")))
         with self._lock:
@@ -93,7 +93,7 @@ class DockerEngine:
         self._want(container, True)
 
     def stop(self, container: EngineContainer, seconds: float) -> None:
-        """End a container: it stays ended when the machine is started anew."""
+        """Stop a container: it stays stopped when the machine is started again."""
         self._want(container, False)
         container.stop(seconds)
 
@@ -105,10 +105,10 @@ class DockerEngine:
             self._write()
 
     def remove(self, container: EngineContainer, force: bool) -> None:
-        """Forget a container.
+        """Remove a container.
 
         Raises:
-            ServiceRefusalError: 409, it runs, and is not to be ended by ``force``.
+            ServiceRefusalError: 409, it runs, and ``force`` is not given.
         """
         if container.active and not force:
             message = f"cannot remove container {container.definition.name!r}: container is running: stop it first"
@@ -120,7 +120,7 @@ class DockerEngine:
         shutil.rmtree(self._folder / container.definition.id, ignore_errors=True)
 
     def turn_on(self) -> None:
-        """Start the containers that ran when it was turned off and are to run again."""
+        """Start the containers that ran when it was turned off and should run again."""
         for container in self.all():
             if container.definition.wanted and container.policy in ("always", "unless-stopped"):
                 container.start()
@@ -155,14 +155,14 @@ class DockerEngine:
 
 
 class EngineSocket:
-    """The Unix socket of an engine. Who may open its folder may do all that the engine does.
+    """The Unix socket of an engine. Whoever may open its folder has full control of the engine.
 
     Args:
-        app: What answers.
-        path: Of the socket: at most 107 bytes.
+        app: Application that responds.
+        path: Path of the socket: at most 107 bytes.
 
     Attributes:
-        address: As ``DOCKER_HOST`` takes it.
+        address: Value for ``DOCKER_HOST``.
     """
 
     def __init__(self, app: Starlette, path: Path) -> None:
@@ -181,7 +181,7 @@ class EngineSocket:
             time.sleep(0.01)
 
     def close(self) -> None:
-        """End it."""
+        """Close the socket."""
         self._server.should_exit = True
         self._thread.join(10)
         self._path.unlink(missing_ok=True)

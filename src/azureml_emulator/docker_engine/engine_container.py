@@ -1,4 +1,4 @@
-"""One container of an engine: a process that serves, started again as its policy says."""
+"""One container of an engine: a process that serves, restarted as its policy says."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NEVER = "0001-01-01T00:00:00Z"
 
 @dataclass
 class ContainerState:
-    """How a container is, in Docker's words."""
+    """The state of a container, in Docker's words."""
 
     status: str = "created"
     exit_code: int = 0
@@ -34,7 +34,7 @@ class ContainerState:
     ended: str = _NEVER
 
     def to_dict(self) -> Json:
-        """As the engine shows it."""
+        """Return the state as the engine shows it."""
         return {
             "Status": self.status,
             "Running": self.status == "running",
@@ -52,15 +52,15 @@ class ContainerState:
 
 @dataclass
 class ContainerDefinition:
-    """What a container is: kept for as long as it is not removed.
+    """The definition of a container: kept until it is removed.
 
     Attributes:
         id: Sixty-four hexadecimal digits.
-        name: What people call it.
-        created: When it was made.
-        image: Id of what it is made of.
-        body: What the client asked for.
-        wanted: Whether it was started, and not stopped since.
+        name: Name of the container.
+        created: When it was created.
+        image: Id of its image.
+        body: Request of the client.
+        wanted: Whether it was started, and has not been stopped since.
     """
 
     id: str
@@ -75,8 +75,8 @@ class EngineContainer:
     """A container.
 
     Args:
-        definition: What it is.
-        image: What it is made of.
+        definition: Its definition.
+        image: Its image.
         commands: Has the command that serves.
         folder: Its own folder.
     """
@@ -100,24 +100,24 @@ class EngineContainer:
 
     @property
     def labels(self) -> Json:
-        """Its labels, with those of its image."""
+        """Return its labels, with those of its image."""
         return {**self.image.labels, **(self._body.get("Labels") or {})}
 
     @property
     def policy(self) -> str:
-        """When it is started again: no, always, unless-stopped or on-failure."""
+        """Return its restart policy: no, always, unless-stopped or on-failure."""
         return str((self._host.get("RestartPolicy") or {}).get("Name") or "no")
 
     @property
     def active(self) -> bool:
-        """Whether its process runs, or will again."""
+        """Return whether its process runs, or will run again."""
         return self.state.status in ("running", "restarting")
 
     def start(self) -> None:
         """Start its process.
 
         Raises:
-            ServiceRefusalError: 500, its port is taken, or what it mounts is not there.
+            ServiceRefusalError: 500, its port is taken, or a mounted path does not exist.
         """
         with self._lock:
             if self.active:
@@ -134,7 +134,7 @@ class EngineContainer:
             self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """End its process; it is killed after so many seconds."""
+        """Stop its process; kill it after the given number of seconds."""
         with self._lock:
             self._ending.set()
             process = self._process
@@ -147,7 +147,7 @@ class EngineContainer:
                 self._thread.join(15)
 
     def log(self) -> bytes:
-        """All that its processes have written."""
+        """Return everything that its processes have written."""
         path = self._folder / "log"
         return path.read_bytes() if path.exists() else b""
 
@@ -156,7 +156,7 @@ class EngineContainer:
         return self._body.get("HostConfig") or {}
 
     def _mounts(self) -> list[tuple[str, str]]:
-        """Places on this machine, with those in the container that they are seen at."""
+        """Return paths on this machine, with the paths in the container at which they are mounted."""
         found = [(str(item["Source"]), str(item["Target"])) for item in self._host.get("Mounts") or []]
         for bind in self._host.get("Binds") or []:
             source, target = bind.split(":")[:2]
@@ -164,7 +164,7 @@ class EngineContainer:
         return found
 
     def _claim(self) -> int:
-        """The port of this machine that the server is to listen on; it is free."""
+        """Return the port of this machine that the server should listen on, which is free."""
         told = self._commands.told_port(self._given)
         if self._host.get("NetworkMode") == "host":
             wanted = told
@@ -194,11 +194,11 @@ class EngineContainer:
         self.state.status, self.state.pid, self.state.started = "running", self._process.pid, now()
 
     def _live(self, port: int) -> None:
-        """Wait for the process to end, and start it again where the policy says so."""
+        """Wait for the process to end, and restart it if the policy says so."""
         pause = _FIRST_PAUSE_SECONDS
         while self._process is not None:
             code = self._process.wait()
-            _kill(self._process)  # what it started ends with it
+            _kill(self._process)  # processes that it started end with it
             self.state.exit_code, self.state.pid = code if code >= 0 else 128 - code, 0
             self.state.ended = now()
             again = self.policy in ("always", "unless-stopped") or (self.policy == "on-failure" and code != 0)
@@ -210,24 +210,24 @@ class EngineContainer:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             self.state.restarts += 1
             self._launch(port)
-            if self._ending.is_set():  # it was told to end in between
+            if self._ending.is_set():  # it was stopped in between
                 _kill(self._process)
         self.state.status = "exited"
 
     @property
     def _given(self) -> dict[str, str]:
-        """Variables that the container was given, and those of its image."""
+        """Return the variables that the container was given, and those of its image."""
         own = dict(str(item).partition("=")[::2] for item in self._body.get("Env") or [])
         return {**self.image.variables, **own}
 
     def _environment(self, port: int) -> Mapping[str, str]:
-        """Variables of the process, with paths of this machine for those in the container."""
+        """Return the variables of the process, with paths of this machine instead of those in the container."""
         given = {name: self._outside(value) for name, value in self._given.items() if name != "PATH"}
         own = self._commands.group_variables(self._folder)
         return {**machine_environment(), **own, **self._commands.container_variables(given, port)}
 
     def _outside(self, inside: str) -> str:
-        """Where a path of the container is on this machine; other texts stay."""
+        """Return the path on this machine for a path of the container; return other text unchanged."""
         if not inside.startswith("/"):
             return inside
         for source, target in self._mounts():
@@ -239,7 +239,7 @@ class EngineContainer:
 
 
 def _kill(process: subprocess.Popen[bytes] | None) -> None:
-    """End a process and all that it has started."""
+    """End a process and all processes that it has started."""
     if process is not None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The images of an engine: pulled, or built from a context of which only files, variables and labels are taken."""
+"""The images of an engine: pulled, or built from a context of which only files, variables and labels are used."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class EngineImage:
 
     Attributes:
         id: Sixty-four hexadecimal digits; the same for the same content.
-        tags: Its names.
-        labels: What it says about itself.
-        variables: What its processes are told by variables.
-        root: Folder with the files that were copied into it; empty where it has none.
-        created: When it came here.
+        tags: Names of the image.
+        labels: Labels of the image.
+        variables: Environment variables of its processes.
+        root: Folder with the files that were copied into it; empty if it has none.
+        created: When it was pulled or built.
     """
 
     id: str
@@ -43,7 +43,7 @@ class EngineImage:
 
 
 def tagged(reference: str) -> str:
-    """A reference as the engine shows it: without the registry that is meant anyway, and with a tag."""
+    """Return a reference as the engine shows it: without the default registry, and with a tag."""
     short = reference.removeprefix("docker.io/").removeprefix("library/")
     return short if ":" in short.rpartition("/")[2] else f"{short}:latest"
 
@@ -58,11 +58,11 @@ class EngineImages:
         self._images = [EngineImage(**{**item, "tags": tuple(item["tags"])}) for item in kept]
 
     def all(self) -> list[EngineImage]:
-        """The images, oldest first."""
+        """Return the images, oldest first."""
         return list(self._images)
 
     def find(self, reference: str) -> EngineImage | None:
-        """An image by one of its names, or by its id or the beginning of that."""
+        """Return an image by one of its names, or by its id or the beginning of its id."""
         wanted = reference.removeprefix("sha256:")
         for image in self._images:
             if tagged(reference) in image.tags or (len(wanted) >= 12 and image.id.startswith(wanted)):
@@ -70,10 +70,10 @@ class EngineImages:
         return None
 
     def get(self, reference: str) -> EngineImage:
-        """An image.
+        """Return an image.
 
         Raises:
-            ServiceRefusalError: 404, it is not here.
+            ServiceRefusalError: 404, it is missing.
         """
         found = self.find(reference)
         if found is None:
@@ -81,7 +81,7 @@ class EngineImages:
         return found
 
     def pull(self, reference: str, variables: Mapping[str, str]) -> EngineImage:
-        """Take an image from a registry: all that is known of it is its name, and variables that it is taken to set."""
+        """Pull an image from a registry: only its name is known, and the variables that it is assumed to set."""
         name = tagged(reference)
         return self._keep(EngineImage(hashlib.sha256(name.encode()).hexdigest(), (name,), {}, variables))
 
@@ -93,24 +93,24 @@ class EngineImages:
         arguments: Mapping[str, str],
         labels: Mapping[str, str],
     ) -> EngineImage:
-        """Build an image. Nothing is run: of its last stage, files are copied, and variables and labels are taken.
+        """Build an image. Nothing is run: files of its last stage are copied, and its variables and labels are used.
 
         Args:
             context: The files, as a tar archive.
-            dockerfile: Path of the recipe in the context.
+            dockerfile: Path of the Dockerfile in the context.
             tags: Names of the image.
-            arguments: Values of the recipe's ``ARG``.
-            labels: Further labels.
+            arguments: Values of ``ARG`` in the Dockerfile.
+            labels: Additional labels.
 
         Raises:
-            ServiceRefusalError: 400, the recipe cannot be read, or copies what is not there.
+            ServiceRefusalError: 400, the Dockerfile cannot be read, or copies files that do not exist.
         """
         staged = self._folder / "building"
         shutil.rmtree(staged, ignore_errors=True)
         files = staged / "context"
         files.mkdir(parents=True)
         try:
-            # Docker's command line leaves out the zeros that an archive ends with.
+            # Docker's command line omits the zeros at the end of an archive.
             with tarfile.open(fileobj=io.BytesIO(context + bytes(-len(context) % 512 + 1024))) as archive:
                 archive.extractall(files, filter="data")
             recipe = (files / dockerfile).read_text()
@@ -156,7 +156,7 @@ class EngineImages:
         return stage
 
     def _keep(self, image: EngineImage) -> EngineImage:
-        """Keep an image; its names are no longer those of others."""
+        """Keep an image; other images lose its names."""
         same = next((item for item in self._images if item.id == image.id), None)
         tags = tuple(dict.fromkeys([*(same.tags if same else ()), *image.tags]))
         others = [
@@ -173,7 +173,7 @@ class EngineImages:
 
 @dataclass
 class _Stage:
-    """A stage of a recipe, and what it holds so far."""
+    """A stage of a Dockerfile, and its content so far."""
 
     root: Path
     labels: dict[str, str] = field(default_factory=dict)
@@ -181,7 +181,7 @@ class _Stage:
 
 
 def _instructions(recipe: str) -> list[tuple[str, str]]:
-    """The instructions of a recipe: comments are left out, continued lines are joined."""
+    """Return the instructions of a Dockerfile: comments are dropped, continued lines are joined."""
     lines = "\n".join(line for line in recipe.splitlines() if not line.lstrip().startswith("#"))
     found = []
     for line in lines.replace("\\\n", " ").splitlines():
@@ -210,7 +210,7 @@ def _copy(words: list[str], files: Path, root: Path) -> None:
 
 
 def _below(folder: Path, path: str) -> Path:
-    """A path in a folder, which none leads out of."""
+    """Return a path in a folder; refuse paths that lead out of it."""
     found = (folder / path.lstrip("/")).resolve()
     if not found.is_relative_to(folder.resolve()):
         raise _unbuildable(f"COPY failed: forbidden path outside the build context: {path}")

@@ -22,7 +22,7 @@ from azureml_emulator.docker_engine.engine_images import EngineImage, tagged
 from azureml_emulator.rest.rest_calls import Json, ServiceRefusalError
 
 _API_VERSION = "1.43"
-# Builder-Version 1: the command line is to send the context in one piece.
+# Builder-Version 1: the command line should send the context in one piece.
 _PING = {"Api-Version": _API_VERSION, "Docker-Experimental": "false", "Ostype": "linux", "Builder-Version": "1"}
 _STDOUT = 1
 _VERSION = re.compile(r"/v\d+\.\d+(?=/)")
@@ -30,7 +30,7 @@ _Handler = Callable[[Request, bytes], Response]
 
 
 def engine_app(engine: DockerEngine) -> Starlette:
-    """The application that answers for an engine."""
+    """Return the application that responds for an engine."""
     return _EngineRoutes(engine).app()
 
 
@@ -41,7 +41,7 @@ class _EngineRoutes:
         self._engine = engine
 
     def app(self) -> Starlette:
-        """All that it answers."""
+        """Return all paths."""
         container = "/containers/{name}"
         routes = [
             self._route("/_ping", self._ping, "GET"),
@@ -65,7 +65,7 @@ class _EngineRoutes:
 
     @staticmethod
     def _route(path: str, handler: _Handler, method: str) -> tuple[Route, Route]:
-        """A path with and without the version that clients put before it."""
+        """Return a path with and without the version with which clients prefix it."""
 
         async def endpoint(request: Request) -> Response:
             content = await request.body()
@@ -117,7 +117,7 @@ class _EngineRoutes:
         lines = self._find(request).log().splitlines(keepends=True)
         tail = request.query_params.get("tail", "all")
         kept = lines[max(0, len(lines) - int(tail)) :] if tail.isdigit() else lines
-        # Both streams of a process go to one file here; each line is a frame of the interface.
+        # Both streams of a process are in one file here; each line is a frame of the interface.
         frames = b"".join(struct.pack(">BxxxL", _STDOUT, len(line)) + line for line in kept)
         return Response(frames, media_type="application/vnd.docker.multiplexed-stream")
 
@@ -147,10 +147,10 @@ class _EngineRoutes:
                 {name: str(value) for name, value in json.loads(query.get("buildargs") or "{}").items()},
                 json.loads(query.get("labels") or "{}"),
             )
-        except ServiceRefusalError as refusal:  # the build has begun, so its status is said
+        except ServiceRefusalError as refusal:  # the build has begun, so the status was already sent
             return _progress([{"errorDetail": {"message": refusal.message}, "error": refusal.message}])
         said = [
-            "Emulated: files, variables and labels are taken, and nothing is run\n",
+            "Emulated: files, variables and labels are used, but nothing is run\n",
             f"Successfully built {image.id[:12]}\n",
             *(f"Successfully tagged {tagged(tag)}\n" for tag in query.getlist("t")),
         ]
@@ -175,7 +175,7 @@ def _is_true(request: Request, name: str) -> bool:
 
 
 def _filters(request: Request) -> dict[str, list[str]]:
-    """Filters by their kind; the interface knows two forms of them."""
+    """Return filters by their kind; the interface has two forms of them."""
     given: dict[str, Any] = _json(request.query_params.get("filters", "").encode())
     return {kind: list(values) for kind, values in given.items()}
 

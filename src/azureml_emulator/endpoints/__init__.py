@@ -1,1 +1,1 @@
-"""Online and batch endpoints, and what answers for their deployments."""
+"""Online and batch endpoints, and the processes behind their deployments."""

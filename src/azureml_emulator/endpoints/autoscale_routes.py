@@ -1,4 +1,4 @@
-"""Autoscale settings of Azure Monitor for deployments of online endpoints: kept and checked; nothing is scaled here."""
+"""Autoscale settings of Azure Monitor for deployments of online endpoints: kept and checked, but nothing is scaled."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AutoscaleRoutes:
         self._subscription = subscription
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         base = GROUP_PATH + "/autoscaleSettings"
         return [
             route(base, GET=self._list),
@@ -66,7 +66,7 @@ def _check(properties: Json) -> None:
     """
     profiles = properties.get("profiles") or []
     if not 1 <= len(profiles) <= _MOST_PROFILES:
-        raise malformed(f"an autoscale setting has 1 to {_MOST_PROFILES} profiles, not {len(profiles)}")
+        raise malformed(f"an autoscale setting must have 1 to {_MOST_PROFILES} profiles, not {len(profiles)}")
     for profile in profiles:
         capacity = profile.get("capacity") or {}
         words = [str(capacity.get(key, "")) for key in ("minimum", "default", "maximum")]
@@ -79,7 +79,7 @@ def _check(properties: Json) -> None:
             )
         rules = profile.get("rules")
         if rules is None or len(rules) > _MOST_RULES:
-            raise malformed(f"a profile has rules, at most {_MOST_RULES}")
+            raise malformed(f"a profile must have rules, at most {_MOST_RULES}")
         for rule in rules:
             for part, keys in (("metricTrigger", _TRIGGER), ("scaleAction", _ACTION)):
                 if absent := [key for key in keys if (rule.get(part) or {}).get(key) is None]:

@@ -35,7 +35,7 @@ class BatchEndpointRoutes(EndpointRoutes):
         self._jobs = jobs
 
     def further_routes(self, base: str) -> list[Route]:
-        """Invocation, and the jobs that it started."""
+        """Return the paths for invocation, and for the jobs that it started."""
         before = self._subscription.require_workspace
         jobs = "/batch/{workspace}/{endpoint}/jobs"
         return [
@@ -45,7 +45,7 @@ class BatchEndpointRoutes(EndpointRoutes):
         ]
 
     def complete_endpoint(self, made: RestResource, kept: Json) -> None:
-        """Its name must be one, and the default deployment must exist."""
+        """Check the name of the endpoint, and that the default deployment exists."""
         if not kept:
             check_name("endpoint", made.name)
         default = (made.properties.get("defaults") or {}).get("deploymentName")
@@ -58,20 +58,20 @@ class BatchEndpointRoutes(EndpointRoutes):
         made.properties["swaggerUri"] = f"{base}/swagger.json"
 
     def complete_deployment(self, made: RestResource) -> None:
-        """It runs a model or a component."""
+        """Check that the deployment runs a model or a component."""
         if not made.properties.get("model") and not _component_id(made):
             raise malformed("a batch deployment needs a model or a component")
 
     def check_delete(self, deployment: RestResource, endpoint: RestResource) -> None:
-        """The default deployment stays."""
+        """Refuse to delete the default deployment."""
         if (endpoint.properties.get("defaults") or {}).get("deploymentName") == deployment.name:
             raise malformed(f"{deployment.name!r} is the default deployment; choose another one first")
 
     def bring_up(self, deployment: RestResource) -> None:
-        """Nothing runs before it is invoked."""
+        """Do nothing: nothing runs before the endpoint is invoked."""
 
     def take_down(self, path: str) -> None:
-        """Nothing runs but jobs, which go on."""
+        """Do nothing: only jobs run, and they continue."""
 
     def _invoke(self, call: RestCall) -> Response:
         workspace = self._subscription.path(call.names["workspace"])
@@ -97,11 +97,11 @@ class BatchEndpointRoutes(EndpointRoutes):
         return reply(_batch_job(self._jobs.describe(job)), 201)
 
     def _pipeline(self, component_id: str, deployment: RestResource, inputs: Json, asked: Json) -> Json:
-        """A job that runs the deployed component with the given inputs."""
+        """Return a job that runs the deployed component with the given inputs."""
         resource = resolve(self._subscription, component_id)
         spec = resource.properties["componentSpec"]
         declared: Json = spec.get("inputs") or {}
-        if set(inputs) & {"UriFolder", "UriFile"}:  # one unnamed input: it means the only data input
+        if set(inputs) & {"UriFolder", "UriFile"}:  # one unnamed input refers to the only data input
             data = [name for name, port in declared.items() if port["type"] in _TYPES.values()]
             if len(data) != 1:
                 raise malformed(f"the input needs a name: one of {', '.join(declared)}")
@@ -135,7 +135,7 @@ class BatchEndpointRoutes(EndpointRoutes):
         }
 
     def _model(self, deployment: RestResource, inputs: Json) -> Json:
-        """A job with one parallel step that runs the scoring script over the input."""
+        """Return a job with one parallel step that runs the scoring script on the input."""
         properties = deployment.properties
         if len(inputs) != 1:
             raise malformed("a model deployment takes exactly one input")
@@ -188,7 +188,7 @@ class BatchEndpointRoutes(EndpointRoutes):
     def _list_jobs(self, call: RestCall) -> Response:
         workspace = call.path.removeprefix("/mferp/managementfrontend").split("/batchEndpoints/")[0]
         wanted = {"azureml.endpointname": call.names["endpoint"]}
-        if call.names.get("deployment", "None") != "None":  # what the SDK sends where it has no name
+        if call.names.get("deployment", "None") != "None":  # what the SDK sends if it has no name
             wanted["azureml.deploymentname"] = call.names["deployment"]
         found = [
             self._jobs.describe(job)
@@ -205,14 +205,14 @@ def _component_id(deployment: RestResource) -> str:
 
 
 def _without(node: Json, absent: set[str]) -> Json:
-    """A step without the inputs that are bound to optional inputs which nobody has given."""
+    """Return a step without the inputs that are bound to optional inputs that nobody has given."""
     bound = {f"${{{{parent.inputs.{name}}}}}" for name in absent}
     kept = {name: port for name, port in (node.get("inputs") or {}).items() if port.get("value") not in bound}
     return {**node, "inputs": kept}
 
 
 def _port(given: Json) -> Json:
-    """An input or output of an invocation in the words of a job."""
+    """Return an input or output of an invocation in the form of a job."""
     found = dict(given)
     for key in ("jobInputType", "jobOutputType"):
         if key in found:

@@ -1,4 +1,4 @@
-"""The containers behind deployments without a scoring script: a server on the model, really probed."""
+"""The containers behind deployments without a scoring script: a server on the model, which is really probed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CRASHED = "User container has crashed or terminated"
 
 @dataclass
 class ContainerReply:
-    """What a container answered."""
+    """The response of a container."""
 
     status: int
     kind: str
@@ -40,7 +40,7 @@ class ContainerReply:
 
 @dataclass
 class DeploymentContainer:
-    """One container: the process, the port that it got here for the one that it was told, and its logs."""
+    """One container: its process, its port on this machine and the one that it was given, and its logs."""
 
     folder: Path
     routes: Json
@@ -62,10 +62,10 @@ class DeploymentContainer:
         kind: str = "",
         seconds: float = _PROBE_SECONDS,
     ) -> ContainerReply:
-        """A request to one of its routes. Raises OSError where nobody listens, as at a port that it does not have."""
+        """Send a request to one of its routes. Raises OSError if nobody listens, as on a port that it does not have."""
         found = self.routes[route]
         if int(found["port"]) != self.told:
-            raise ConnectionRefusedError(f"connection refused at port {found['port']}")
+            raise ConnectionRefusedError(f"connection refused on port {found['port']}")
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         with contextlib.closing(connection):
             path = str(found["path"]) + (f"?{query}" if query else "")
@@ -87,8 +87,8 @@ class DeploymentContainers:
     """All containers, by deployment.
 
     Args:
-        subscription: Holds images and models.
-        jobs: Know where the outputs are that models may be made of.
+        subscription: Contains images and models.
+        jobs: Knows the outputs from which models may be made.
     """
 
     def __init__(self, subscription: Subscription, jobs: OutputAddresses) -> None:
@@ -114,10 +114,10 @@ class DeploymentContainers:
             deployment.properties["provisioningState"] = "Failed"
 
     def start(self, deployment: RestResource) -> None:
-        """Pull, mount, start and probe; the one before it runs until then, and on where this fails.
+        """Pull, mount, start and probe; the previous container runs until then, and continues if this fails.
 
         Raises:
-            ServiceRefusalError: as the operation of the service fails, with the reason.
+            ServiceRefusalError: fails like the operation of the service, with the reason.
         """
         environment = resolve(self._subscription, deployment.properties["environmentId"]).properties
         variables = {
@@ -142,14 +142,14 @@ class DeploymentContainers:
         self._running[key] = made
 
     def find(self, deployment: RestResource) -> DeploymentContainer | None:
-        """The container that answers for a deployment."""
+        """Return the container that responds for a deployment."""
         restored = self._restoring.get(deployment.id.lower())
         if restored is not None:
             restored.result()
         return self._running.get(deployment.id.lower())
 
     def log(self, deployment: RestResource, kind: str) -> str:
-        """What its container, or the one that mounted its model, has written."""
+        """Return the log of its container, or of the one that mounted its model."""
         found = self._last.get(deployment.id.lower())
         if found is None:
             return ""
@@ -182,7 +182,7 @@ class DeploymentContainers:
         here = str(made.folder / "azureml-app")
         inside = {key: value.replace(MOUNT, here, 1) for key, value in variables.items()}
         port_file = made.folder / "port"
-        # Of an image only its command is run: on loopback, and at a free port, as others run beside it.
+        # Only the command of an image is run: on loopback, and on a free port, because others run beside it.
         commands = self._subscription.commands
         environment = {**machine_environment(), **commands.deployment_variables(model, inside)}
         with made.log.open("wb") as stream:
@@ -205,7 +205,7 @@ class DeploymentContainers:
         made.port = int(port_file.read_text())
 
     def _probe(self, made: DeploymentContainer) -> None:
-        """Ask readiness until it is good, then liveness; the service's minutes are seconds here."""
+        """Probe readiness until it succeeds, then liveness; the service's minutes are seconds here."""
         deadline, problem = time.monotonic() + _PROBE_SECONDS, ""
         while time.monotonic() < deadline:
             written = made.log.read_text()
@@ -225,4 +225,4 @@ def _problem(container: DeploymentContainer, route: str) -> str:
         status = container.ask(route).status
     except OSError as error:
         return str(error)
-    return "" if status == 200 else f"{container.routes[route]['path']} answers HTTP {status}"
+    return "" if status == 200 else f"{container.routes[route]['path']} returned HTTP {status}"

@@ -1,4 +1,4 @@
-"""What online and batch endpoints have in common: they, and the deployments below them, are made and deleted."""
+"""What online and batch endpoints have in common: they and their deployments are created and deleted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EndpointRoutes(abc.ABC):
         self._subscription = subscription
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         before, base = self._subscription.require_workspace, f"{WORKSPACE}/{self.kind}"
         one = base + "/{endpoint}"
         return [
@@ -44,14 +44,14 @@ class EndpointRoutes(abc.ABC):
 
     @abc.abstractmethod
     def further_routes(self, base: str) -> list[Route]:
-        """Paths that only this kind has; ``base`` is an endpoint's."""
+        """Return the paths that only this kind has; ``base`` is that of an endpoint."""
 
     @abc.abstractmethod
     def complete_endpoint(self, made: RestResource, kept: Json) -> None:
-        """Check an endpoint and add what the service adds; ``kept`` holds its properties before, if any.
+        """Check an endpoint and add what the service adds; ``kept`` contains its earlier properties, if any.
 
         Raises:
-            ServiceRefusalError: It cannot be made so.
+            ServiceRefusalError: It is not valid.
         """
 
     @abc.abstractmethod
@@ -59,7 +59,7 @@ class EndpointRoutes(abc.ABC):
         """Check a deployment and add what the service adds.
 
         Raises:
-            ServiceRefusalError: It cannot be made so.
+            ServiceRefusalError: It is not valid.
         """
 
     @abc.abstractmethod
@@ -67,12 +67,12 @@ class EndpointRoutes(abc.ABC):
         """Refuse to delete a deployment that is in use.
 
         Raises:
-            ServiceRefusalError: It is.
+            ServiceRefusalError: It is in use.
         """
 
     @abc.abstractmethod
     def bring_up(self, deployment: RestResource) -> None:
-        """Start what a deployment runs, when it is made.
+        """Start what a deployment runs, when it is created.
 
         Raises:
             ServiceRefusalError: It does not start; the operation fails, and the deployment stays as ``Failed``.
@@ -80,14 +80,14 @@ class EndpointRoutes(abc.ABC):
 
     @abc.abstractmethod
     def take_down(self, path: str) -> None:
-        """End what runs of the deployments at or below a path, when they are deleted."""
+        """End what the deployments at or below a path run, when they are deleted."""
 
     def keys(self, endpoint: RestResource) -> Json:
-        """The keys of an endpoint."""
+        """Return the keys of an endpoint."""
         raise malformed(f"the endpoint {endpoint.name!r} has no keys")
 
     def deployments(self, endpoint: RestResource) -> list[RestResource]:
-        """Deployments of an endpoint, oldest first."""
+        """Return deployments of an endpoint, oldest first."""
         return self._subscription.store.children(f"{endpoint.id}/deployments")
 
     def _list(self, call: RestCall) -> Response:
@@ -125,7 +125,7 @@ class EndpointRoutes(abc.ABC):
         return self._make(call, None)
 
     def _make(self, call: RestCall, before: Json | None) -> Response:
-        """Make an endpoint, or a deployment where ``before`` is None, as a long-running operation."""
+        """Create an endpoint, or a deployment if ``before`` is None, as a long-running operation."""
 
         self._check_idle(call.path)
         draft = RestResource(call.path, {**call.body, "properties": dict(call.properties)}, 0)
@@ -172,9 +172,9 @@ class EndpointRoutes(abc.ABC):
         return self._subscription.operations.start(finish)
 
     def _check_idle(self, path: str) -> None:
-        """Refuse to change what is being changed."""
+        """Refuse to change an endpoint or deployment that is being changed."""
         found = self._subscription.store.find(path)
         state = found.properties.get("provisioningState") if found is not None else ""
         if found is not None and state in ("Creating", "Updating", "Deleting"):
-            message = f"Another operation is under way: {found.name!r} is {state}. Wait until it has ended"
+            message = f"Another operation is in progress: {found.name!r} is {state}. Wait until it has ended"
             raise ServiceRefusalError(409, "Conflict", message)

@@ -1,4 +1,4 @@
-"""How many requests an online endpoint has had by day, as Azure Monitor tells it; counted since the emulator started."""
+"""The number of requests of an online endpoint by day, as Azure Monitor reports it; counted since the emulator started."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_DAYS = 93
 
 
 class EndpointTraffic:
-    """Counts requests, and answers the calls about them."""
+    """Counts requests, and responds to the calls about them."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
@@ -37,7 +37,7 @@ class EndpointTraffic:
             self._counts.clear()
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         before = self._subscription.require_workspace
         path = WORKSPACE + "/onlineEndpoints/{endpoint}/providers/Microsoft.Insights/metrics"
         return [route(path, before, GET=self._metrics)]
@@ -66,7 +66,7 @@ class EndpointTraffic:
 
 
 def _timespan(text: str) -> tuple[date, date]:
-    """First and last day. Raises ServiceRefusalError."""
+    """Return first and last day. Raises ServiceRefusalError."""
     try:
         first, last = (datetime.fromisoformat(part).date() for part in text.split("/"))
     except ValueError as error:

@@ -49,8 +49,8 @@ class OnlineEndpointRoutes(EndpointRoutes):
 
     Args:
         subscription: Keeps them.
-        containers: Of the deployments that have no scoring script.
-        scorer: Says who answers for the deployments that have one.
+        containers: Containers of the deployments that have no scoring script.
+        scorer: Scores for the deployments that have one.
     """
 
     kind = "onlineEndpoints"
@@ -66,7 +66,7 @@ class OnlineEndpointRoutes(EndpointRoutes):
         self.counts = EndpointTraffic(subscription)
 
     def further_routes(self, base: str) -> list[Route]:
-        """Keys, tokens and logs."""
+        """Return the paths for keys, tokens and logs."""
         before = self._subscription.require_workspace
         return [
             route(base + "/regenerateKeys", before, POST=self._regenerate),
@@ -87,7 +87,7 @@ class OnlineEndpointRoutes(EndpointRoutes):
         )
 
     def complete_endpoint(self, made: RestResource, kept: Json) -> None:
-        """Its name must be free, and traffic must go to deployments that exist, and add up."""
+        """Check that the name is free, and that traffic goes to deployments that exist and adds up."""
         if not kept:
             check_name("endpoint", made.name)
             self._subscription.limits.check_name(made.name)
@@ -113,7 +113,7 @@ class OnlineEndpointRoutes(EndpointRoutes):
         made.body.setdefault("kind", "Managed")
 
     def complete_deployment(self, made: RestResource) -> None:
-        """A managed deployment names its machine, and there must be quota for it."""
+        """Check that a managed deployment names its machine, and that there is quota for it."""
         kind = made.properties.get("endpointComputeType")
         if kind not in ("Managed", "Kubernetes"):
             raise malformed(f"endpointComputeType {kind!r} is neither Managed nor Kubernetes")
@@ -137,12 +137,12 @@ class OnlineEndpointRoutes(EndpointRoutes):
         made.properties.setdefault("scaleSettings", {"scaleType": "Default"})
 
     def check_delete(self, deployment: RestResource, endpoint: RestResource) -> None:
-        """A deployment with traffic stays."""
+        """Refuse to delete a deployment with traffic."""
         if endpoint.properties["traffic"].get(deployment.name):
             raise malformed(f"the deployment {deployment.name!r} has traffic; set it to 0 first")
 
     def bring_up(self, deployment: RestResource) -> None:
-        """Start the container of a deployment; that of a scoring script starts with each request."""
+        """Start the container of a deployment; a scoring script starts with each request."""
         if not deployment.properties.get("codeConfiguration"):
             self._containers.start(deployment)
 
@@ -151,22 +151,22 @@ class OnlineEndpointRoutes(EndpointRoutes):
         self._containers.stop(path)
 
     def keys(self, endpoint: RestResource) -> Json:
-        """Two keys, made when they are first asked for."""
+        """Return the two keys, which are created when they are first requested."""
         if endpoint.properties["authMode"] != "Key":
             return super().keys(endpoint)
         fresh = {"primaryKey": secrets.token_urlsafe(24), "secondaryKey": secrets.token_urlsafe(24)}
-        # The number tells endpoints of the same name apart that were made one after the other.
+        # The number distinguishes endpoints of the same name that were created one after another.
         return self._subscription.store.keep(f"/emulator/keys/{endpoint.number}", {"properties": fresh}).properties
 
     def _regenerate(self, call: RestCall) -> Response:
         endpoint = self._find(call.path.rsplit("/", 1)[0])
-        self.keys(endpoint)  # refuses where there are none
+        self.keys(endpoint)  # refuses if there are none
         which = str(call.body.get("keyType", "")).lower()
         if which not in ("primary", "secondary"):
             raise malformed(f"keyType {call.body.get('keyType')!r} is neither Primary nor Secondary")
 
         def finish() -> None:
-            # The SDK sends the present value along, so what it sends cannot be the new one.
+            # The SDK also sends the current value, so what it sends cannot be the new one.
             self.keys(endpoint)[f"{which}Key"] = secrets.token_urlsafe(24)
 
         return self._subscription.operations.start(finish)
@@ -187,7 +187,7 @@ class OnlineEndpointRoutes(EndpointRoutes):
         return reply({"content": "\n".join(lines[-int(call.body.get("tail") or 100) :])})
 
     def _score(self, call: RestCall) -> Response:
-        """Answer with what the deployment's own container or script answers; the mirrored one gets a copy."""
+        """Return the response of the deployment's container or script; the mirrored deployment gets a copy."""
         workspace = self._subscription.path(call.names["workspace"])
         endpoint = self._find(f"{workspace}/{self.kind}/{call.names['endpoint']}")
         managed = not endpoint.properties.get("compute")
@@ -204,14 +204,14 @@ class OnlineEndpointRoutes(EndpointRoutes):
             response = self._ask_container(deployment, call)
         for name, share in ({} if wanted else endpoint.properties["mirrorTraffic"]).items():
             if random.random() * 100 < share:
-                self._ask_container(self._find(f"{endpoint.id}/deployments/{name}"), call)  # nobody gets this answer
+                self._ask_container(self._find(f"{endpoint.id}/deployments/{name}"), call)  # nobody gets this response
         return response
 
     def _ask_container(self, deployment: RestResource, call: RestCall) -> Response:
         container = self._containers.find(deployment)
         headers = {_DEPLOYMENT_HEADER: deployment.name}
         if container is None:
-            raise ServiceRefusalError(503, "ServiceUnavailable", f"nothing runs of {deployment.name!r}", headers)
+            raise ServiceRefusalError(503, "ServiceUnavailable", f"{deployment.name!r} is not running", headers)
         query = "&".join(f"{key}={value}" for key, value in call.query.items())
         try:
             found = container.ask(
@@ -227,7 +227,7 @@ class OnlineEndpointRoutes(EndpointRoutes):
         except OSError as error:
             raise ServiceRefusalError(503, "ServiceUnavailable", f"{deployment.name!r}: {error}", headers) from error
         status = found.status
-        if status != 200:  # the service puts its own status over that of the container
+        if status != 200:  # the service replaces the status of the container with its own
             headers["ms-azureml-model-error-statuscode"], status = str(status), 424
         return Response(found.content, status, headers, found.kind)
 
@@ -242,7 +242,7 @@ class OnlineEndpointRoutes(EndpointRoutes):
             resource = self._subscription.addresses.ml_resource
             claims = check(
                 authorization, ("https://ml.azure.com", resource)
-            )  # the SDK asks for the first in every cloud
+            )  # the SDK requests the first one in every cloud
             self._subscription.roles.require(claims, _SCORE, endpoint.id)
 
     def _choose(self, endpoint: RestResource, wanted: str) -> RestResource:

@@ -1,4 +1,4 @@
-"""Who answers scoring requests: an interface, and the deployment's own script behind it."""
+"""An interface for scoring requests, and its implementation by the deployment's own script."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from azureml_emulator.resources.rest_resources import RestResource
 from azureml_emulator.resources.subscription import Subscription
 from azureml_emulator.rest.rest_calls import Json, ServiceRefusalError
 
-# Runs the entry script as Azure ML's inference server does: init() once, run() with the text of the request, which ends
-# when its time is up.
+# Runs the entry script as Azure ML's inference server does: init() once, then run() with the text of the request, which
+# is ended when its time is up.
 _HOST = """\
 import importlib.util, json, signal, sys
 from contextlib import redirect_stdout
@@ -42,21 +42,21 @@ _LATE = 75
 
 
 class DeploymentScorer(Protocol):
-    """Answers scoring requests."""
+    """Responds to scoring requests."""
 
     def score(self, deployment: RestResource, body: Json) -> object:
-        """The answer of a deployment to a request, as JSON."""
+        """Return the response of a deployment to a request, as JSON."""
 
     def log(self, deployment: RestResource) -> str:
-        """What a deployment has printed."""
+        """Return what a deployment has printed."""
 
 
 class ScriptScorer:
-    """Runs the entry script of the deployment, with its model, in a process of its own for each request.
+    """Runs the entry script of the deployment, with its model, in a separate process for each request.
 
     Args:
-        subscription: Holds code and models.
-        jobs: Know where the outputs are that models may be made of.
+        subscription: Contains code and models.
+        jobs: Knows the outputs from which models may be made.
     """
 
     def __init__(self, subscription: Subscription, jobs: OutputAddresses) -> None:
@@ -65,10 +65,10 @@ class ScriptScorer:
         self._logs: dict[str, str] = {}
 
     def score(self, deployment: RestResource, body: Json) -> object:
-        """Download code and model, and ask the script.
+        """Download code and model, and run the script.
 
         Raises:
-            ServiceRefusalError: 424, as the service answers where the model fails; 408, where it takes too long; 400, the
+            ServiceRefusalError: 424, as the service responds if the model fails; 408, if it takes too long; 400, the
                 deployment has no script.
         """
         script = deployment.properties.get("codeConfiguration") or {}
@@ -85,7 +85,7 @@ class ScriptScorer:
             variables = dict(deployment.properties.get("environmentVariables") or {})
             if model:
                 asset = str(model if isinstance(model, str) else model.get("assetId"))
-                # The service mounts the model below this folder under the name of its own last folder.
+                # The service mounts the model below this folder, under the name of its own last folder.
                 variables["AZUREML_MODEL_DIR"] = str((project.folder / project.data("model", asset)).parent)
             finished = subprocess.run(
                 [sys.executable, "-c", _HOST, str(code / script["scoringScript"]), str(timeout_of(deployment))],
@@ -106,5 +106,5 @@ class ScriptScorer:
         return answer
 
     def log(self, deployment: RestResource) -> str:
-        """What the script has printed in all requests."""
+        """Return what the script has printed in all requests."""
         return self._logs.get(deployment.id, "")

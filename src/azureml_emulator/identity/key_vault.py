@@ -1,6 +1,6 @@
-"""A key vault: secrets with versions, deleted ones that keep their name until they are recovered.
+"""A key vault: secrets with versions, and deleted secrets, which keep their name until they are recovered.
 
-It is found at the root of its address, as a vault is.
+It is at the root of its address, as a vault is.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class KeyVault:
     """The calls about secrets. Tests read :attr:`secrets` (values by name, oldest first) and may :meth:`deny` actions.
 
     Args:
-        addresses: Where it is, and where one signs in.
-        allows: Whether a role of the caller, by the claims of the token, allows an action on secrets.
+        addresses: Addresses of the vault and of the sign-in.
+        allows: Returns whether a role of the caller, by the claims of the token, allows an action on secrets.
     """
 
     def __init__(self, addresses: Callable[[], CloudAddresses], allows: Callable[[Json, str], bool]) -> None:
@@ -44,7 +44,7 @@ class KeyVault:
             self.secrets, self.deleted, self._denied, self._marks = {}, {}, set(), {}
 
     def to_kept(self) -> Json:
-        """All that it holds, as JSON."""
+        """Return its whole state as JSON."""
         with self._lock:
             return {
                 kind: {name: [list(item) for item in items] for name, items in kept.items()}
@@ -52,7 +52,7 @@ class KeyVault:
             }
 
     def take(self, kept: Json) -> None:
-        """Hold what :meth:`to_kept` said."""
+        """Restore what :meth:`to_kept` returned."""
         for kind, held in (("secrets", self.secrets), ("deleted", self.deleted)):
             held.update({name: [(item[0], item[1]) for item in items] for name, items in kept[kind].items()})
 
@@ -60,16 +60,16 @@ class KeyVault:
         return self._addresses().vault
 
     def deny(self, *actions: str) -> None:
-        """Refuse actions from now on: get, set, delete, recover; none for all that were denied to be allowed again."""
+        """Refuse actions from now on: get, set, delete, recover; with none, allow all again."""
         self._denied = set(actions)
 
     def values(self) -> set[str]:
-        """Every value that was ever kept."""
+        """Return every value that was ever kept."""
         kept = [*self.secrets.values(), *self.deleted.values()]
         return {value for versions in kept for _, value in versions}
 
     def value_at(self, address: str) -> str | None:
-        """The value of a secret by its address, as references in the settings of other services give it; None without."""
+        """Return the value of a secret by its address, as references in settings give it; None if it is missing."""
         name, _, version = address.partition("/secrets/")[2].strip("/").partition("/")
         with self._lock:
             versions = self.secrets.get(name.lower(), [])
@@ -77,7 +77,7 @@ class KeyVault:
         return found[-1] if found and address.startswith(f"{self._base_url()}/") else None
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         before = self._authorise
         return [
             route("/secrets", before, GET=self._list),

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 TENANT = "22222222-2222-2222-2222-222222222222"
 OWNER = "44444444-0000-4000-8000-000000000001"
-"""The object id of who calls where nothing else is said."""
+"""Default object id of the caller."""
 _SECRET = "the loopback cloud signs its tokens with this text"
 
 
 def token(audience: str, seconds: float = 3600, **claims: object) -> str:
-    """A token for an audience that ends after some seconds; claims may replace its own."""
+    """Return a token for an audience that expires after some seconds; claims may replace its own."""
     moment = int(time.time())
     content: Json = {
         "aud": audience,
@@ -34,11 +34,11 @@ def token(audience: str, seconds: float = 3600, **claims: object) -> str:
 
 
 class LoopbackCredential:
-    """A credential that the SDK takes; tests may spoil it.
+    """A credential that the SDK accepts; tests may make it wrong.
 
     Args:
-        principal: Object id of who signs in.
-        audience: Claim another audience than the one that is asked for.
+        principal: Object id that signs in.
+        audience: Claims another audience than the requested one.
         seconds: How long its tokens are valid; negative for expired ones.
     """
 
@@ -48,23 +48,23 @@ class LoopbackCredential:
         self._seconds = seconds
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """A token for the first scope."""
+        """Return a token for the first scope."""
         from azure.core.credentials import AccessToken
 
         audience = self._audience or scopes[0].removesuffix("/.default")
-        # The client must believe that an expired token is good, or it would not send it.
+        # The client must believe that an expired token is valid, or it would not send it.
         return AccessToken(token(audience, self._seconds, oid=self._principal), int(time.time() + abs(self._seconds)))
 
 
 def check(authorization: str, audiences: tuple[str, ...]) -> Json:
-    """The claims of the token in a header ``Authorization``.
+    """Return the claims of the token in a header ``Authorization``.
 
     Args:
-        authorization: The value.
-        audiences: Whom the token may be meant for; a slash at the end does not count.
+        authorization: Value of the header.
+        audiences: Audiences that the token may have; a slash at the end is ignored.
 
     Raises:
-        ServiceRefusalError: 401, it is missing, malformed, not ours, expired or meant for somebody else.
+        ServiceRefusalError: 401, it is missing, malformed, not ours, expired or has another audience.
     """
     scheme, _, text = authorization.partition(" ")
     if scheme.lower() != "bearer" or not text:

@@ -1,4 +1,4 @@
-"""The roles that are built into Azure and matter here: what each allows, and whether it allows an action."""
+"""The built-in roles of Azure that matter here: what each allows, and whether it allows an action."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _DELEGATE = f"{_BLOB_SERVICE}/generateUserDelegationKey/action"
 
 @dataclass(frozen=True)
 class RoleDefinition:
-    """A role: actions with ``*`` as a wildcard, and those that are taken out again.
+    """A role: actions with ``*`` as a wildcard, and exceptions from them.
 
     Attributes:
-        id: The same in every tenant.
-        name: As the portal shows it.
-        actions: On resources.
-        excepted: On resources, although they match.
-        data_actions: On what is in resources.
-        data_excepted: On what is in resources, although they match.
+        id: Id, which is the same in every tenant.
+        name: Name, as the portal shows it.
+        actions: Actions on resources.
+        excepted: Excluded actions on resources.
+        data_actions: Actions on the content of resources.
+        data_excepted: Excluded actions on the content of resources.
     """
 
     id: str
@@ -38,13 +38,13 @@ class RoleDefinition:
     data_excepted: tuple[str, ...] = ()
 
     def allows(self, action: str, data: bool = False) -> bool:
-        """Whether it allows an action, or one on data."""
+        """Return whether it allows an action, or an action on data."""
         allowed = self.data_actions if data else self.actions
         excepted = self.data_excepted if data else self.excepted
         return _matches(action, allowed) and not _matches(action, excepted)
 
     def permissions(self) -> Json:
-        """What it allows, as the service answers it."""
+        """Return what it allows, as the service does."""
         return {
             "actions": list(self.actions),
             "notActions": list(self.excepted),
@@ -53,7 +53,7 @@ class RoleDefinition:
         }
 
     def describe(self, scope: str) -> Json:
-        """The role as the service answers it."""
+        """Return the role as the service does."""
         return {
             "id": f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{self.id}",
             "name": self.id,
@@ -275,7 +275,7 @@ ROLES = (
 
 @cache
 def role_of(text: str) -> RoleDefinition | None:
-    """A role by its name, its id, or the path of its definition; None where it is not built in."""
+    """Return a role by its name, its id, or the path of its definition; None if it is not built in."""
     last = text.rstrip("/").rpartition("/")[2].lower()
     return next((role for role in ROLES if last in (role.id, role.name.lower())), None)
 
@@ -286,9 +286,9 @@ def _matches(action: str, patterns: tuple[str, ...]) -> bool:
 
 @cache
 def _pattern(text: str) -> re.Pattern[str]:
-    """An action with wildcards. In the middle of one ``*`` stands for any number of parts, none as well.
+    """Return a pattern for an action with wildcards. In the middle, ``*`` stands for any number of parts, including none.
 
-    So ``workspaces/*/read`` holds for the workspace itself, and ``computes/*/write`` for a compute.
+    So ``workspaces/*/read`` applies to the workspace itself, and ``computes/*/write`` to a compute.
     """
     parts = [re.escape(part).replace(r"\*", ".*") for part in text.split("/*/")]
     return re.compile("/(?:.*/)?".join(parts), re.IGNORECASE)

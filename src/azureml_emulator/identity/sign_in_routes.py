@@ -1,7 +1,7 @@
 """The sign-in service: gives tokens to a service principal, by its secret or by a federated token of a pipeline.
 
 The agent of a pipeline gives such a federated token to whoever shows the pipeline's own token: Azure DevOps does, and so
-does this service, at an address of its own.
+does this service, at a separate address.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ SERVICE_PRINCIPALS = {
     "AzureML Data Scientist": "33333333-3333-3333-3333-333333333335",
     "Reader": "33333333-3333-3333-3333-333333333336",
 }
-"""Client ids of the service principals that can sign in, by the role that each has at first."""
+"""Client ids of the service principals that can sign in, by the role that each initially has."""
 COMPUTE = "33333333-3333-3333-3333-333333333337"
-"""Client id of the identity that all computes share: who the steps of jobs are."""
+"""Client id of the identity that all computes share, as which the steps of jobs are signed in."""
 COMPUTE_ROLES = ("AzureML Data Scientist", "Storage Blob Data Contributor")
-"""What it has at first: what the infrastructure of a project gives to its computes."""
+"""Roles that it initially has: those that the infrastructure of a project gives to its computes."""
 SECRET = "the secret of the loopback service principal"
 CONNECTION = "44444444-4444-4444-4444-444444444444"
 PIPELINE_TOKEN = "the token of the loopback pipeline"
 OIDC_PATH = "/pipelines/project/_apis/distributedtask/hubs/build/plans/plan/jobs/job/oidctoken"
-# Services of Microsoft that are in every tenant, also those that are not emulated.
+# Services of Microsoft that are in every tenant, including those that are not emulated.
 _SERVICES = frozenset({
     "https://management.azure.com", "https://management.core.windows.net", "https://ml.azure.com", "https://vault.azure.net",
     "https://storage.azure.com", "https://graph.microsoft.com", "https://graph.windows.net", "https://monitor.azure.com",
@@ -50,17 +50,17 @@ _OIDC_VERSION = "7.1"
 
 
 def object_id(client: str) -> str:
-    """What a service principal is called in role assignments, by its client id."""
+    """Return the object id of a service principal in role assignments, by its client id."""
     return OWNER if client == CLIENT else str(uuid.uuid5(uuid.NAMESPACE_URL, f"principal:{client}"))
 
 
 def by_secret(role: str = "Owner") -> dict[str, str]:
-    """Variables that sign the service principal of a role in with its secret."""
+    """Return variables that sign in the service principal of a role with its secret."""
     return _with_secret(SERVICE_PRINCIPALS[role])
 
 
 def as_compute() -> dict[str, str]:
-    """Variables that sign the identity of the computes in."""
+    """Return variables that sign in the identity of the computes."""
     return _with_secret(COMPUTE)
 
 
@@ -69,16 +69,16 @@ def _with_secret(client: str) -> dict[str, str]:
 
 
 def by_federation(file: Path) -> dict[str, str]:
-    """Variables that sign it in without a secret, as a pipeline does; the token is written to a file."""
+    """Return variables that sign it in without a secret, as a pipeline does; the token is written to a file."""
     file.write_text(token(_EXCHANGE))
     return {"AZURE_CLIENT_ID": CLIENT, "AZURE_FEDERATED_TOKEN_FILE": str(file), "AZURE_TENANT_ID": TENANT}
 
 
 def by_pipeline(url: str) -> dict[str, str]:
-    """Variables of a step in a pipeline whose service connection signs in without a secret.
+    """Return variables of a step in a pipeline whose service connection signs in without a secret.
 
     Args:
-        url: Of the cloud.
+        url: Address of the cloud.
     """
     return {
         "SYSTEM_OIDCREQUESTURI": f"{url}{OIDC_PATH}",
@@ -94,10 +94,10 @@ class SignInRoutes:
 
     Args:
         base_url: Its address.
-        own: What tokens for the services of this cloud are meant for, besides those of the public cloud.
+        own: Audiences of tokens for the services of this cloud, besides those of the public cloud.
 
     Attributes:
-        seconds: How long the tokens are valid that it gives.
+        seconds: How long the tokens that it gives are valid.
     """
 
     def __init__(self, base_url: Callable[[], str], own: Callable[[], tuple[str, ...]] = lambda: ()) -> None:
@@ -106,7 +106,7 @@ class SignInRoutes:
         self.seconds = 3600
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         base = f"/{TENANT}"
         return [
             Route(base + "/v2.0/.well-known/openid-configuration", self._configuration, methods=["GET"]),
@@ -116,7 +116,7 @@ class SignInRoutes:
         ]
 
     async def _instance(self, request: Request) -> Response:
-        """Which hosts one signs in at; libraries ask it before they trust one."""
+        """Return the hosts of the sign-in; libraries request this before they trust a host."""
         host = self._base_url().removeprefix("https://")
         endpoint = f"{self._base_url()}/{TENANT}/v2.0/.well-known/openid-configuration"
         alias = {"preferred_network": host, "preferred_cache": host, "aliases": [host]}
@@ -151,7 +151,7 @@ class SignInRoutes:
         if not self._is_known(audience):
             message = (
                 f"AADSTS500011: The resource principal named {audience} was not found in the tenant named Emulator. It is"
-                " none of the services that are known here."
+                " not one of the services known here."
             )
             return _no("invalid_resource", message, 400)
         client = form["client_id"]
@@ -159,12 +159,12 @@ class SignInRoutes:
         return JSONResponse({"token_type": "Bearer", "expires_in": self.seconds, "access_token": access})
 
     def _is_known(self, audience: str) -> bool:
-        """Whether tokens are given for a service."""
+        """Return whether tokens are given for a service."""
         bare = audience.rstrip("/").lower()
         return bare in _SERVICES or bare in self._own() or _ACCOUNT.fullmatch(bare) is not None
 
     async def _federated_token(self, request: Request) -> Response:
-        """What the agent of a pipeline answers; it redirects to a page for people where it is not told that nobody looks."""
+        """Respond as the agent of a pipeline; it redirects to a page for people unless it is told that nobody looks."""
         if request.headers.get("authorization") != f"Bearer {PIPELINE_TOKEN}":
             if request.headers.get("x-tfs-fedauthredirect") != "Suppress":
                 return RedirectResponse(f"{self._base_url()}/signin", 302)

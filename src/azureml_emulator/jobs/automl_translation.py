@@ -1,6 +1,6 @@
-"""AutoML jobs that classify images: what of them is refused, and their trial as a step that the local engine can run.
+"""AutoML jobs that classify images: checks, and their trial as a step that the local engine can run.
 
-On Azure such a job has runs below it that train what it names, and the best of them has the model. Here there is one trial,
+On Azure, such a job has child runs that train what it names, and the best of them has the model. Here there is one trial,
 ``automl_trial.py``, which trains a small classifier on the same data in seconds.
 """
 
@@ -22,14 +22,14 @@ from azureml_emulator.resources.vm_sizes import VM_SIZES
 from azureml_emulator.rest.rest_calls import Json, malformed
 
 TRIAL = "trial_0"
-"""Name of the one step."""
+"""Name of the only step."""
 TRAINED = "train_artifacts"
-"""Folder among the artifacts of the best run that has the model."""
+"""Folder of the model among the artifacts of the best run."""
 BEST = "automl_best_child_run_id"
 """Tag of the job that names the run of the best trial."""
 _TASK = "ImageClassification"
 _TABLE = "MLTable"
-_LEAST_IMAGES = 10  # without them Azure takes no such job, by its documentation
+_LEAST_IMAGES = 10  # according to its documentation, Azure refuses a job with fewer
 _RESIZE, _CROP = 256, 224  # the documented defaults
 _SHARE, _SEED = 0.2, 1234
 _NETWORKS = frozenset({
@@ -72,15 +72,15 @@ def check_task(properties: Json) -> None:
 
 
 def automl_job(project: ProjectFolder, store: ResourceStore, properties: Json) -> Json:
-    """The job as a pipeline with one step.
+    """Return the job as a pipeline with one step.
 
     Args:
         project: Gets the data and the code.
-        store: Holds the computes.
-        properties: Of the job.
+        store: Contains the computes.
+        properties: Properties of the job.
 
     Raises:
-        ServiceRefusalError: its data cannot be used, its compute has no graphics processor, or it wants a named output.
+        ServiceRefusalError: its data cannot be used, its compute has no graphics processor, or it has a named output.
     """
     task: Json = properties["taskDetails"]
     _check_compute(store, str(properties["computeId"]))
@@ -109,12 +109,12 @@ def automl_job(project: ProjectFolder, store: ResourceStore, properties: Json) -
     if timeout := (task.get("limitSettings") or {}).get("timeout"):
         step["limits"] = {"timeout": seconds(timeout)}
     names = {"display_name": properties["displayName"], "experiment_name": properties["experimentName"]}
-    # AutoML trains each job's networks itself: without this, the engine would hand on what an equal job has trained.
+    # AutoML trains the networks of each job itself: without this, the engine would reuse the result of an equal job.
     return {"type": "pipeline", **names, "settings": {"force_rerun": True}, "jobs": {TRIAL: step}}
 
 
 def trained_output() -> Json:
-    """What is said about the output of the step: it is among the artifacts of its run."""
+    """Return the description of the output of the step: it is among the artifacts of its run."""
     return {"uri": f"azureml://datastores/{ARTIFACTS}/paths/{artifacts('${{name}}')}/{TRAINED}/"}
 
 
@@ -129,7 +129,7 @@ def _check_compute(store: ResourceStore, path: str) -> None:
 
 
 def _write_data(project: ProjectFolder, task: Json) -> None:
-    """Bring the images here, with tables of where they are and what they show."""
+    """Download the images, with tables of their locations and labels."""
     target = str(task["targetColumnName"])
     tables = {"training": _rows(project, "training", task["trainingData"]["uri"], target)}
     if validation := task.get("validationData"):
@@ -139,10 +139,10 @@ def _write_data(project: ProjectFolder, task: Json) -> None:
         raise malformed(f"The training data has {len(training)} images; at least {_LEAST_IMAGES} are needed.")
     classes = sorted({label for _, label in training})
     if len(classes) < 2:
-        raise malformed(f"The training data has one class only, {classes[0]!r}; at least 2 are needed.")
+        raise malformed(f"The training data has only one class, {classes[0]!r}; at least 2 are needed.")
     strange = sorted({label for rows in tables.values() for _, label in rows} - set(classes))
     if strange:
-        raise malformed(f"The validation data has classes that the training data has not: {', '.join(strange)}.")
+        raise malformed(f"The validation data has classes that the training data lacks: {', '.join(strange)}.")
     folder = project.folder / "data" / "automl"
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "classes.json").write_text(json.dumps(classes), encoding="utf-8")
@@ -158,7 +158,7 @@ def _write_data(project: ProjectFolder, task: Json) -> None:
 
 
 def _rows(project: ProjectFolder, name: str, uri: str, target: str) -> list[tuple[str, str]]:
-    """Address and label of each image of an MLTable.
+    """Return address and label of each image of an MLTable.
 
     Raises:
         ServiceRefusalError: it cannot be used.
@@ -182,7 +182,7 @@ def _rows(project: ProjectFolder, name: str, uri: str, target: str) -> list[tupl
 
 
 def _tables(file: Path, name: str) -> list[str]:
-    """The JSON Lines files that an MLTable is made of."""
+    """Return the JSON Lines files of an MLTable."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         paths = [str(item["file"]) for item in content["paths"]]

@@ -1,11 +1,11 @@
-"""The one trial of an AutoML job that classifies images: a step of the job runs this file as a script.
+"""The only trial of an AutoML job that classifies images: a step of the job runs this file as a script.
 
-It learns a small classifier, not the network that the job names: small pieces of the training images are the filters of one
-convolution, and a logistic regression judges the responses to them. What it writes has the names and shapes that Microsoft
+It trains a small classifier, not the network that the job names: small pieces of the training images are the filters of one
+convolution, and a logistic regression classifies their responses. What it writes has the names and shapes that Microsoft
 documents for such jobs: ``model.onnx``, whose input is normalised (N, 3, S, S) and whose outputs are logits, and
 ``labels.json``, the names of the classes in their order.
 
-It imports nothing of this package, as it runs where the steps of jobs run, which need numpy, Pillow, onnx, OpenVINO and
+It imports nothing of this package, because it runs where the steps of jobs run, which need numpy, Pillow, onnx, OpenVINO and
 scikit-learn for it.
 """
 
@@ -29,7 +29,7 @@ Labels = npt.NDArray[np.int64]
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
 _FILTERS, _EDGE, _STRIDE = 48, 7, 2
-_STRENGTHS = (0.01, 0.1, 1.0)  # of the logistic regression; the best on the validation images is taken
+_STRENGTHS = (0.01, 0.1, 1.0)  # of the logistic regression; the best on the validation images is used
 _BATCH = 32
 _OPSET = 17
 
@@ -43,7 +43,7 @@ class ReadImages:
 
 
 def read_images(table: Path, classes: list[str], resize: int, crop: int) -> ReadImages:
-    """Read the images that a table lists: resized to a square, and its middle cut out."""
+    """Read the images that a table lists: resized to a square, of which the middle is cut out."""
     rows = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()]
     pixels = np.empty((len(rows), crop, crop, 3), np.uint8)
     edge = (resize - crop) / 2
@@ -55,13 +55,13 @@ def read_images(table: Path, classes: list[str], resize: int, crop: int) -> Read
 
 
 def normalised(pixels: Bytes) -> Floats:
-    """What the network takes: (N, 3, S, S), scaled by mean and deviation of ImageNet's colours."""
+    """Return the input of the network: (N, 3, S, S), scaled by mean and deviation of ImageNet's colours."""
     scaled = (pixels.astype(np.float32) / 255 - _MEAN) / _STD
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
 
 
 def split(images: ReadImages, share: float, generator: np.random.Generator) -> tuple[ReadImages, ReadImages]:
-    """Set a share of the images of each class aside for validation, as AutoML does where it is given no such data."""
+    """Set aside a share of the images of each class for validation, as AutoML does if it is given no such data."""
     aside = np.zeros(len(images.labels), bool)
     for label in np.unique(images.labels):
         members = generator.permutation(np.flatnonzero(images.labels == label))
@@ -71,22 +71,22 @@ def split(images: ReadImages, share: float, generator: np.random.Generator) -> t
 
 
 def random_filters(pixels: Bytes, generator: np.random.Generator) -> Floats:
-    """Pieces of training images at half their size, each with mean 0 and length 1: (filters, 3, edge, edge)."""
+    """Return pieces of training images at half their size, each with mean 0 and length 1: (filters, 3, edge, edge)."""
     half = normalised(pixels[generator.integers(len(pixels), size=_FILTERS)])[:, :, ::2, ::2]
     found = np.empty((_FILTERS, 3, _EDGE, _EDGE), np.float32)
     for number, image in enumerate(half):
         top, left = generator.integers(image.shape[1] - _EDGE + 1, size=2)
         piece = image[:, top : top + _EDGE, left : left + _EDGE]
-        piece = piece - piece.mean() + generator.normal(0, 1e-3, piece.shape)  # a plain surface is no filter
+        piece = piece - piece.mean() + generator.normal(0, 1e-3, piece.shape)  # a plain surface is not a filter
         found[number] = piece / np.linalg.norm(piece)
     return found
 
 
 class Network:
-    """The graph: fixed filters, and on top of them one linear layer once :meth:`finish` has added it.
+    """The graph: fixed filters, followed by one linear layer once :meth:`finish` has added it.
 
     Args:
-        filters: As :func:`random_filters` gives them.
+        filters: Result of :func:`random_filters`.
         crop: Edge of the images.
     """
 
@@ -133,7 +133,7 @@ class Network:
 
 
 def run(file: Path, pixels: Bytes) -> Floats:
-    """What a graph says of images."""
+    """Return the outputs of a graph for images."""
     import openvino
 
     model = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -142,7 +142,7 @@ def run(file: Path, pixels: Bytes) -> Floats:
 
 
 def linear_layer(features: Floats, labels: Labels, number: int, strength: float) -> tuple[Floats, Floats]:
-    """Weights (features, classes) and offsets of a logistic regression on scaled features, the scaling folded in."""
+    """Return weights (features, classes) and offsets of a logistic regression on scaled features, including the scaling."""
     from sklearn.linear_model import LogisticRegression
 
     mean, scale = features.mean(0), features.std(0) + 1e-6
@@ -154,14 +154,14 @@ def linear_layer(features: Floats, labels: Labels, number: int, strength: float)
             np.concatenate([-intercepts, intercepts]),
         )
     weights = np.zeros((features.shape[1], number), np.float32)
-    offsets = np.full(number, -30, np.float32)  # of a class without a training image
+    offsets = np.full(number, -30, np.float32)  # for a class without a training image
     weights[:, fitted.classes_] = (coefficients / scale).T
     offsets[fitted.classes_] = intercepts - coefficients @ (mean / scale)
     return weights, offsets
 
 
 def scores(logits: Floats, labels: Labels) -> dict[str, float]:
-    """Accuracy and mean log loss."""
+    """Return accuracy and mean log loss."""
     shifted = logits - logits.max(1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     return {
@@ -171,15 +171,15 @@ def scores(logits: Floats, labels: Labels) -> dict[str, float]:
 
 
 def train(data: Path, out: Path, resize: int, crop: int, share: float, seed: int) -> dict[str, float]:
-    """Learn, write the model to a folder, and measure it on the validation images.
+    """Train, write the model to a folder, and measure it on the validation images.
 
     Args:
-        data: Folder with ``classes.json``, ``training.jsonl`` and perhaps ``validation.jsonl``.
+        data: Folder with ``classes.json``, ``training.jsonl`` and optionally ``validation.jsonl``.
         out: Folder to write to.
-        resize: Edge of the square that images become.
+        resize: Edge of the square to which images are scaled.
         crop: Edge of the middle that is cut out of it.
-        share: Share of the training images to validate with where there are no others.
-        seed: Of what is random.
+        share: Share of the training images for validation if there are no others.
+        seed: Seed of everything random.
     """
     classes: list[str] = json.loads((data / "classes.json").read_text(encoding="utf-8"))
     generator = np.random.default_rng(seed)
@@ -204,7 +204,7 @@ def train(data: Path, out: Path, resize: int, crop: int, share: float, seed: int
 
 
 def main() -> None:
-    """Train as the command line says, and log what was measured to MLflow."""
+    """Train as the command line says, and log the metrics to MLflow."""
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)

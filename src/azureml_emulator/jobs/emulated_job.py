@@ -1,4 +1,4 @@
-"""One job that was taken in, and how far it is."""
+"""One submitted job, and its progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POLL_SECONDS = 0.05
 
 @dataclass
 class EmulatedJob:
-    """A job and how far it is."""
+    """A job and its progress."""
 
     resource: RestResource
     folder: Path
@@ -35,30 +35,30 @@ class EmulatedJob:
 
     @property
     def name(self) -> str:
-        """Name of the job."""
+        """Return the name of the job."""
         return self.resource.name
 
     @property
     def workspace(self) -> str:
-        """Path of the workspace."""
+        """Return the path of the workspace."""
         return self.resource.id.rsplit("/jobs/", 1)[0]
 
     @property
     def finished(self) -> bool:
-        """Whether it has ended and all that it made is in the storage account."""
+        """Return whether it has ended and everything that it created is in the storage account."""
         return self.status in FINAL
 
     @property
     def artifacts(self) -> str:
-        """Folder of its logs."""
+        """Return the folder of its logs."""
         return artifacts(self.name)
 
     def child_id(self, step: str) -> str:
-        """Name of the run of a step: like the service's, it says nothing."""
+        """Return the name of the run of a step: like the service's, it has no meaning."""
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.resource.id}/{step}"))
 
     def to_kept(self, status: str) -> Json:
-        """What is kept of it when it has ended with a status, besides the files that it wrote."""
+        """Return what is kept of it when it has ended with a status, besides the files that it wrote."""
         return {
             "status": status,
             "message": self.message,
@@ -67,7 +67,7 @@ class EmulatedJob:
         }
 
     def take(self, kept: Json) -> None:
-        """Be what :meth:`to_kept` said."""
+        """Restore what :meth:`to_kept` returned."""
         self.status, self.message = kept["status"], kept["message"]
         self.state = settled_state(self.state, self.status, self.message)
         self.produced = {name: ProducedOutput(**item) for name, item in kept["produced"].items()}
@@ -80,7 +80,7 @@ class EmulatedJob:
         """Wait until it has ended.
 
         Raises:
-            TimeoutError: It goes on.
+            TimeoutError: It is still running.
         """
         deadline = time.monotonic() + seconds
         while not self.finished:

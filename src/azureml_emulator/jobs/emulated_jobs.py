@@ -1,4 +1,4 @@
-"""Jobs: taken in, run on this machine, watched, cancelled; their outputs and logs go to the storage account."""
+"""Jobs: accepted, run on this machine, watched, cancelled; their outputs and logs go to the storage account."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class EmulatedJobs:
     """The jobs of all workspaces.
 
     Args:
-        subscription: Keeps them, and what they make.
-        executor: Says who runs the next job.
+        subscription: Keeps them, and what they create.
+        executor: Runs the jobs.
 
     Attributes:
-        identity: Variables by which the steps of jobs are signed in as their compute is, and find its workspace.
+        identity: Variables with which the steps of jobs are signed in as their compute is, and find its workspace.
     """
 
     def __init__(self, subscription: Subscription, executor: Callable[[], JobExecutor]) -> None:
@@ -52,7 +52,7 @@ class EmulatedJobs:
         self.identity: dict[str, str] = {}
 
     def submit(self, workspace: str, name: str, body: Json) -> EmulatedJob:
-        """Take a job in and start it.
+        """Accept a job and start it.
 
         Args:
             workspace: Path of the workspace.
@@ -84,7 +84,7 @@ class EmulatedJobs:
         return record
 
     def restore(self) -> None:
-        """Take back the jobs of an earlier process. Those that ran when it ended have failed, and say so."""
+        """Restore the jobs of an earlier process. Those that ran when it ended have failed, and say so."""
         for resource in self._subscription.store.below("/subscriptions"):
             if not _JOB_ID.fullmatch(resource.id):
                 continue
@@ -110,7 +110,7 @@ class EmulatedJobs:
         return self._subscription.folder / "home"
 
     def get(self, workspace: str, name: str) -> EmulatedJob:
-        """A job.
+        """Return a job.
 
         Raises:
             ServiceRefusalError: 404.
@@ -121,11 +121,11 @@ class EmulatedJobs:
         return found
 
     def find(self, name: str) -> EmulatedJob:
-        """A job of the default workspace."""
+        """Return a job of the default workspace."""
         return self.get(self._subscription.path(), name)
 
     def step(self, workspace: str, run: str) -> tuple[EmulatedJob, str] | None:
-        """The job and step that a run belongs to; None where it is no step's."""
+        """Return the job and step of a run; None if it is not the run of a step."""
         with self._lock:
             records = [item for item in self._records.values() if item.workspace.lower() == workspace.lower()]
         for record in records:
@@ -135,10 +135,10 @@ class EmulatedJobs:
         return None
 
     def output_address(self, workspace: str, job: str, output: str) -> str:
-        """Address in a datastore of an output of a job, or of a step of one.
+        """Return the address in a datastore of an output of a job, or of one of its steps.
 
         Raises:
-            ServiceRefusalError: 404, there is no such job or output.
+            ServiceRefusalError: 404, the job or output does not exist.
         """
         child = self.step(workspace, job)
         produced = child[0].steps.get(child[1], {}) if child else self.get(workspace, job).produced
@@ -147,26 +147,26 @@ class EmulatedJobs:
         return produced[output].uri
 
     def all(self, workspace: str) -> list[EmulatedJob]:
-        """The jobs of a workspace, newest first."""
+        """Return the jobs of a workspace, newest first."""
         with self._lock:
             found = [item for item in self._records.values() if item.workspace.lower() == workspace.lower()]
         return sorted(found, key=lambda item: -item.resource.number)
 
     def preempt(self, name: str) -> None:
-        """Take the machine of a running job away, as happens to a spot node, and start the job again on another.
+        """Take away the machine of a running job, as happens to a spot node, and start the job again on another one.
 
-        The outputs that its steps have mounted are there again as they were.
+        The outputs that its steps have mounted exist again as they were.
 
         Raises:
-            ServiceRefusalError: 404, the job does not exist; 409, it does not run.
+            ServiceRefusalError: 404, the job does not exist; 409, it is not running.
         """
         record = self.find(name)
         if record.execution is None:
-            raise ServiceRefusalError(409, "UserError", f"the job {name!r} does not run")
+            raise ServiceRefusalError(409, "UserError", f"the job {name!r} is not running")
         record.execution.preempt()
 
     def on_compute(self, path: str) -> list[str]:
-        """Names of the jobs that run on the compute at a path, oldest first."""
+        """Return the names of the jobs that run on the compute at a path, oldest first."""
         with self._lock:
             records = [item for item in self._records.values() if not item.finished]
         return [
@@ -176,7 +176,7 @@ class EmulatedJobs:
         ]
 
     def stop(self) -> None:
-        """Cancel what runs and forget all jobs."""
+        """Cancel the running jobs and forget all jobs."""
         with self._lock:
             records = list(self._records.values())
             self._records.clear()
@@ -187,7 +187,7 @@ class EmulatedJobs:
                 record.thread.join(30)
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         before = self._subscription.require_workspace
         return [
             route(WORKSPACE + "/jobs", before, GET=self._list),
@@ -196,21 +196,21 @@ class EmulatedJobs:
         ]
 
     def describe(self, record: EmulatedJob) -> Json:
-        """The job as the service answers it."""
+        """Return the job as the service does."""
         body = record.resource.to_dict()
         properties = body["properties"]
         properties["status"] = record.status
         for name, produced in record.produced.items():
             properties["outputs"].setdefault(name, {"jobOutputType": produced.type})
             properties["outputs"][name]["uri"] = produced.uri
-        if properties["jobType"] == "Command":  # where its logs are; the SDK reads them there
+        if properties["jobType"] == "Command":  # location of its logs; the SDK reads them there
             uri = f"azureml://datastores/{ARTIFACTS}/{record.artifacts}"
             properties["outputs"]["default"] = {"jobOutputType": "uri_folder", "mode": "ReadWriteMount", "uri": uri}
         properties["properties"] = self.properties(record)
         properties["tags"] = self.tags(record)
         properties["services"]["Studio"]["endpoint"] = self._page(
             record.workspace, record.name
-        )  # the port may be another
+        )  # the port may have changed
         for service in properties["services"].values():
             service.update(status="Stopped" if record.finished else "Running", errorMessage="")
         if properties["jobType"] != "Pipeline":
@@ -218,7 +218,7 @@ class EmulatedJobs:
         return body
 
     def _services(self, workspace: str, name: str) -> Json:
-        """Where a job is looked at."""
+        """Return the address of a job's page."""
         tracking = f"{self._subscription.url}/mlflow/v1.0{workspace}".replace("https://", "azureml://", 1)
         addresses = {"Tracking": tracking, "Studio": self._page(workspace, name)}
         nothing = dict.fromkeys(("port", "properties", "nodes"))
@@ -228,7 +228,7 @@ class EmulatedJobs:
         return f"{self._subscription.pages or self._subscription.url}/runs/{name}?wsid={workspace}"
 
     def properties(self, record: EmulatedJob) -> Json:
-        """What the service and the client noted about a job."""
+        """Return the notes of the service and the client about a job."""
         found = dict(record.resource.properties["properties"])
         if record.message:
             found["message"] = record.message[:1000]
@@ -237,13 +237,13 @@ class EmulatedJobs:
         return found
 
     def tags(self, record: EmulatedJob) -> Json:
-        """Tags of a job; AutoML adds which of its trials was best."""
+        """Return the tags of a job; AutoML adds which of its trials was best."""
         automl = record.resource.properties["jobType"] == "AutoML" and record.status == "Completed"
         return {**record.resource.properties["tags"], **({BEST: record.child_id(TRIAL)} if automl else {})}
 
     def _get(self, call: RestCall) -> Response:
         workspace, name = call.path.rsplit("/jobs/", 1)
-        if self.step(workspace, name) is not None:  # the service knows no more about it here
+        if self.step(workspace, name) is not None:  # nothing else is known about it here
             return reply({"id": call.path, "name": name, "type": "Microsoft.MachineLearningServices/workspaces/jobs"})
         return reply(self.describe(self.get(workspace, name)))
 
@@ -325,7 +325,7 @@ class EmulatedJobs:
             record.execution.cancel()
 
     def _run(self, record: EmulatedJob) -> None:
-        """What the service does with a job, in a thread of its own."""
+        """Do what the service does with a job, in a separate thread."""
         try:
             record.folder.mkdir(parents=True, exist_ok=True)
             translation = translate(self._subscription, self, record.resource, record.folder / "project")
@@ -337,11 +337,11 @@ class EmulatedJobs:
         record.message = message
         if status == "Failed":
             self._tell_reason(record)
-        self._remember(record, status)  # first, so that nobody hears of an end that a crash would undo
+        self._remember(record, status)  # first, so that nobody sees an end that a crash would undo
         record.status = status
 
     def _tell_reason(self, record: EmulatedJob) -> None:
-        """Write why a job has failed to its log, where nothing else was written."""
+        """Write why a job has failed to its log, if nothing else was written there."""
         output = record.folder / "output.txt"
         if not record.state.logs:
             logs = JobFiles(self._home, record.name, output).state().logs
@@ -352,7 +352,7 @@ class EmulatedJobs:
                 path.write_text(f"{record.message}\n", encoding="utf-8")
 
     def _watch(self, record: EmulatedJob, translation: JobTranslation) -> tuple[str, str]:
-        """Run a job to its end; returns its status and a message."""
+        """Run a job to its end; return its status and a message."""
         if record.cancelled:
             return "Canceled", ""
         self._home.mkdir(parents=True, exist_ok=True)
@@ -360,7 +360,7 @@ class EmulatedJobs:
         variables = self._step_variables(record, translation)
         order = JobOrder(record.name, translation.definition, record.folder, self._home, environment, variables)
         record.execution = self._executor().start(order)
-        self._cancel_if_asked(record)  # it may have come in between
+        self._cancel_if_asked(record)  # it may have been requested in between
         while record.state.status not in FINAL:
             state = record.execution.state()
             record.state = state
@@ -382,7 +382,7 @@ class EmulatedJobs:
         return record.state.status, record.state.message
 
     def _step_variables(self, record: EmulatedJob, translation: JobTranslation) -> dict[str, dict[str, str]]:
-        """Variables of the steps of a job by the name of the step; the empty name stands for all.
+        """Return variables of the steps of a job by the name of the step; the empty name stands for all.
 
         They are signed in as the computes are, know the workspace and their own run, and find no other sign-in of ``az``.
         """
@@ -409,7 +409,7 @@ class EmulatedJobs:
     def _keep(
         self, record: EmulatedJob, run: str, state: ReportedJob | ReportedStep, wanted: Json, types: dict[str, str]
     ) -> dict[str, ProducedOutput]:
-        """Put outputs and logs of a run where the SDK looks for them."""
+        """Put outputs and logs of a run where the SDK expects them."""
         container = self._subscription.container(ARTIFACTS, record.workspace.rsplit("/", 1)[1])
         for name, path in state.logs.items():
             self._subscription.blobs.upload(path, container, f"{artifacts(run)}/{name}")
@@ -424,12 +424,12 @@ class EmulatedJobs:
 
 
 def _kept_path(job: RestResource) -> str:
-    """Where it is kept how a job ended; the number tells jobs of the same name apart."""
+    """Return the key for how a job ended; the number distinguishes jobs of the same name."""
     return f"/emulator/jobs/{job.number}"
 
 
 def _same_job_part(kept: object, wanted: object) -> bool:
-    """Whether a part of a job is what it was; what the service added does not count."""
+    """Return whether a part of a job is unchanged; what the service added does not count."""
     if isinstance(kept, dict) and isinstance(wanted, dict):
         return all(_same_job_part(kept.get(key), value) for key, value in wanted.items() if value is not None)
     return kept == wanted

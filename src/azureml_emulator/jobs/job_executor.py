@@ -1,4 +1,4 @@
-"""Who runs a job: an interface, and a command line behind it."""
+"""An interface for running jobs, and its implementation by a command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from azureml_emulator.rest.rest_calls import Json, ServiceRefusalError
 
 @dataclass(frozen=True)
 class JobOrder:
-    """A job to run: a definition in Azure ML v2 YAML, where its state goes, and the variables of its process.
+    """A job to run: a definition in Azure ML v2 YAML, the folder for its state, and the variables of its process.
 
     Variables of its steps are given by the name of the step; the empty name stands for all.
     """
@@ -33,30 +33,30 @@ class JobOrder:
 
 
 class JobExecution(Protocol):
-    """A job under way."""
+    """A running job."""
 
     def state(self) -> ReportedJob:
-        """How far it is."""
+        """Return its progress."""
 
     def cancel(self) -> None:
-        """End it soon; its state becomes ``Canceled``."""
+        """Cancel it soon; its state becomes ``Canceled``."""
 
     def preempt(self) -> None:
-        """Take the machine away: end all processes of the job at once, and start it again with the outputs as they are."""
+        """Take away the machine: end all processes of the job at once, and start it again with the outputs as they are."""
 
     def metrics(self, step: str) -> dict[str, float]:
-        """Last value of each metric that a step has logged; of the job itself where the name is empty."""
+        """Return the last value of each metric that a step has logged, or of the job itself if the name is empty."""
 
 
 class JobExecutor(Protocol):
     """Starts jobs."""
 
     def start(self, order: JobOrder) -> JobExecution:
-        """Start one; returns at once."""
+        """Start a job; return at once."""
 
 
 class CommandExecutor:
-    """Runs each job with a command, in a process of its own.
+    """Runs each job with a command, in a separate process.
 
     Args:
         commands: Has the command that runs a job.
@@ -66,17 +66,17 @@ class CommandExecutor:
         self._commands = commands or ProcessCommands()
 
     def start(self, order: JobOrder) -> JobExecution:
-        """Start the process; what it prints goes to a file in the job's folder."""
+        """Start the process; its output goes to a file in the job's folder."""
         return _Process(order, self._commands)
 
 
 class JobFiles:
-    """What a job has written, also long after its process has ended.
+    """What a job has written, even long after its process has ended.
 
     Args:
-        home: Where its command keeps its state.
-        name: Of the job.
-        output: What its command printed.
+        home: Folder in which its command keeps its state.
+        name: Name of the job.
+        output: Output of its command.
     """
 
     def __init__(self, home: Path, name: str, output: Path) -> None:
@@ -85,29 +85,29 @@ class JobFiles:
         self._file = home / "jobs" / name / "state.json"
 
     def state(self) -> ReportedJob:
-        """How far the job was when it was last written down."""
+        """Return the progress of the job when it was last written."""
         return read_state(self._written(), {"logs/azureml/executionlogs.txt": self._output})
 
     def cancel(self) -> None:
-        """Nothing runs."""
+        """Do nothing, because nothing runs."""
 
     def preempt(self) -> None:
-        """Nothing runs. Raises ServiceRefusalError."""
-        raise ServiceRefusalError(409, "UserError", "the job does not run")
+        """Raise ServiceRefusalError, because nothing runs."""
+        raise ServiceRefusalError(409, "UserError", "the job is not running")
 
     def _written(self) -> Json:
         found: Json = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {}
         return found
 
     def metrics(self, step: str) -> dict[str, float]:
-        """Last value of each metric that a step has logged; of the job itself where the name is empty."""
+        """Return the last value of each metric that a step has logged, or of the job itself if the name is empty."""
         from mlflow import MlflowClient
 
         written, store = self._written(), self._home / "mlflow.db"
         steps: Json = written.get("steps", {})
-        if not step and written.get("kind") != "pipelineJob" and len(steps) == 1:  # its one step is the job itself
+        if not step and written.get("kind") != "pipelineJob" and len(steps) == 1:  # its only step is the job itself
             (step,) = steps
-        # The run of a trial is not in the file, so its numbers are not to be had.
+        # The run of a trial is not in the file, so its metrics are not available.
         run = (steps.get(step, {}) if step else written).get("run_id")
         if not run or not store.exists():
             return {}
@@ -115,7 +115,7 @@ class JobFiles:
         try:
             found: dict[str, float] = client.get_run(run).data.metrics
         finally:
-            # MLflow keeps the connection for good: where the state is made anew, it would go on reading the removed file.
+            # MLflow keeps the connection open: if the state is created again, it would continue to read the removed file.
             client._tracking_client.store.engine.dispose()
         return found
 
@@ -140,23 +140,23 @@ class _Process(JobFiles):
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 cwd=self._order.folder,
-                start_new_session=True,  # Ctrl-C reaches it by way of its cancellation only
+                start_new_session=True,  # Ctrl-C reaches it only through its cancellation
                 env={**self._order.environment, **self._commands.job_variables(self._home, self._variables)},
             )
 
     def preempt(self) -> None:
         with self._lock:
             if self._process.poll() is not None or self._cancelled:
-                raise ServiceRefusalError(409, "UserError", f"the job {self._order.name!r} does not run")
+                raise ServiceRefusalError(409, "UserError", f"the job {self._order.name!r} is not running")
             below = processes_below(self._process.pid)
-            self._process.kill()  # first, or it would see its steps fail
+            self._process.kill()  # first, otherwise it would see its steps fail
             self._process.wait(10)
             for pid in below:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             started = self._file.exists()
             again = self._commands.resumed_job_line(self._order.name)
-            if not started:  # it was killed before it wrote anything down
+            if not started:  # it was killed before it wrote anything
                 again = self._commands.job_line(self._order.definition, self._order.name)
             self._process = self._start(again)
 
@@ -168,7 +168,7 @@ class _Process(JobFiles):
         ended = self._process.poll()
         state = super().state()
         if ended is None:
-            # The state is written before the process ends; it is done when both say so.
+            # The state is written before the process ends; the job has ended when both say so.
             return state if state.status not in FINAL else replace(state, status="Running", message="")
         if self._cancelled:
             return replace(state, status="Canceled")
@@ -189,12 +189,12 @@ class _Process(JobFiles):
 
 
 def processes_below(pid: int) -> list[int]:
-    """Ids of the processes that a process has started, and that these have, whatever their groups."""
+    """Return the ids of the direct and indirect child processes of a process, whatever their groups."""
     parents: dict[int, int] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parents[int(folder.name)] = int((folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-        except (OSError, ValueError):  # it has ended by now
+        except (OSError, ValueError):  # it has already ended
             continue
     found, wave = [], [pid]
     while wave:

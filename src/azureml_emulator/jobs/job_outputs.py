@@ -1,4 +1,4 @@
-"""What a job made: uploaded to the datastore, and registered where the job asks for it."""
+"""The outputs of a job: uploaded to the datastore, and registered if the job requests it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def produce(
         run: The run, the job itself or a step, that made it.
         name: Name of the output.
         source: The file or folder.
-        wanted: What the job says about it: address, asset name and version.
+        wanted: Requests of the job for it: address, asset name and version.
         declared: Its declared type, or nothing.
     """
     type_ = str(wanted.get("jobOutputType") or declared or ("uri_file" if source.is_file() else "uri_folder"))
@@ -61,7 +61,7 @@ def _register(subscription: Subscription, job: RestResource, type_: str, uri: st
     path = f"{workspace}/{kind}/{name}/versions/{wanted.get('assetVersion') or number}"
     if subscription.store.find(path) is not None:
         raise ServiceRefusalError(
-            409, "UserError", f"the output cannot be registered: {path.rsplit('/', 4)[1:]} exists already"
+            409, "UserError", f"the output cannot be registered: {path.rsplit('/', 4)[1:]} already exists"
         )
     own = {"modelUri": uri, "modelType": type_} if kind == "models" else {"dataUri": uri, "dataType": type_}
     common = {"jobName": job.name, "isArchived": False, "isAnonymous": False, "tags": {}, "properties": {}}

@@ -1,4 +1,4 @@
-"""From what the SDK sends back to Azure ML v2 YAML: a job as a folder that the local engine can run."""
+"""Translation of what the SDK sends back to Azure ML v2 YAML: a job as a folder that the local engine can run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from azureml_emulator.resources.subscription import Subscription
 from azureml_emulator.rest.rest_calls import Json, malformed
 
 _SCHEMA = "https://azuremlschemas.azureedge.net/latest/{}.schema.json"
-# What a step says about how its component runs, in the same words as YAML.
+# What a step says about how its component runs, with the same keys as in YAML.
 _STEP_KEYS = (
     "display_name", "environment_variables", "mini_batch_size", "max_concurrency_per_instance", "error_threshold",
     "mini_batch_error_threshold", "retry_settings", "logging_level",
@@ -27,23 +27,23 @@ _COMPONENT_KEYS = (
     "mini_batch_error_threshold", "retry_settings", "logging_level",
 )  # fmt: skip
 _SETTINGS = ("continue_on_step_failure", "continue_run_on_failed_optional_input", "force_rerun")
-_MOST_TRIALS = 1000  # of a sweep that does not say it
+_MOST_TRIALS = 1000  # default of a sweep
 
 
 @dataclass
 class JobTranslation:
-    """A definition on this machine, and the types of what it makes."""
+    """A definition on this machine, and the types of its outputs."""
 
     definition: Path
     output_types: dict[str, str] = field(default_factory=dict)
     steps: dict[str, dict[str, str]] = field(default_factory=dict)
     names: tuple[str, ...] = ()
-    """Of all steps; those of a pipeline that is a step have its name and a slash before theirs."""
+    """Names of all steps; those of a pipeline that is a step begin with its name and a slash."""
     addresses: dict[str, Json] = field(default_factory=dict)
-    """What is said about outputs of steps that do not go where outputs of steps go, by step and output."""
+    """Description of outputs of steps that are stored elsewhere than the outputs of steps, by step and output."""
 
     def step_types(self, step: str) -> dict[str, str]:
-        """Types of the outputs of a step, as far as it names them."""
+        """Return the types of the outputs of a step, as far as it names them."""
         return self.steps.get(step, {})
 
 
@@ -51,10 +51,10 @@ def translate(subscription: Subscription, jobs: OutputAddresses, job: RestResour
     """Write a submitted job as YAML, with its code and data beside it.
 
     Args:
-        subscription: Holds what the job refers to.
-        jobs: Know where the outputs of other jobs are.
+        subscription: Contains what the job refers to.
+        jobs: Knows the outputs of other jobs.
         job: The job.
-        folder: Where to write it.
+        folder: Folder to write to.
 
     Raises:
         RefusalError: It refers to something that does not exist, or cannot be expressed.
@@ -88,7 +88,7 @@ def translate(subscription: Subscription, jobs: OutputAddresses, job: RestResour
 
 
 def component(project: ProjectFolder, spec: Json) -> Json:
-    """A registered or anonymous component as YAML."""
+    """Return a registered or anonymous component as YAML."""
     kind = str(spec.get("type") or "command")
     found: Json = {"$schema": _SCHEMA.format(f"{kind}Component"), "type": kind}
     found.update({key: spec[key] for key in _COMPONENT_KEYS if spec.get(key) not in (None, {})})
@@ -111,7 +111,7 @@ def component(project: ProjectFolder, spec: Json) -> Json:
 
 
 def _component_file(project: ProjectFolder, text: str) -> str:
-    """Relative path of the definition of a component, which is written where it is not there yet."""
+    """Return the relative path of the definition of a component, which is written if it does not exist yet."""
     resource = project.resource(text)
     file = f"{resource.id.split('/')[-3]}-{resource.name}.yml"
     if not (project.folder / file).exists():
@@ -130,7 +130,7 @@ def _pipeline_job(project: ProjectFolder, properties: Json) -> Json:
 
 
 def _jobs_of(project: ProjectFolder, properties: Json) -> Json:
-    """The steps of a pipeline job, or of the component that it is."""
+    """Return the steps of a pipeline job, or of the component that it is."""
     if (component_id := properties.get("componentId")) and not properties["jobs"]:
         found: Json = project.spec(component_id)["jobs"]
         return found
@@ -184,15 +184,15 @@ def _sweep_job(project: ProjectFolder, properties: Json) -> Json:
 
 
 def _step(project: ProjectFolder, name: str, node: Json) -> Json:
-    """One step of a pipeline."""
+    """Return one step of a pipeline."""
     kind = str(node.get("type") or "command")
     found: Json = {"type": kind}
     found.update({key: node[key] for key in _STEP_KEYS if node.get(key) not in (None, {})})
-    if "mini_batch_size" in found:  # may be a size such as 10MB, so YAML has it as text; the SDK sends a number
+    if "mini_batch_size" in found:  # may be a size such as 10MB, so it is text in YAML; the SDK sends a number
         found["mini_batch_size"] = str(found["mini_batch_size"])
     if compute := node.get("computeId") or node.get("compute"):
         found["compute"] = _compute(compute)
-    if model := node.get("model_id"):  # batch scoring: the script finds its model as it does on Azure
+    if model := node.get("model_id"):  # batch scoring: the script finds its model as on Azure
         path = (project.folder / project.data(f"{name}-model", model)).parent
         found["environment_variables"] = {**found.get("environment_variables", {}), "AZUREML_MODEL_DIR": str(path)}
     if kind == "sweep":
@@ -212,7 +212,7 @@ def _step(project: ProjectFolder, name: str, node: Json) -> Json:
         if limits := node.get("limits"):
             found["limits"] = limits
     elif kind == "automl":
-        raise malformed(f"the step {name!r} is AutoML, which is emulated as a job of its own only")
+        raise malformed(f"the step {name!r} is AutoML, which is emulated only as a separate job")
     else:
         raise malformed(f"the step {name!r} has no component")
     if inputs := _inputs(project, node.get("inputs") or {}, f"{name}-"):
@@ -238,7 +238,7 @@ def _inputs(project: ProjectFolder, ports: Json, prefix: str = "") -> Json:
 
 
 def _outputs(ports: Json) -> Json:
-    """Where outputs go is the storage account's business, so the local definition does not say it."""
+    """Return the outputs without their destination, which only concerns the storage account."""
     found: Json = {}
     for name, port in ports.items():
         if port and port.get("value"):
@@ -265,7 +265,7 @@ def _distribution(given: Json) -> Json:
 
 
 def _word(port: Json, key: str) -> str | None:
-    """A value whose key the SDK writes in two ways."""
+    """Return a value whose key the SDK writes in two ways."""
     camel = re.sub(r"_(\w)", lambda found: found[1].upper(), key)
     value = port.get(key) or port.get(camel)
     return str(value) if value else None

@@ -1,4 +1,4 @@
-"""The workspace's MLflow server, as far as the numbers of a run go."""
+"""The workspace's MLflow server, only for the metrics of a run."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class MlflowRoutes:
         self._jobs = jobs
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         base = "/mlflow/v1.0" + WORKSPACE + "/api/2.0/mlflow"
         return [route(base + "/runs/get", self._subscription.require_workspace, GET=self._get)]
 
     def _get(self, call: RestCall) -> Response:
-        """A job's run, or that of one of its steps; their ids are the names that the service gave them."""
+        """Return the run of a job or of one of its steps; the ids are the names that the service gave them."""
         workspace = call.path.removeprefix("/mlflow/v1.0").split("/api/2.0/")[0]
         run = call.query.get("run_id", "")
         found = self._jobs.step(workspace, run)
@@ -36,7 +36,7 @@ class MlflowRoutes:
         except ServiceRefusalError as error:
             return reply({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": error.message}, 404)
         if record.resource.properties["jobType"] == "AutoML":
-            step = TRIAL  # the job has the numbers of its best trial
+            step = TRIAL  # the job has the metrics of its best trial
         metrics = record.execution.metrics(step) if record.execution is not None else {}
         state = record.state.steps.get(step, record.state)
         tags = {} if found else self._jobs.tags(record)

@@ -1,4 +1,4 @@
-"""A project folder on this machine: what the ids of a definition stand for, as files."""
+"""A project folder on this machine: files for the ids of a definition."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NUMBERS = {"number": float, "integer": int}
 
 
 def mode(value: str) -> str:
-    """Mode of an input or output in the words of YAML."""
+    """Return the mode of an input or output as in YAML."""
     return _MODES.get(value, value)
 
 
@@ -29,10 +29,10 @@ class ProjectFolder:
     """A folder that is filled with what a definition needs.
 
     Args:
-        subscription: Holds what the definition refers to.
-        jobs: Know where the outputs of other jobs are.
+        subscription: Contains what the definition refers to.
+        jobs: Knows the outputs of other jobs.
         workspace: Path of the workspace.
-        folder: The folder; made here.
+        folder: The folder; created here.
     """
 
     def __init__(self, subscription: Subscription, jobs: OutputAddresses, workspace: str, folder: Path) -> None:
@@ -42,7 +42,7 @@ class ProjectFolder:
         self._workspace = workspace.rsplit("/", 1)[1]
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        # Marks the top of the project for tools that look for one further up.
+        # Marks the root of the project for tools that search upwards for one.
         (folder / ".amlignore").touch()
 
     def write(self, name: str, content: Json) -> Path:
@@ -52,7 +52,7 @@ class ProjectFolder:
         return file
 
     def code(self, text: str) -> str:
-        """Relative path of a code snapshot."""
+        """Return the relative path of a code snapshot."""
         resource = resolve(self._subscription, text)
         name = f"code/{resource.id.split('/')[-3]}-{resource.name}"
         if not (self.folder / name).exists():
@@ -62,7 +62,7 @@ class ProjectFolder:
         return f"./{name}"
 
     def environment(self, text: str) -> Json | str:
-        """An environment: by name, or inline where it has none."""
+        """Return an environment: by name, or inline if it has none."""
         if not arm_id(text):
             return text if text.startswith("azureml:") else f"azureml:{text}"
         resource = resolve(self._subscription, text)
@@ -81,7 +81,7 @@ class ProjectFolder:
         return found
 
     def data(self, name: str, uri: str) -> str:
-        """Relative path of input data; addresses outside of the workspace stay as they are."""
+        """Return the relative path of input data; addresses outside the workspace stay as they are."""
         uri = self._address(uri)
         place = self._place(uri)
         if place is None:
@@ -92,7 +92,7 @@ class ProjectFolder:
         return f"./{target}"
 
     def read(self, uri: str) -> bytes:
-        """Content of one file in storage.
+        """Return the content of one file in storage.
 
         Raises:
             ServiceRefusalError: 400, the address is not in the workspace; 404, the file does not exist.
@@ -108,7 +108,7 @@ class ProjectFolder:
             raise ServiceRefusalError(404, "BlobNotFound", f"there is nothing at {uri}") from error
 
     def _address(self, uri: str) -> str:
-        """Where in storage that is which an asset, an output of a job or an address means."""
+        """Return the place in storage of an asset, an output of a job or an address."""
         path = arm_id(uri) or (uri if uri.startswith("azureml://registries/") else None)
         if path is not None:
             resource = resolve(self._subscription, path)
@@ -116,7 +116,7 @@ class ProjectFolder:
         return located(self._jobs, self._path, uri)
 
     def _place(self, uri: str) -> tuple[str, str] | None:
-        """Container and path of an address; None of one outside of the workspace."""
+        """Return container and path of an address; None if it is outside the workspace."""
         if self._subscription.blobs.owns(uri):
             return self._subscription.blobs.split(uri)
         if not uri.startswith("azureml://"):
@@ -125,17 +125,17 @@ class ProjectFolder:
         return self._subscription.container(store, self._workspace), source
 
     def resource(self, text: str) -> RestResource:
-        """What an id in the definition means."""
+        """Return what an id in the definition refers to."""
         return resolve(self._subscription, text)
 
     def spec(self, text: str) -> Json:
-        """What a component is, in the words of the SDK."""
+        """Return what a component is, in the SDK's terms."""
         found: Json = resolve(self._subscription, text).properties["componentSpec"]
         return found
 
 
 def declaration(port: Json) -> Json:
-    """Declared input or output of a component; the SDK sends numbers as text."""
+    """Return a declared input or output of a component; the SDK sends numbers as text."""
     found = {key: value for key, value in port.items() if value is not None}
     for key in ("default", "min", "max"):
         if key in found:

@@ -1,4 +1,4 @@
-"""How far a job and its steps are, in the words of the service; read from the local engine's ``state.json``."""
+"""The progress of a job and its steps, in the service's terms; read from the local engine's ``state.json``."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from azureml_emulator.rest.rest_calls import Json
 from azureml_emulator.whole_files import write_whole
 
 FINAL = frozenset({"Completed", "Failed", "Canceled"})
-# The engine's own words, in the words of the service.
+# The engine's terms, translated to those of the service.
 _STEP = {"Waiting": "NotStarted", "Reused": "Completed", "Skipped": "Canceled", "Interrupted": "Failed"}
 _JOB = {"Waiting": "Queued", "Interrupted": "Failed"}
 _TRIAL = {"EarlyTerminated": "Canceled"}
-# Clients that ask at the same time must not join the same lines twice.
+# Clients that request logs at the same time must not join the same lines twice.
 _JOINING = threading.Lock()
 
 
 @dataclass(frozen=True)
 class ReportedStep:
-    """How far a step, or a trial of a sweep, is."""
+    """The progress of a step, or of a trial of a sweep."""
 
     status: str
     message: str = ""
@@ -34,7 +34,7 @@ class ReportedStep:
 
 @dataclass(frozen=True)
 class ReportedJob:
-    """How far a job is. ``best`` is the trial of a sweep that was best."""
+    """The progress of a job. ``best`` is the best trial of a sweep."""
 
     status: str
     message: str = ""
@@ -47,24 +47,22 @@ class ReportedJob:
 
 
 def read_state(written: Json, logs: dict[str, Path]) -> ReportedJob:
-    """What the engine has written.
+    """Read what the engine has written.
 
     Args:
-        written: Content of its file; empty where there is none yet.
+        written: Content of its file; empty if it does not exist yet.
         logs: Logs of the job itself, by the name that the service gives them.
     """
     steps: Json = written.get("steps", {})
     status, best = str(written.get("status") or "Starting"), ""
     found = {name: _step(step) for name, step in steps.items()}
-    if (
-        written.get("kind") == "sweepJob" and len(steps) == 1
-    ):  # its one step is the job itself; its trials are what runs
+    if written.get("kind") == "sweepJob" and len(steps) == 1:  # its only step is the job itself; its trials run
         ((_, sweep),) = steps.items()
         details: Json = sweep.get("details") or {}
         if details.get("best"):
             best = f"trial_{details['best']['number']}"
         found = {f"trial_{trial['number']}": _trial(trial, sweep, best) for trial in details.get("trials", [])}
-    if written.get("kind") == "commandJob" and len(steps) == 1:  # its one step is the job itself too
+    if written.get("kind") == "commandJob" and len(steps) == 1:  # its only step is also the job itself
         logs, found = next(iter(found.values())).logs or logs, {}
     return ReportedJob(
         status=_JOB.get(status, status),
@@ -79,7 +77,7 @@ def read_state(written: Json, logs: dict[str, Path]) -> ReportedJob:
 
 
 def settled_state(state: ReportedJob, status: str, message: str) -> ReportedJob:
-    """A job that has ended with a status, whatever was written down last: the steps that ran have ended as it has."""
+    """Return a job that has ended with a status, whatever was written last: the steps that ran have ended with it."""
     steps = {
         name: step if step.status in FINAL or step.status == "NotStarted" else replace(step, status=status)
         for name, step in state.steps.items()
@@ -101,7 +99,7 @@ def _step(written: Json) -> ReportedStep:
 
 
 def _trial(written: Json, sweep: Json, best: str) -> ReportedStep:
-    """A trial; only the best one's outputs are kept, as those of the sweep."""
+    """Return a trial; only the outputs of the best one are kept, as those of the sweep."""
     status = str(written["state"])
     outputs = _paths(sweep.get("outputs")) if f"trial_{written['number']}" == best else {}
     logs = _logs(Path(sweep["folder"]) / "trials" / str(written["number"])) if sweep.get("folder") else {}
@@ -109,13 +107,13 @@ def _trial(written: Json, sweep: Json, best: str) -> ReportedStep:
 
 
 def _logs(folder: Path) -> dict[str, Path]:
-    """The one log that Azure ML shows: both streams, in the order in which they were looked at."""
+    """Return the single log that Azure ML shows: both streams, in the order in which they were read."""
     log, taken = folder / "std_log.txt", folder / "std_log.json"
     if not folder.is_dir():
         return {}
     with _JOINING, log.open("ab") as joined:
         positions: dict[str, int] = json.loads(taken.read_text(encoding="utf-8")) if taken.exists() else {}
-        if positions:  # what was joined and not noted, because the emulator was killed in between, comes again
+        if positions:  # what was joined but not recorded, because the emulator was killed in between, is repeated
             joined.truncate(sum(positions.values()))
         for name in ("stdout.log", "stderr.log"):
             if (folder / name).exists():

@@ -1,4 +1,4 @@
-"""Run history: what ``jobs.stream``, ``jobs.download`` and the list of child jobs ask for."""
+"""Run history, which ``jobs.stream``, ``jobs.download`` and the list of child jobs use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RUNS = "/history/v1.0" + WORKSPACE + "/runs/{run}"
 
 @dataclass(frozen=True)
 class _Run:
-    """A job, or a step of one."""
+    """A job, or one of its steps."""
 
     id: str
     record: EmulatedJob
@@ -49,7 +49,7 @@ class RunHistoryRoutes:
         self._jobs = jobs
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         before, data = self._subscription.require_workspace, "/data/v1.0" + WORKSPACE
         models = "/modelregistry/v1.0" + WORKSPACE
         by_experiment = "/history/v1.0" + WORKSPACE + "/experiments/{experiment}/runs/{run}"
@@ -75,7 +75,7 @@ class RunHistoryRoutes:
         return reply(self._describe(self._find(call, call.names["run"])))
 
     def _change(self, call: RestCall) -> Response:
-        """Names, tags and the archive flag; the SDK edits jobs this way."""
+        """Change names, tags and the archive flag; the SDK edits jobs in this way."""
         run = self._find(call, call.names["run"])
         if run.step:
             raise ServiceRefusalError(400, "UserError", "a step of a job cannot be changed")
@@ -140,7 +140,7 @@ class RunHistoryRoutes:
         return body
 
     def _logs(self, run: _Run) -> dict[str, str]:
-        """Signed addresses of the logs; those of a running job are uploaded as they are now."""
+        """Return signed addresses of the logs; those of a running job are uploaded in their current state."""
         workspace = run.record.workspace.rsplit("/", 1)[1]
         container, prefix = self._subscription.container(ARTIFACTS, workspace), artifacts(run.id)
         found: dict[str, str] = {}
@@ -158,7 +158,7 @@ class RunHistoryRoutes:
         return reply({"values": {asset: {"path": item.uri} for asset, item in self._known(call).items()}})
 
     def _known(self, call: RestCall) -> dict[str, ProducedOutput]:
-        """The outputs whose asset ids the call lists."""
+        """Return the outputs whose asset ids the call lists."""
         wanted = set(call.body.get("values") or [])
         found: dict[str, ProducedOutput] = {}
         for record in self._jobs.all(_workspace(call)):
@@ -172,7 +172,7 @@ def _marks(state: ReportedJob | ReportedStep) -> Json:
 
 
 def _created(run: _Run) -> str:
-    """Steps are made one after the other, in the order of the definition."""
+    """Return when a step was created: one after another, in the order of the definition."""
     moment = datetime.fromisoformat(run.record.resource.created)
     number = list(run.record.state.steps).index(run.step) + 1 if run.step else 0
     return (moment + timedelta(milliseconds=number)).isoformat()

@@ -1,4 +1,4 @@
-"""Schedules: kept, switched on and off, and fired when a test says that their time has come."""
+"""Schedules: kept, switched on and off, and fired when a test requests it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def fire(jobs: EmulatedJobs, schedule: RestResource) -> EmulatedJob:
     """Start the job of a schedule.
 
     Raises:
-        ServiceRefusalError: 409, it is disabled; 400, it starts something else than a job.
+        ServiceRefusalError: 409, it is disabled; 400, it starts something other than a job.
     """
     if not schedule.properties.get("isEnabled", True):
         raise ServiceRefusalError(409, "UserError", f"the schedule {schedule.name!r} is disabled")
     action = schedule.properties["action"]
     if action["actionType"] != "CreateJob":
-        raise malformed(f"the schedule {schedule.name!r} starts no job but {action['actionType']}")
+        raise malformed(f"the schedule {schedule.name!r} does not start a job but {action['actionType']}")
     workspace = schedule.id.rsplit("/schedules/", 1)[0]
     definition: Json = copy.deepcopy(action["jobDefinition"])
     source = definition.pop("sourceJobId", None)
-    if source:  # a job that exists already, with changes
+    if source:  # an existing job, with changes
         kept = copy.deepcopy(jobs.get(workspace, str(source).rsplit("/", 1)[-1]).resource.properties)
         changes = {key: value for key, value in definition.items() if value not in (None, {}, [])}
         definition = {**kept, **changes, "inputs": {**kept["inputs"], **(definition.get("inputs") or {})}}
@@ -50,7 +50,7 @@ class ScheduleRoutes:
         self._jobs = jobs
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         before = self._subscription.require_workspace
         return [
             route(WORKSPACE + "/schedules", before, GET=self._list),

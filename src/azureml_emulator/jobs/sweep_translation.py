@@ -1,4 +1,4 @@
-"""Sweeps in the words of the service, and in those of YAML."""
+"""Translation of sweeps between the terms of the service and YAML."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POLICIES = {"bandit": "bandit", "medianstopping": "median_stopping", "truncatio
 
 
 def search_space(given: Json) -> Json:
-    """The search space of a sweep job.
+    """Return the search space of a sweep job.
 
     Raises:
         RefusalError: 400, a distribution is not known.
@@ -34,14 +34,14 @@ def search_space(given: Json) -> Json:
     for name, (kind, arguments) in given.items():
         names = _ARGUMENTS.get(kind)
         if names is None:
-            raise malformed(f"the distribution {kind!r} of {name!r} is not known")
+            raise malformed(f"the distribution {kind!r} of {name!r} is unknown")
         values: list[Any] = [arguments[0]] if kind == "choice" else list(arguments)
         found[name] = {"type": kind, **dict(zip(names, values, strict=True))}
     return found
 
 
 def sampling(given: Json) -> Json | str:
-    """The sampling algorithm of a sweep job."""
+    """Return the sampling algorithm of a sweep job."""
     kind = str(given["samplingAlgorithmType"]).lower()
     options = {key: given[key] for key in ("seed", "rule", "logbase") if given.get(key) is not None}
     if "rule" in options:
@@ -50,20 +50,20 @@ def sampling(given: Json) -> Json | str:
 
 
 def early_termination(given: Json) -> Json:
-    """The policy that gives trials up."""
+    """Return the policy that ends trials early."""
     found = {key: value for key, value in given.items() if value not in (None, 0, 0.0) or key == "delay_evaluation"}
     kind = str(found.pop("policy_type", None) or found.pop("type", ""))
     return {"type": _POLICIES.get(kind.lower().replace("_", ""), kind.lower()), **found}
 
 
 def seconds(duration: str) -> int:
-    """Seconds of a duration such as ``PT1H30M``.
+    """Return the seconds of a duration such as ``PT1H30M``.
 
     Raises:
-        RefusalError: 400, it is none.
+        RefusalError: 400, it is not a duration.
     """
     found = _DURATION.fullmatch(duration)
     if found is None or not any(found.groups()):
-        raise malformed(f"{duration!r} is no duration")
+        raise malformed(f"{duration!r} is not a duration")
     days, hours, minutes, rest = (int(part or 0) for part in found.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + rest

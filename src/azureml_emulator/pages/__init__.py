@@ -1,1 +1,1 @@
-"""Pages for people who look into the emulator: read-only, rendered here, with nothing from elsewhere."""
+"""Pages for people who look at the emulator: read-only, rendered on the server, with nothing from other hosts."""

@@ -1,4 +1,4 @@
-"""The graph of a job: its steps, what each waits for, and where each is drawn."""
+"""The graph of a job: its steps, their dependencies, and their positions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class DrawnStep:
 
     @property
     def short_name(self) -> str:
-        """As much of the name as the box has room for."""
+        """Return as much of the name as fits into the box."""
         return self.name if len(self.name) <= 17 else f"{self.name[:16]}…"
 
 
@@ -34,7 +34,7 @@ class DrawnStep:
 class JobGraph:
     """All steps, in the order in which they can run.
 
-    ``lines`` are paths of SVG from one box to another; those that others imply are left out.
+    ``lines`` are SVG paths from one box to another; implied ones are left out.
     """
 
     steps: tuple[DrawnStep, ...]
@@ -44,7 +44,7 @@ class JobGraph:
 
 
 def waits_for(job: Json) -> dict[str, tuple[str, ...]]:
-    """The steps of a job, each with those whose outputs it takes."""
+    """Return the steps of a job, each with the steps whose outputs it uses."""
     steps: Json = job.get("jobs") or {}
     found = {}
     for name, node in steps.items():
@@ -54,7 +54,7 @@ def waits_for(job: Json) -> dict[str, tuple[str, ...]]:
 
 
 def graph_of(record: EmulatedJob) -> JobGraph:
-    """The graph of a job; steps that were not reported yet have not started. Trials of a sweep wait for nothing."""
+    """Return the graph of a job; steps that are not reported yet have not started. Trials of a sweep wait for nothing."""
     waiting = waits_for(record.resource.properties)
     for name in record.state.steps:
         waiting.setdefault(name, ())
@@ -76,7 +76,7 @@ def graph_of(record: EmulatedJob) -> JobGraph:
 
 
 def _depths(waiting: dict[str, tuple[str, ...]]) -> dict[str, int]:
-    """The row of each step: below all that it waits for; steps that wait for each other end in the last rows."""
+    """Return the row of each step: below all that it waits for; steps that wait for each other end up in the last rows."""
     found = dict.fromkeys(waiting, 0)
     for _ in waiting:
         for name, before in waiting.items():
@@ -85,7 +85,7 @@ def _depths(waiting: dict[str, tuple[str, ...]]) -> dict[str, int]:
 
 
 def _nearest(name: str, waiting: dict[str, tuple[str, ...]]) -> list[str]:
-    """What a step waits for, without what it waits for by way of another one anyway."""
+    """Return what a step waits for, without indirect dependencies."""
     implied: set[str] = set()
     left = [step for before in waiting[name] for step in waiting[before]]
     while left:
@@ -97,7 +97,7 @@ def _nearest(name: str, waiting: dict[str, tuple[str, ...]]) -> list[str]:
 
 
 def _line(start: DrawnStep, end: DrawnStep) -> str:
-    """From the lower edge of one box to the upper edge of another."""
+    """Return a path from the lower edge of one box to the upper edge of another."""
     x1, y1 = start.left + WIDTH // 2, start.top + HEIGHT
     x2, y2 = end.left + WIDTH // 2, end.top
     bend = (y2 - y1) // 2

@@ -1,4 +1,4 @@
-"""What pages tell about a workspace: its jobs, models, endpoints and computes, as plain rows."""
+"""What pages show of a workspace: its jobs, models, endpoints and computes, as plain rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class LogEnd:
-    """The end of a log. ``cut`` says that there is more before it."""
+    """The end of a log. ``cut`` says whether there is more before it."""
 
     name: str
     text: str
@@ -42,7 +42,7 @@ def job_row(record: EmulatedJob) -> Row:
 
 
 def job_facts(record: EmulatedJob) -> Row:
-    """A job on its own page: itself, its steps, and what it made."""
+    """A job on its own page: the job, its steps, and its outputs."""
     properties: Json = record.resource.properties
     waiting = waits_for(properties)
     steps = []
@@ -64,12 +64,12 @@ def job_facts(record: EmulatedJob) -> Row:
 
 
 def log_tails(state: ReportedJob | ReportedStep) -> list[LogEnd]:
-    """The ends of the logs of a job or a step."""
+    """Return the ends of the logs of a job or a step."""
     return [_tail(name, path) for name, path in state.logs.items() if path.is_file()]
 
 
 def models(store: ResourceStore, workspace: str) -> list[Row]:
-    """The models of a workspace, each with its versions, newest first."""
+    """Return the models of a workspace, each with its versions, newest first."""
     found: dict[str, list[RestResource]] = {}
     for item in store.below(f"{workspace}/models"):
         if "/versions/" in item.id:
@@ -78,13 +78,13 @@ def models(store: ResourceStore, workspace: str) -> list[Row]:
 
 
 def endpoints(store: ResourceStore, workspace: str) -> list[Row]:
-    """The endpoints of a workspace, online ones first."""
+    """Return the endpoints of a workspace, online ones first."""
     kinds = (("online", "onlineEndpoints"), ("batch", "batchEndpoints"))
     return [endpoint(store, kind, item) for kind, folder in kinds for item in store.children(f"{workspace}/{folder}")]
 
 
 def endpoint(store: ResourceStore, kind: str, item: RestResource) -> Row:
-    """An endpoint with its deployments, and the share of the traffic that each gets, in percent."""
+    """Return an endpoint with its deployments, and the share of the traffic that each gets, in percent."""
     properties = item.properties
     traffic: Json = properties.get("traffic") or {}
     mirrored: Json = properties.get("mirrorTraffic") or {}
@@ -116,7 +116,7 @@ def endpoint(store: ResourceStore, kind: str, item: RestResource) -> Row:
 
 
 def compute_row(described: Json) -> Row:
-    """A cluster, an instance or another compute, from what the service answers about it."""
+    """Return a cluster, an instance or another compute, from the description of the service."""
     properties: Json = described["properties"]
     own: Json = properties.get("properties") or {}
     scale: Json = own.get("scaleSettings") or {}
@@ -146,7 +146,7 @@ def _model(version: RestResource) -> Row:
 
 
 def _reference(asset: str) -> str:
-    """``NAME:VERSION`` of an id of a model."""
+    """Return ``NAME:VERSION`` for an id of a model."""
     parts = asset.split("/")
     return f"{parts[-3]}:{parts[-1]}" if len(parts) > 3 and parts[-2] == "versions" else asset
 
@@ -157,6 +157,6 @@ def _tail(name: str, path: Path) -> LogEnd:
         file.seek(max(0, total - TAIL_BYTES))
         content = file.read(TAIL_BYTES)
     cut = total > TAIL_BYTES
-    if cut:  # begins with a whole line, if there is one
+    if cut:  # begin with a complete line, if there is one
         content = content.split(b"\n", 1)[-1]
     return LogEnd(name, content.decode(errors="replace"), total, cut)

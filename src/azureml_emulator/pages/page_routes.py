@@ -1,4 +1,4 @@
-"""The pages: who may see them, where they are, and how they are rendered."""
+"""The pages: who may see them, their addresses, and how they are rendered."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ _View = Callable[[Request], Response]
 class Pages:
     """The pages about all workspaces.
 
-    They need no token, so they show no secret, change nothing, and answer for names of this machine only: a page of somebody
-    else whose name is made to lead here (DNS rebinding) gets nothing.
+    They need no token, so they show no secret, change nothing, and respond only for names of this machine. A page of
+    somebody else whose name is made to resolve to this machine (DNS rebinding) gets nothing.
 
     Args:
         subscription: Has what is shown.
         jobs: The jobs.
         computes: The computes.
-        deployment_log: What a deployment of an online endpoint has written.
+        deployment_log: Returns the log of a deployment of an online endpoint.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Pages:
         self._templates.filters.update(filters, part=lambda text: quote(str(text), safe=""))
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         one = "/workspaces/{workspace}"
         pages: dict[str, _View] = {
             "/": self._index,
@@ -118,7 +118,7 @@ class Pages:
         return Response(files("azureml_emulator.pages").joinpath("pages.css").read_text(), media_type="text/css")
 
     def _nothing(self, request: Request) -> Response:
-        raise ServiceRefusalError(404, "NotFound", f"There is no page at {request.url.path}.")
+        raise ServiceRefusalError(404, "NotFound", f"No page exists at {request.url.path}.")
 
     def _index(self, request: Request) -> Response:
         scope, store = self._subscription.scope(), self._subscription.store
@@ -198,7 +198,7 @@ class Pages:
         return self._page("compute.html", title=name, workspace=workspace.name, compute=shown)
 
     def _run(self, request: Request) -> Response:
-        """Where the address of a job in the studio leads, which the service tells its clients."""
+        """Redirect the studio address of a job, which the service gives to its clients."""
         workspace = request.query_params.get("wsid", "").rsplit("/", 1)[-1] or self._subscription.workspace
         job = request.path_params["job"]
         return RedirectResponse(f"/workspaces/{quote(workspace, safe='')}/jobs/{quote(job, safe='')}", 303)
@@ -207,7 +207,7 @@ class Pages:
         name = request.path_params["workspace"]
         found = self._subscription.store.find(self._subscription.path(name))
         if found is None:
-            raise ServiceRefusalError(404, "NotFound", f"There is no workspace {name!r}.")
+            raise ServiceRefusalError(404, "NotFound", f"The workspace {name!r} does not exist.")
         return found
 
     def _record(self, workspace: RestResource, name: str) -> EmulatedJob:
@@ -218,4 +218,4 @@ class Pages:
 
 
 def _missing(what: str, workspace: RestResource) -> ServiceRefusalError:
-    return ServiceRefusalError(404, "NotFound", f"There is no {what} in the workspace {workspace.name!r}.")
+    return ServiceRefusalError(404, "NotFound", f"The workspace {workspace.name!r} has no {what}.")

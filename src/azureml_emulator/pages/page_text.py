@@ -1,4 +1,4 @@
-"""How pages write moments, durations, sizes and states."""
+"""The format of times, durations, sizes and states on pages."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _OFF = frozenset({"Canceled", "NotStarted", "Stopped", "Disabled", "Skipped"})
 
 
 def moment(text: str) -> str:
-    """A moment that the service wrote, to the second, in UTC; a dash for none."""
+    """Return a time that the service wrote, to the second, in UTC; a dash for none."""
     found = _parsed(text)
     return found.strftime("%Y-%m-%d %H:%M:%S") if found else "–"
 
 
 def duration(start: str, end: str) -> str:
-    """From one moment to another, or until now; a dash where it has not begun."""
+    """Return the duration from one time to another, or until now; a dash if it has not begun."""
     first = _parsed(start)
     if first is None:
         return "–"
@@ -28,7 +28,7 @@ def duration(start: str, end: str) -> str:
 
 
 def size(number: int) -> str:
-    """A number of bytes."""
+    """Return a number of bytes as text."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if number >= factor:
             return f"{number / factor:.1f} {unit}"
@@ -36,7 +36,7 @@ def size(number: int) -> str:
 
 
 def tone(state: str) -> str:
-    """How a state is coloured: good, bad, off, or busy for all that goes on."""
+    """Return the colour of a state: good, bad, off, or busy for everything in progress."""
     return next((word for word, states in (("good", _GOOD), ("bad", _BAD), ("off", _OFF)) if state in states), "busy")
 
 

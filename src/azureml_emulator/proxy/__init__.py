@@ -1,1 +1,1 @@
-"""The way in for clients that believe they talk to Azure: an HTTPS proxy that answers for Azure's host names."""
+"""The entrance for clients that use Azure's host names: an HTTPS proxy that responds for these names."""

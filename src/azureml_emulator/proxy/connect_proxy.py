@@ -1,7 +1,7 @@
-"""An HTTPS proxy that leads to loopback only: it opens tunnels to what answers for Azure, and refuses every other host.
+"""An HTTPS proxy that only leads to loopback: it opens tunnels to the emulated services, and refuses every other host.
 
-It sees no content, for TLS is between the client and the service. Requests without a proxy's form are those of a browser
-that was pointed at the proxy itself; they go to the page.
+It sees no content, because TLS is between the client and the service. Requests without a proxy's form are those of a
+browser that was pointed at the proxy itself; they get the page.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class ConnectProxy:
     """The proxy on a port of 127.0.0.1.
 
     Args:
-        port_of: Where the service with a host name answers on this machine; None for hosts that are to be refused.
-        page_port: Where the page for browsers is.
-        port: Where it listens; 0 for any free port.
+        port_of: Returns the port of the service with a host name on this machine; None for hosts to refuse.
+        page_port: Port of the page for browsers.
+        port: Port on which it listens; 0 for any free port.
 
     Raises:
         OSError: the port is taken.
@@ -48,11 +48,11 @@ class ConnectProxy:
 
     @property
     def url(self) -> str:
-        """Its address, as ``HTTPS_PROXY`` names it."""
+        """Return its address, as ``HTTPS_PROXY`` names it."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> ConnectProxy:
-        """Take connections."""
+        """Accept connections."""
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
         return self
@@ -80,7 +80,7 @@ class ConnectProxy:
         try:
             await self._answer(reader, writer)
         except (OSError, asyncio.CancelledError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # the client is gone or says nothing that could be answered, or the proxy is being closed
+            pass  # the client is gone or sent nothing valid, or the proxy is being closed
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -112,7 +112,7 @@ class ConnectProxy:
 
 
 def _address(method: str, target: str) -> tuple[str, int]:
-    """Host and port that a client asks a proxy for; no host where it is not understood."""
+    """Return host and port that a client requests of a proxy; no host if the request is not understood."""
     try:
         parts = urlsplit(target if method != "CONNECT" else f"//{target}")
         return parts.hostname or "", parts.port or 80
@@ -123,7 +123,7 @@ def _address(method: str, target: str) -> tuple[str, int]:
 async def _refuse(writer: asyncio.StreamWriter, host: str) -> None:
     shown = "".join(letter for letter in host if letter.isprintable())[:200].encode("ascii", "replace").decode()
     reason = f"{shown} is not a service of Azure that is emulated here"
-    body = f"{reason}. Nothing leaves this machine; to reach that host all the same, add it to NO_PROXY.\n".encode()
+    body = f"{reason}. Nothing leaves this machine; to reach that host nevertheless, add it to NO_PROXY.\n".encode()
     head = (
         f"HTTP/1.1 403 {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
         "Connection: close\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Which port of this machine answers for a host name of Azure."""
+"""Maps a host name of Azure to the port on this machine that responds for it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from azureml_emulator.rest.cloud_addresses import VAULT, host_kind
 
 
 class HostDirectory:
-    """The host names that are answered for.
+    """The emulated host names.
 
     Args:
-        cloud_port: Of the services.
+        cloud_port: Port of the services.
         account: Name of the storage account.
-        blob_port: Of the storage account, for a connection that begins now.
-        site_port: Of a web app or its publishing site, by its host name; None where there is none of the name.
-        registry_port: Of the sign-in of container registries; None where there are none.
-        has_vision: Whether an account of Custom Vision answers at a host name.
+        blob_port: Returns the port of the storage account, for a connection that begins now.
+        site_port: Returns the port of a web app or its publishing site, by its host name; None if there is none.
+        registry_port: Port of the sign-in of container registries; None if there are none.
+        has_vision: Returns whether an account of Custom Vision responds at a host name.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class HostDirectory:
         self._has_vision = has_vision
 
     def port_of(self, host: str) -> int | None:
-        """Where a host answers; None for hosts that are not emulated, and for accounts and web apps that do not exist."""
+        """Return the port of a host; None for hosts that are not emulated, and for missing accounts and web apps."""
         host = host.lower().rstrip(".")
         kind = host_kind(host)
         if kind == "blob":

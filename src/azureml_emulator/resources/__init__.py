@@ -1,1 +1,1 @@
-"""The subscription and what it holds: workspaces, datastores, computes, versioned assets, and registries."""
+"""The subscription and its content: workspaces, datastores, computes, versioned assets, and registries."""

@@ -14,13 +14,13 @@ _DOMAIN = "emulator.onmicrosoft.com"
 
 
 class AccountRoutes:
-    """The calls about tenant, subscription and resource group; each there is one of."""
+    """The calls about tenant, subscription and resource group, of which there is one each."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         return [
             route("/tenants", GET=self._tenants),
             route("/subscriptions", GET=lambda call: reply({"value": [self._described()]})),

@@ -1,4 +1,4 @@
-"""Paths of Azure Resource Manager: how they are built, and what is fixed in them here."""
+"""Paths of Azure Resource Manager: how they are built, and their fixed parts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 GROUP = "rg"
 PROVIDER = "providers/Microsoft.MachineLearningServices"
 SCOPE = "/subscriptions/{subscription}/resourceGroups/{group}/" + PROVIDER
-"""Of everything of Azure ML in a resource group, as a route."""
+"""Path of everything of Azure ML in a resource group, as a route."""
 WORKSPACE = SCOPE + "/workspaces/{workspace}"
-"""Of a workspace, as a route."""
+"""Path of a workspace, as a route."""

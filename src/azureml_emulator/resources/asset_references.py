@@ -1,4 +1,4 @@
-"""Ids in what the SDK sends, and the resources that they mean."""
+"""Ids in what the SDK sends, and the resources that they refer to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REGISTRY = re.compile(r"azureml://registries/([^/]+)/(\w+)/([^/]+)/versions/([^
 
 
 def arm_id(text: str) -> str | None:
-    """The path that an id with or without ``azureml:`` holds; None where the text is no id."""
+    """Return the path in an id with or without ``azureml:``; None if the text is not an id."""
     found = _ID.fullmatch(text)
     return found[1] if found else None
 
@@ -30,7 +30,7 @@ def check(subscription: Subscription, body: object) -> None:
             continue
         path = arm_id(text)
         found = _REGISTRY.fullmatch(text)
-        # Registries of others, such as the one with Microsoft's images, are out of sight.
+        # Registries of others, such as the one with Microsoft's images, cannot be checked.
         ours = (
             found is not None and subscription.store.find(f"{subscription.scope()}/registries/{found[1]}") is not None
         )
@@ -39,7 +39,7 @@ def check(subscription: Subscription, body: object) -> None:
 
 
 def texts(body: object) -> Iterator[str]:
-    """All texts in a body, keys left out."""
+    """Return all texts in a body, except for keys."""
     if isinstance(body, str):
         yield body
     elif isinstance(body, dict | list):
@@ -48,10 +48,10 @@ def texts(body: object) -> Iterator[str]:
 
 
 def resolve(subscription: Subscription, text: str) -> RestResource:
-    """The resource that an id means; labels mean the newest version.
+    """Return the resource that an id refers to; labels refer to the newest version.
 
     Raises:
-        ServiceRefusalError: 404, it does not exist; 400, the text is no id.
+        ServiceRefusalError: 404, it does not exist; 400, the text is not an id.
     """
     if found := _REGISTRY.fullmatch(text):
         registry, kind, name, version = found.groups()
@@ -59,7 +59,7 @@ def resolve(subscription: Subscription, text: str) -> RestResource:
         return subscription.store.get(f"{region}/{kind}/{name}/versions/{version}", text)
     path = arm_id(text)
     if path is None:
-        raise malformed(f"{text!r} is no id")
+        raise malformed(f"{text!r} is not an id")
     if "/labels/" in path:
         versions = subscription.store.children(path.split("/labels/")[0] + "/versions")
         if versions:

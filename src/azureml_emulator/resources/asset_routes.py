@@ -16,7 +16,7 @@ from azureml_emulator.resources.subscription import Subscription
 from azureml_emulator.resources.written_bodies import check_written
 from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError, malformed, missing, reply, route
 
-# What the properties of each kind must hold; one of a tuple is enough.
+# Required properties of each kind; one of a tuple is enough.
 _REQUIRED: dict[str, tuple[str, ...]] = {
     "codes": ("codeUri",),
     "data": ("dataUri",),
@@ -31,7 +31,7 @@ _DEFAULTS: dict[str, Json] = {
 }
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,254}", re.ASCII)
 _LONGEST_VERSION = {"data": 30}
-# What may be changed later: the rest of a version stays as it was made.
+# What may be changed later; the rest of a version stays as it was created.
 _CHANGEABLE = ("tags", "description", "isArchived", "stage", "properties", "isAnonymous", "provisioningState")
 
 
@@ -40,7 +40,7 @@ class AssetRoutes:
 
     Args:
         subscription: Keeps them.
-        jobs: Know where the outputs are that assets may be made of.
+        jobs: Knows the outputs from which assets may be made.
         owner: Path of the owner, with placeholders.
         before: Refuses calls whose owner does not exist.
         long_running: Whether a new version is a long-running operation, as in a registry.
@@ -61,7 +61,7 @@ class AssetRoutes:
         self._long_running = long_running
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         found: list[Route] = []
         for kind in KINDS:
             base = f"{self._owner}/{kind}"
@@ -84,7 +84,7 @@ class AssetRoutes:
         return reply(describe(self._version(call.path)))
 
     def _version(self, path: str) -> RestResource:
-        """A version; ``azureml_default`` is a word of the SDK for the latest component."""
+        """Return a version; ``azureml_default`` is the SDK's name for the latest component."""
         kind, name, _, version = path.split("/")[-4:]
         if version == "azureml_default":
             found = self.versions(path.rsplit("/", 1)[0])
@@ -94,7 +94,7 @@ class AssetRoutes:
         return self._subscription.store.get(path, f"{kind.removesuffix('s')} {name!r} version {version!r}")
 
     def versions(self, path: str) -> list[RestResource]:
-        """Versions in the collection at a path, oldest first, without archived ones."""
+        """Return versions in the collection at a path, oldest first, without archived ones."""
         return [item for item in self._subscription.store.children(path) if not item.properties.get("isArchived")]
 
     def _put_version(self, call: RestCall) -> Response:
@@ -113,7 +113,7 @@ class AssetRoutes:
         kept = self._subscription.store.find(call.path)
         if kept is not None:
             _check_unchanged(kept, wanted, kind, name, version)
-        # A client may send less than it got: what it left out stays.
+        # A client may send less than it received: what it omits stays.
         properties = {**_DEFAULTS.get(kind, {}), "isArchived": False, **(kept.properties if kept else {}), **wanted}
         properties.setdefault("isAnonymous", name.startswith("azureml_anonymous"))
         properties["provisioningState"] = "Succeeded"
@@ -128,7 +128,7 @@ class AssetRoutes:
     def _list_versions(self, call: RestCall) -> Response:
         collection = call.path
         found = self._subscription.store.children(collection)
-        if "hash" in call.query:  # code is found by what it is, under whatever name it was uploaded
+        if "hash" in call.query:  # code is found by its content, whatever the name under which it was uploaded
             codes = self._subscription.store.below(collection.rsplit("/", 2)[0])
             found = [item for item in codes if _digest(item) == call.query["hash"]]
         found = _viewed(found, call.query.get("listViewType", "ActiveOnly"), self._archived(collection))
@@ -176,7 +176,7 @@ class AssetRoutes:
         prefix = call.path.lower() + "/"
         names = {
             item.id[len(prefix) :].split("/")[0]: None for item in self._subscription.store.below(call.path)
-        }  # in order, each once
+        }  # distinct, in order
         found = [self._container(f"{call.path}/{name}") for name in names]
         view = call.query.get("listViewType", "ActiveOnly")
         if view != "All":
@@ -202,7 +202,7 @@ class AssetRoutes:
 
 
 def describe(version: RestResource) -> Json:
-    """A version as the service answers it; one of a registry has an id of another form."""
+    """Return a version as the service does; a version of a registry has an id of another form."""
     body = version.to_dict()
     if "/registries/" in version.id:
         body["id"] = f"azureml://registries/{version.id.split('/registries/')[1]}"
@@ -224,21 +224,21 @@ def _viewed(items: list[RestResource], view: str, container_archived: bool) -> l
 
 
 def _check_names(kind: str, name: str, version: str) -> None:
-    """Refuse a name or version of a form that assets cannot have.
+    """Refuse an invalid name or version of an asset.
 
     Raises:
         ServiceRefusalError: 400.
     """
     for noun, text in (("name", name), ("version", version)):
         if not _NAME.fullmatch(text):
-            raise malformed(f"The {noun} {text!r} is invalid: it may hold letters, digits, '.', '_' and '-' only.")
+            raise malformed(f"The {noun} {text!r} is invalid: it may contain letters, digits, '.', '_' and '-' only.")
     longest = _LONGEST_VERSION.get(kind, 255)
     if len(version) > longest:
         raise malformed(f"Argument 'version' exceeded maximum length of {longest}")
 
 
 def _check_unchanged(kept: RestResource, wanted: Json, kind: str, name: str, version: str) -> None:
-    """Refuse a change to what a version is.
+    """Refuse a change to the content of a version.
 
     Raises:
         ServiceRefusalError: 409.
@@ -256,7 +256,7 @@ def _check_unchanged(kept: RestResource, wanted: Json, kind: str, name: str, ver
 
 
 def _same(kept: object, wanted: object) -> bool:
-    """Whether two values mean the same: what is left out equals what is empty."""
+    """Return whether two values are equivalent: a missing value equals an empty one."""
     if isinstance(kept, dict) and isinstance(wanted, dict):
         return all(_same(kept.get(key), wanted.get(key)) for key in kept.keys() | wanted.keys())
     if kept in (None, "", {}, []) and wanted in (None, "", {}, []):

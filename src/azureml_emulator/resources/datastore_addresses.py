@@ -1,4 +1,4 @@
-"""Addresses of what lies in datastores: of assets, of artifacts of runs, and of outputs of jobs."""
+"""Addresses of what is in datastores: of assets, of artifacts of runs, and of outputs of jobs."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ ARTIFACTS = "workspaceartifactstore"
 
 
 class OutputAddresses(Protocol):
-    """Knows where the outputs of jobs are."""
+    """Knows the outputs of jobs."""
 
     def output_address(self, workspace: str, job: str, output: str) -> str:
-        """Address in a datastore of an output of a job, or of a step of one.
+        """Return the address in a datastore of an output of a job, or of one of its steps.
 
         Raises:
-            ServiceRefusalError: 404, there is no such job or output.
+            ServiceRefusalError: 404, the job or output does not exist.
         """
 
 
 def datastore_path(uri: str) -> tuple[str, str]:
-    """Datastore and path of an address such as ``azureml://datastores/NAME/paths/PATH``.
+    """Return datastore and path of an address such as ``azureml://datastores/NAME/paths/PATH``.
 
     Raises:
-        ServiceRefusalError: 400, it is none.
+        ServiceRefusalError: 400, it is not such an address.
     """
     found = _DATASTORE.fullmatch(uri)
     if found is None:
-        raise ServiceRefusalError(400, "UserError", f"{uri!r} is no address in a datastore")
+        raise ServiceRefusalError(400, "UserError", f"{uri!r} is not an address in a datastore")
     return found[1], found[2]
 
 
 def artifacts(run: str) -> str:
-    """Folder of a run's logs and artifacts in the artifact store."""
+    """Return the folder of a run's logs and artifacts in the artifact store."""
     return f"ExperimentRun/dcid.{run}"
 
 
 def located(jobs: OutputAddresses, workspace: str, uri: str) -> str:
-    """Address in a datastore of what may be named as an output of a job, or an artifact of a run; others stay.
+    """Return the address in a datastore of an output of a job or an artifact of a run; other addresses stay.
 
     Raises:
-        ServiceRefusalError: 404, there is no such job or output.
+        ServiceRefusalError: 404, the job or output does not exist.
     """
     if found := _RUN.fullmatch(uri):
         return long_uri(workspace, ARTIFACTS, f"{artifacts(found[1])}/{found[2]}")
@@ -59,6 +59,6 @@ def located(jobs: OutputAddresses, workspace: str, uri: str) -> str:
 
 
 def long_uri(workspace: str, store: str, path: str) -> str:
-    """Address with the workspace in it, as the service answers it."""
+    """Return the address including the workspace, as the service does."""
     scope = workspace.lstrip("/").replace("/providers/Microsoft.MachineLearningServices", "")
     return f"azureml://{scope.replace('/resourceGroups/', '/resourcegroups/')}/datastores/{store}/paths/{path}"

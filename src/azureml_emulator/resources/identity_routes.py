@@ -1,6 +1,6 @@
 """User-assigned managed identities, and the outside identities that may act as them.
 
-They are kept and checked as the service does; nobody signs in with them here.
+They are kept and checked as in the service, but nobody signs in with them here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class IdentityRoutes:
         self._store = subscription.store
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         one = _GROUP + "/userAssignedIdentities/{identity}"
         federations = one + "/federatedIdentityCredentials"
         return [
@@ -56,7 +56,7 @@ class IdentityRoutes:
         if not call.body.get("location"):
             raise ServiceRefusalError(400, "LocationRequired", "The location property is required for this definition.")
         if not _NAME.fullmatch(call.names["identity"]):
-            raise malformed(f"the name {call.names['identity']!r} of an identity has 3 to 128 letters, digits, - and _")
+            raise malformed(f"the identity name {call.names['identity']!r} must have 3 to 128 letters, digits, - and _")
         properties = {
             "tenantId": TENANT, "principalId": principal_of(call.path), "clientId": principal_of(call.path, "client"),
         }  # fmt: skip
@@ -100,9 +100,11 @@ class IdentityRoutes:
 
 
 def _checked(name: str, properties: Json) -> Json:
-    """Issuer, subject and audiences; raises ServiceRefusalError where the service takes no such thing."""
+    """Return issuer, subject and audiences; raise ServiceRefusalError if the service does not accept them."""
     if not _FEDERATION_NAME.fullmatch(name):
-        raise malformed(f"the name {name!r} of a federated identity credential has 3 to 120 letters, digits, - and _")
+        raise malformed(
+            f"the name {name!r} of a federated identity credential must have 3 to 120 letters, digits, - and _"
+        )
     issuer, subject = str(properties.get("issuer") or ""), str(properties.get("subject") or "")
     if not issuer.startswith("https://"):
         raise malformed(f"the issuer {issuer!r} of a federated identity credential must be an https address")
@@ -110,5 +112,5 @@ def _checked(name: str, properties: Json) -> Json:
         raise malformed("the subject of a federated identity credential must have 1 to 600 characters")
     audiences = properties.get("audiences")
     if not isinstance(audiences, list) or len(audiences) != 1:
-        raise malformed("a federated identity credential has exactly one audience")
+        raise malformed("a federated identity credential must have exactly one audience")
     return {"issuer": issuer, "subject": subject, "audiences": audiences}

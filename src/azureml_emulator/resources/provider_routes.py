@@ -1,4 +1,4 @@
-"""What a client asks before it makes anything: regions, resource providers, free names, what is in the resource group."""
+"""What a client checks before it creates anything: regions, resource providers, free names, and existing resources."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _RULES = {
 
 
 class ProviderRoutes:
-    """The calls about the subscription as a whole that are asked before something is made."""
+    """The calls about the subscription as a whole that clients make before they create something."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         require = self._require
         checks = ("Microsoft.Storage", "Microsoft.KeyVault", "Microsoft.ContainerRegistry")
         return [
@@ -109,7 +109,7 @@ class ProviderRoutes:
         return reply({"nameAvailable": True, "reason": None, "message": None})
 
     def _always_there(self) -> list[str]:
-        """Paths of the storage account, the vault, and the container registries of the workspaces."""
+        """Return the paths of the storage account, the vault, and the container registries of the workspaces."""
         here = self._subscription
         group = here.scope().rpartition("/providers/")[0]
         workspaces = here.store.children(f"{here.scope()}/workspaces")
@@ -124,7 +124,7 @@ class ProviderRoutes:
         ]
 
     def _resources(self, call: RestCall) -> Response:
-        """What lies in the resource group itself, with what is always there."""
+        """Return what is in the resource group itself, including what always exists."""
         scope = call.path.rpartition("/")[0]
         rows = [_row(path, {}) for path in self._always_there()]
         for item in self._subscription.store.below(f"{scope}/providers"):

@@ -1,4 +1,4 @@
-"""What a region and a subscription do not give: sizes of machines, quota, names of endpoints, images."""
+"""The limits of a region and a subscription: sizes of machines, quota, names of endpoints, images."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class RegionLimits:
     """Limits that tests may tighten.
 
     Attributes:
-        cores: Of managed endpoints.
-        family_cores: Of compute instances and clusters, for each family of machines.
-        taken: Names that others in the region have: of endpoints, compute instances, storage
+        cores: Cores of managed endpoints.
+        family_cores: Cores of compute instances and clusters, for each family of machines.
+        taken: Names that others in the region use: of endpoints, compute instances, storage
             accounts, vaults and container registries.
-        images: Those that can be pulled; all where it is None.
+        images: Images that can be pulled; all if it is None.
         unregistered: Resource providers, in lower case, that the subscription has not registered.
-        subscription_state: Of the subscription; others than Enabled make nothing.
+        subscription_state: State of the subscription; nothing can be created unless it is Enabled.
     """
 
     cores: int = 100
@@ -35,7 +35,7 @@ class RegionLimits:
     subscription_state: str = "Enabled"
 
     def check_name(self, endpoint: str) -> None:
-        """Refuse the name of an endpoint that another workspace of the region has. Raises ServiceRefusalError."""
+        """Refuse the name of an endpoint if another workspace of the region has it. Raises ServiceRefusalError."""
         if endpoint in self.taken:
             message = (
                 f"The endpoint name {endpoint!r} is already taken in region westeurope; names are unique in a region"
@@ -43,7 +43,7 @@ class RegionLimits:
             raise ServiceRefusalError(400, "BadArgument", message)
 
     def check_machines(self, wanted: RestResource, others: Iterable[RestResource]) -> None:
-        """Refuse an unknown size, and more cores than there is quota for. Raises ServiceRefusalError."""
+        """Refuse an unknown size, and more cores than the quota allows. Raises ServiceRefusalError."""
         size = str(wanted.properties.get("instanceType"))
         if size.lower() not in VM_SIZES:
             raise ServiceRefusalError(
@@ -63,6 +63,6 @@ class RegionLimits:
 
 
 def _cores(deployment: RestResource) -> int:
-    """Cores that count: the service keeps a fifth more instances for upgrades."""
+    """Return the cores that count: the service keeps a fifth more instances for upgrades."""
     instances = int((deployment.body.get("sku") or {}).get("capacity") or 1)
     return VM_SIZES[str(deployment.properties.get("instanceType")).lower()].cores * math.ceil(1.2 * instances)

@@ -1,4 +1,4 @@
-"""Registries: assets that several workspaces share, with storage of their own."""
+"""Registries: assets that several workspaces share, with separate storage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORKSPACE_ASSET = re.compile(r"azureml://locations/[^/]+/workspaces/([^/]+)/(\w
 
 
 def registry(name: str) -> Json:
-    """A registry as the service describes it."""
+    """Return a registry as the service describes it."""
     group = f"/subscriptions/{SUBSCRIPTION}"
     return {
         "location": LOCATION,
@@ -75,14 +75,14 @@ def registry(name: str) -> Json:
 
 
 class RegistryRoutes:
-    """The calls about registries and what is in them."""
+    """The calls about registries and their content."""
 
     def __init__(self, subscription: Subscription, jobs: OutputAddresses) -> None:
         self._subscription = subscription
         self._jobs = jobs
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         return [
             route(SCOPE + "/registries", GET=self._list),
             route("/subscriptions/{subscription}/" + PROVIDER + "/registries", GET=self._list_all),
@@ -131,7 +131,7 @@ class RegistryRoutes:
         return str(kept.properties["container"])
 
     def _begin_upload(self, call: RestCall) -> Response:
-        """Where the files of a new version go; a version that is there already takes none."""
+        """Return the address for the files of a new version; an existing version accepts none."""
         kind = str(call.body.get("assetId", "")).split("/")[-4:-3]
         name, version = call.names["name"], call.names["version"]
         if not kind:
@@ -145,7 +145,7 @@ class RegistryRoutes:
         return reply(self._blob(self._subscription.blobs.url(container), container, write=True))
 
     def _reference(self, call: RestCall) -> Response:
-        """A signed address to read the files of a version."""
+        """Return a signed address to read the files of a version."""
         container, path = self._subscription.blobs.split(str(call.body.get("blobUri")))
         return reply(self._blob(self._subscription.blobs.url(container, path), container, write=False))
 
@@ -162,7 +162,7 @@ class RegistryRoutes:
         source = str(call.properties.get("sourceAssetId") or "")
         found = _WORKSPACE_ASSET.fullmatch(source)
         if found is None:
-            raise malformed(f"sourceAssetId {source!r} names no asset of a workspace")
+            raise malformed(f"sourceAssetId {source!r} does not name an asset of a workspace")
         guid, kind, name, version = found.groups()
         workspace = self._workspace(guid)
         asset = self._subscription.store.get(f"{workspace.id}/{kind}/{name}/versions/{version}")
@@ -176,7 +176,7 @@ class RegistryRoutes:
                 409, "UserError", f"{kind} {new_name!r} version {new_version!r} already exists in the registry"
             )
         container = self._container(call)
-        # The SDK takes an answer with content for a failure, so there is none at the end.
+        # The SDK considers a response with content a failure, so there is none at the end.
         return self._subscription.operations.start(lambda: self._copy(asset, workspace, path, container))
 
     def _workspace(self, guid: str) -> RestResource:

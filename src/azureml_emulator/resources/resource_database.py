@@ -1,4 +1,4 @@
-"""Resources in a file: one table of SQLite, a row of JSON for each."""
+"""Resources in a file: one SQLite table, with a row of JSON for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ create table if not exists resources (
 
 
 class ResourceRow(NamedTuple):
-    """One resource as it is kept; the key is its path in small letters, the body JSON."""
+    """One resource as it is kept; the key is its path in lower case, the body is JSON."""
 
     key: str
     id: str
@@ -28,10 +28,10 @@ class ResourceRow(NamedTuple):
 
 
 class ResourceDatabase:
-    """The table. What was written is there after a crash of this process; a crash of the machine may cost the last writes.
+    """The table. What was written survives a crash of this process; a crash of the machine may lose the last writes.
 
     Args:
-        file: The database; made where it is missing.
+        file: The database; created if it is missing.
     """
 
     def __init__(self, file: Path) -> None:
@@ -42,7 +42,7 @@ class ResourceDatabase:
         self._connection.execute(_SCHEMA)
 
     def rows(self) -> list[ResourceRow]:
-        """All resources, oldest first."""
+        """Return all resources, oldest first."""
         found = self._connection.execute(
             "select key, id, number, created, modified, body from resources order by number"
         )
@@ -60,5 +60,5 @@ class ResourceDatabase:
 
 
 def as_json(body: object) -> str:
-    """The text of a body; the same for the same content."""
+    """Return the text of a body; the same for the same content."""
     return json.dumps(body, sort_keys=True, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""What the service adds to each resource that it answers with: its type, and the principals of its identities."""
+"""What the service adds to each resource that it returns: its type, and the principals of its identities."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _PROVIDERS = "/providers/"
 
 
 def resource_type(path: str) -> str:
-    """The type of a resource by its path, such as ``Microsoft.MachineLearningServices/workspaces/jobs``."""
+    """Return the type of a resource by its path, such as ``Microsoft.MachineLearningServices/workspaces/jobs``."""
     provider, *rest = path.rpartition(_PROVIDERS)[2].strip("/").split("/")
     return "/".join([provider, *rest[::2]])
 
 
 def principal_of(path: str, role: str = "principal") -> str:
-    """The id that an identity of a resource has in the directory, the same whenever it is asked for."""
+    """Return the id of a resource's identity in the directory, which is always the same."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{role}:{path.lower()}"))
 
 
 def with_principals(body: Json, path: str) -> Json:
-    """A resource whose ``identity`` has the principals that the directory has made for it."""
+    """Return a resource whose ``identity`` has the principals that the directory has created for it."""
     identity: Json | None = body.get("identity")
     if not identity or identity.get("type") in (None, "None"):
         return body

@@ -1,4 +1,4 @@
-"""What the control plane keeps: resources by their path, in the order in which they were made."""
+"""What the control plane keeps: resources by their path, in the order in which they were created."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SETTLED_SECONDS = 5.0
 
 
 def now() -> str:
-    """The time as the service writes it."""
+    """Return the time as the service writes it."""
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -28,9 +28,9 @@ class RestResource:
 
     Args:
         id: Its path.
-        body: What it is; may be changed in place.
-        number: Its place in the order in which resources were made.
-        touched: Told whenever somebody takes hold of the body, and so may change it.
+        body: Its content; may be changed in place.
+        number: Its place in the order in which resources were created.
+        touched: Called whenever somebody accesses the body, and so may change it.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class RestResource:
 
     @property
     def name(self) -> str:
-        """Last part of the path."""
+        """Return the last part of the path."""
         return self.id.rsplit("/", 1)[-1]
 
     @property
     def body(self) -> Json:
-        """What it is."""
+        """Return the content."""
         self._touched(self)
         return self._body
 
@@ -60,12 +60,12 @@ class RestResource:
 
     @property
     def properties(self) -> Json:
-        """What is particular to its kind."""
+        """Return the properties that are particular to its kind."""
         found: Json = self.body.setdefault("properties", {})
         return found
 
     def to_dict(self) -> Json:
-        """The resource as an answer."""
+        """Return the resource as a response."""
         system = {
             "createdAt": self.created,
             "createdBy": "someone",
@@ -78,17 +78,17 @@ class RestResource:
         return {**body, "id": self.id, "name": self.name, "type": resource_type(self.id), "systemData": system}
 
     def to_row(self) -> ResourceRow:
-        """The resource as it is kept in a file."""
+        """Return the resource as it is kept in a file."""
         return ResourceRow(self.id.lower(), self.id, self.number, self.created, self.modified, as_json(self._body))
 
 
 class ResourceStore:
     """Resources by path; names are compared without regard to case, as Azure does.
 
-    With a database they outlive the process. Who changes a resource need not say so: taking hold of its body marks it, and
+    With a database, they outlive the process. Whoever changes a resource need not say so: accessing its body marks it, and
     :meth:`flush` writes what has really changed.
 
-    What no client may see but has to be kept as well, such as keys, has a path that begins with ``/emulator/``.
+    What no client may see but must also be kept, such as keys, has a path that begins with ``/emulator/``.
 
     Args:
         database: File to keep them in; None for memory only.
@@ -108,7 +108,7 @@ class ResourceStore:
         self._numbers = count(1 + max((item.number for item in self._resources.values()), default=0))
 
     def put(self, path: str, body: Json) -> tuple[RestResource, bool]:
-        """Keep a resource; says too whether it is new."""
+        """Keep a resource; also return whether it is new."""
         with self._lock:
             kept = self._resources.get(path.lower())
             if kept is not None:
@@ -120,16 +120,16 @@ class ResourceStore:
             return made, True
 
     def keep(self, path: str, body: Json) -> RestResource:
-        """The resource at a path, made of the body where there is none yet."""
+        """Return the resource at a path; create it from the body if there is none yet."""
         with self._lock:
             return self._resources.get(path.lower()) or self.put(path, body)[0]
 
     def find(self, path: str) -> RestResource | None:
-        """A resource, or None."""
+        """Return a resource, or None."""
         return self._resources.get(path.lower())
 
     def get(self, path: str, what: str = "") -> RestResource:
-        """A resource.
+        """Return a resource.
 
         Raises:
             RefusalError: 404, there is none.
@@ -140,7 +140,7 @@ class ResourceStore:
         return found
 
     def children(self, path: str) -> list[RestResource]:
-        """The resources right below a path, oldest first."""
+        """Return the resources directly below a path, oldest first."""
         start = path.lower().rstrip("/") + "/"
         with self._lock:
             found = [
@@ -149,14 +149,14 @@ class ResourceStore:
         return sorted(found, key=lambda item: item.number)
 
     def below(self, path: str) -> list[RestResource]:
-        """All resources below a path, oldest first."""
+        """Return all resources below a path, oldest first."""
         start = path.lower().rstrip("/") + "/"
         with self._lock:
             found = [item for key, item in self._resources.items() if key.startswith(start)]
         return sorted(found, key=lambda item: item.number)
 
     def delete(self, path: str) -> bool:
-        """Forget a resource and what is below it; says whether there was one."""
+        """Forget a resource and everything below it; return whether it existed."""
         with self._lock:
             for item in self.below(path):
                 del self._resources[item.id.lower()]
@@ -168,9 +168,9 @@ class ResourceStore:
             self._resources.clear()
 
     def flush(self) -> None:
-        """Write to the file what has changed since the last time; does nothing without one.
+        """Write to the file what has changed since the last time; do nothing without a file.
 
-        A resource is looked at until some seconds after somebody took hold of it, for that one may still change it.
+        A resource is checked until some seconds after somebody accessed it, because that caller may still change it.
         """
         if self._database is None:
             return

@@ -1,6 +1,6 @@
-"""Who may do what: role assignments at the subscription, a resource group or a resource, and the calls about them.
+"""Who may do what: role assignments on the subscription, a resource group or a resource, and the calls about them.
 
-An assignment is a resource like others, and holds for its scope and all that is below it.
+An assignment is a resource like others, and applies to its scope and everything below it.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError
 _PROVIDER = "/providers/Microsoft.Authorization"
 _ASSIGNMENTS = f"{_PROVIDER}/roleAssignments"
 _VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
-# Data planes whose paths end in that of a workspace, and what they are about; their POSTs to these only look things up.
+# Data planes whose paths end in that of a workspace, and their subjects; their POSTs only look things up.
 _DATA_PLANES = ("/history/", "/data/", "/modelregistry/", "/mlflow/")
 _LOOK_UPS = ("rundata", "batchGetResolvedUris", "search", "query")
 _FILTER = re.compile(r"principalId eq '([^']*)'|assignedTo\('([^']*)'\)|(atScope\(\))")
 
 
 def action_of(method: str, path: str) -> tuple[str, str]:
-    """What a call to the resource manager does, such as ``Microsoft.MachineLearningServices/workspaces/jobs/write``.
+    """Return the action of a call to the resource manager, such as ``Microsoft.Web/sites/write``.
 
     Returns:
-        The action, and the path that it is done to; both empty for calls that need no role.
+        The action, and the path of its target; both empty for calls that need no role.
     """
     start = path.lower().find("/subscriptions/")
     if start < 0:
@@ -52,9 +52,9 @@ def action_of(method: str, path: str) -> tuple[str, str]:
     if parts and parts[-1].lower() == "checknameavailability":
         return f"{provider}/{parts[-1]}/read", head
     if method == "POST":
-        # The last part is the action: with a resource before it, it stands where a further kind would.
+        # The last part is the action: after a resource, it is in the place of another kind.
         scope = scope.rpartition("/")[0]
-    elif len(parts) % 2:  # a list: of what is in the resource above
+    elif len(parts) % 2:  # a list of what is in the resource above
         scope = f"{head}/providers/{provider}/{'/'.join(parts[:-1])}" if len(parts) > 1 else head
     return "/".join([provider, *kinds, verb]), scope.rstrip("/")
 
@@ -63,16 +63,16 @@ class RoleAssignments:
     """The assignments of all principals, and the check of calls against them.
 
     Args:
-        store: Where they are kept.
+        store: Keeps the assignments.
     """
 
     def __init__(self, store: ResourceStore) -> None:
         self._store = store
-        # Paths of the assignments: every call asks for them, and they lie below whatever they hold for.
+        # Paths of the assignments: every call uses them, and they are below whatever they apply to.
         self._paths: dict[str, None] | None = None
 
     def assign(self, principal: str, role: str, scope: str) -> str:
-        """Give a principal a role, by name, at a scope; returns the path of the assignment.
+        """Give a principal a role, by name, on a scope; return the path of the assignment.
 
         Raises:
             ServiceRefusalError: 400, the role does not exist here.
@@ -83,7 +83,7 @@ class RoleAssignments:
         return self._keep(path, _assignment(principal, found, scope, "ServicePrincipal")).id
 
     def allows(self, principal: str, action: str, scope: str, data: bool = False) -> bool:
-        """Whether a role of a principal, at a scope or above it, allows an action."""
+        """Return whether a role of a principal, on a scope or above it, allows an action."""
         target = f"{scope.lower().rstrip('/')}/"
         for item in self._all():
             properties = item.properties
@@ -95,7 +95,7 @@ class RoleAssignments:
         return False
 
     def require(self, claims: Mapping[str, Any], action: str, scope: str, data: bool = False) -> None:
-        """Refuse what no role of the caller allows. Raises ServiceRefusalError."""
+        """Refuse an action that no role of the caller allows. Raises ServiceRefusalError."""
         principal = str(claims.get("oid") or "")
         if not self.allows(principal, action, scope, data):
             client = claims.get("appid") or principal
@@ -113,7 +113,7 @@ class RoleAssignments:
             self.require(claims, action, scope)
 
     def routes(self) -> list[Route]:
-        """Their paths, below any scope."""
+        """Return the paths, below any scope."""
         definitions = "/{scope:path}" + _PROVIDER + "/roleDefinitions"
         return [
             route("/{scope:path}" + _ASSIGNMENTS, GET=self._list),
@@ -153,7 +153,7 @@ class RoleAssignments:
         return reply({"value": found})
 
     def _list_permissions(self, call: RestCall) -> Response:
-        """What the caller may do at a scope, by all of its roles there and above."""
+        """Return what the caller may do on a scope, by all of its roles on it and above."""
         target, principal = f"{_scope(call).lower()}/", str(call.claims.get("oid") or "")
         found = [
             role.permissions()

@@ -1,4 +1,4 @@
-"""The storage account as Azure Resource Manager sees it: what it is, its keys, and whether they are good for anything."""
+"""The storage account as Azure Resource Manager sees it: its description, its keys, and whether they are accepted."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _GIVEN = ("tags", "identity", "sku", "kind")
 
 
 class StorageAccountRoutes:
-    """The calls about the one storage account.
+    """The calls about the only storage account.
 
     Args:
         subscription: Keeps it.
-        front: Address of the front end that clients use where the account's keys are off.
+        front: Address of the front end that clients use if the account's keys are off.
     """
 
     def __init__(self, subscription: Subscription, front: Callable[[], str]) -> None:
@@ -31,7 +31,7 @@ class StorageAccountRoutes:
         self._front = front
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         group = "/subscriptions/{subscription}/resourceGroups/{group}/" + _KIND
         return [
             *(route(path, GET=self._list) for path in ("/subscriptions/{subscription}/" + _KIND, group)),
@@ -41,16 +41,16 @@ class StorageAccountRoutes:
 
     @property
     def path(self) -> str:
-        """The account as a resource."""
+        """Return the account as a resource."""
         subscription = self._subscription
         return f"/subscriptions/{subscription.subscription}/resourceGroups/{subscription.group}/{_KIND}/{ACCOUNT}"
 
     def restore(self) -> None:
-        """Have the rule about keys that an earlier process had."""
+        """Restore the rule about keys of an earlier process."""
         self._subscription.blobs.gate.allowed = self._kept().properties[_SWITCH] is not False
 
     def allow_shared_keys(self, allowed: bool) -> None:
-        """Take the account's keys, or tokens only; then the workspaces know no keys of it either."""
+        """Accept the account's keys, or only tokens; in that case, the workspaces do not know its keys either."""
         subscription, blobs = self._subscription, self._subscription.blobs
         self._kept().properties[_SWITCH] = blobs.gate.allowed = allowed
         blobs.front = "" if allowed else self._front()
@@ -112,11 +112,11 @@ class StorageAccountRoutes:
         return reply({"value": [self._described()]})
 
     def _patch(self, call: RestCall) -> Response:
-        """Take the settings over; of them, only the one about keys changes what the account does."""
+        """Apply the settings; only the one about keys changes what the account does."""
         given: Json = call.body.get("properties") or {}
         allowed = given.get(_SWITCH)
         if allowed is not None and not isinstance(allowed, bool):
-            raise malformed(f"{_SWITCH} is {allowed!r}: it is true or false")
+            raise malformed(f"{_SWITCH} is {allowed!r}: it must be true or false")
         kept = self._kept()
         kept.body.update({key: call.body[key] for key in _GIVEN if call.body.get(key) is not None})
         _merge(kept.properties, given)
@@ -131,7 +131,7 @@ class StorageAccountRoutes:
 
 
 def _merge(kept: Json, given: Json) -> None:
-    """Take over what is given, in objects field by field."""
+    """Apply what is given, field by field in objects."""
     for key, value in given.items():
         if isinstance(value, dict) and isinstance(kept.get(key), dict):
             _merge(kept[key], value)

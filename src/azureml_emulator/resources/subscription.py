@@ -1,6 +1,6 @@
-"""What all services share: one subscription with one resource group, what is kept in it, and where blobs go.
+"""What all services share: one subscription with one resource group, its content, and the storage of blobs.
 
-The services of the emulator are given a subscription and do not know the cloud that puts them together.
+The services of the emulator get a subscription and do not know the cloud that puts them together.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Subscription:
 
     Args:
         azurite: The running storage.
-        folder: Where what runs may write.
-        commands: What runs jobs and serves containers.
-        addresses: Where the services are; set later where a port has to be found first.
+        folder: Folder that running processes may write to.
+        commands: Commands that run jobs and serve containers.
+        addresses: Addresses of the services; set later if a port must be found first.
         database: File to keep all resources in; None for memory only.
-        authority: Whom to trust where storage is reached by https.
+        authority: Certificate authority to trust if storage is reached by https.
 
     Attributes:
-        pages: Address of the pages for people, where it is not that of the resource manager.
+        pages: Address of the pages for people, if it is not that of the resource manager.
     """
 
     subscription = SUBSCRIPTION
@@ -65,19 +65,19 @@ class Subscription:
 
     @property
     def url(self) -> str:
-        """Address of the resource manager."""
+        """Return the address of the resource manager."""
         return self.addresses.manager
 
     def scope(self) -> str:
-        """Path of what is in the resource group."""
+        """Return the path of what is in the resource group."""
         return SCOPE.format(subscription=self.subscription, group=self.group)
 
     def path(self, workspace: str | None = None) -> str:
-        """Path of a workspace."""
+        """Return the path of a workspace."""
         return f"{self.scope()}/workspaces/{workspace or self.workspace}"
 
     def container(self, store: str, workspace: str | None = None) -> str:
-        """Container of a datastore."""
+        """Return the container of a datastore."""
         found = self.store.get(f"{self.path(workspace)}/datastores/{store}")
         return str(found.properties["containerName"])
 
@@ -103,7 +103,7 @@ class Subscription:
             raise ServiceRefusalError(409, "MissingSubscriptionRegistration", message)
 
     def require_workspace(self, call: RestCall) -> None:
-        """Refuse a call whose workspace does not exist, or that writes what no resource can be."""
+        """Refuse a call whose workspace does not exist, or that writes an invalid resource."""
         names = call.names
         path = f"/subscriptions/{names['subscription']}/resourceGroups/{names['group']}/{PROVIDER}/workspaces"
         if self.store.find(f"{path}/{names['workspace']}") is None:
@@ -114,15 +114,15 @@ class Subscription:
             check_written(call.path, call.body)
 
     def page(self, items: list[RestResource], call: RestCall) -> Json:
-        """One page of a list, with the link to the next."""
+        """Return one page of a list, with the link to the next."""
         return self.page_of([item.to_dict() for item in items], call)
 
     def page_of(self, items: list[Json], call: RestCall) -> Json:
-        """One page of a list of answers, with the link to the next."""
+        """Return one page of a list of responses, with the link to the next."""
         start, top = int(call.query.get("$skip") or 0), call.query.get("$top")
         limit = min(self.page_size, int(top)) if top else self.page_size
         body: Json = {"value": items[start : start + limit]}
-        # With $top the client asked for so many and no more.
+        # With $top, the client requested this number and no more.
         if not top and start + limit < len(items):
             others = "&".join(f"{key}={value}" for key, value in call.query.items() if key != "$skip")
             body["nextLink"] = f"{self.url}{call.path}?{others}&$skip={start + limit}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class VmSize:
-    """A size of machines. ``family`` is what quota is counted by, in the words of a list of quota."""
+    """A size of machines. ``family`` is the unit of quota, as named in a list of quota."""
 
     name: str
     family: str
@@ -17,7 +17,7 @@ class VmSize:
 
     @property
     def family_id(self) -> str:
-        """The family in the words of a list of sizes."""
+        """Return the family as named in a list of sizes."""
         return f"standard{self.family.replace('_', '')}Family"
 
 
@@ -34,4 +34,4 @@ VM_SIZES = {
         VmSize("Standard_NC24ads_A100_v4", "NCADSA100v4", 24, 220, 1),
     )
 }
-"""By name in lower case, as the service compares names."""
+"""Return it by name in lower case, as the service compares names."""

@@ -1,4 +1,4 @@
-"""Workspaces: themselves, their datastores, and the addresses of their other services."""
+"""Workspaces, their datastores, and the addresses of their other services."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from azureml_emulator.storage.azurite import ACCOUNT, KEY
 
 
 def workspace(subscription: Subscription, name: str) -> Json:
-    """A workspace as the service describes it."""
+    """Return a workspace as the service describes it."""
     path = f"{subscription.addresses.ml}{subscription.path(name)}"
     group = subscription.scope().split("/providers/")[0]
     return {
@@ -48,7 +48,7 @@ def workspace(subscription: Subscription, name: str) -> Json:
 
 
 def datastore(container: str, default: bool, suffix: str) -> Json:
-    """A datastore over a container of the storage account; ``suffix`` follows ``ACCOUNT.blob.`` in its address."""
+    """Return a datastore on a container of the storage account; ``suffix`` follows ``ACCOUNT.blob.`` in its address."""
     return {
         "properties": {
             "description": None,
@@ -73,7 +73,7 @@ class WorkspaceRoutes:
         self._subscription = subscription
 
     def routes(self) -> list[Route]:
-        """Their paths."""
+        """Return the paths."""
         before = self._subscription.require_workspace
         return [
             route(SCOPE + "/workspaces", GET=self._list),
@@ -97,7 +97,7 @@ class WorkspaceRoutes:
         return reply(self._subscription.page(self._subscription.store.children(call.path), call))
 
     def _discover(self, call: RestCall) -> Response:
-        """Where the services besides the resource manager are."""
+        """Return the addresses of the services besides the resource manager."""
         return reply(
             dict.fromkeys(
                 ("api", "catalog", "experimentation", "history", "modelmanagement"), self._subscription.addresses.ml
@@ -123,7 +123,7 @@ class WorkspaceRoutes:
     def _secrets(self, call: RestCall) -> Response:
         found = self._subscription.store.get(call.path.removesuffix("/listSecrets"))
         credentials = found.properties.get("credentials") or {}
-        if secrets := credentials.get("secrets"):  # what somebody has put there for a storage of his own
+        if secrets := credentials.get("secrets"):  # secrets for a separate storage account
             return reply(secrets)
         if credentials.get("credentialsType", "None") == "None":
             raise ServiceRefusalError(
@@ -139,7 +139,7 @@ class WorkspaceRoutes:
 
 
 def _without_secrets(found: RestResource) -> Json:
-    """A datastore as it is shown: of its secrets only the kind."""
+    """Return a datastore as it is shown: only the kind of its secrets."""
     body = found.to_dict()
     credentials = body["properties"].get("credentials") or {}
     kind = credentials.get("credentialsType")

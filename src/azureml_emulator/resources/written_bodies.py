@@ -1,4 +1,4 @@
-"""What the body of a resource of Azure ML must have, and the types of its fields, as the specification declares them."""
+"""Requirements for the body of a resource of Azure ML, and the types of its fields, as the specification declares them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from azureml_emulator.rest.rest_calls import Json, ServiceRefusalError, malforme
 Fields = Mapping[str, type]
 _TEXTS = {"displayName": str, "description": str, "experimentName": str, "computeId": str}
 _OBJECTS = {"tags": dict, "properties": dict}
-# By the kinds in the path: fields that must be there, and fields that may be.
+# By the kinds in the path: required fields, and optional fields.
 _REQUIRED: dict[str, Fields] = {
     "jobs": {"jobType": str},
     "schedules": {"action": dict, "trigger": dict},
@@ -57,11 +57,11 @@ _WORDS = {str: "text", dict: "an object", bool: "true or false", int: "a whole n
 
 
 def check_written(path: str, body: Json) -> None:
-    """Refuse the body of a resource in which a field is missing or has another type.
+    """Refuse the body of a resource if a field is missing or has another type.
 
     Args:
-        path: Of the resource.
-        body: What shall be written.
+        path: Path of the resource.
+        body: Body to be written.
 
     Raises:
         ServiceRefusalError: 400.

@@ -1,1 +1,1 @@
-"""One request to the control plane and its answer: calls, refusals, long-running operations, and faults on demand."""
+"""One request to the control plane and its response: calls, refusals, long-running operations, and planned faults."""

@@ -1,4 +1,4 @@
-"""The API versions of Azure Resource Manager: each call says one, and a provider knows those that it has published."""
+"""The API versions of Azure Resource Manager: each call names one, and a provider accepts those that it has published."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from azureml_emulator.rest.rest_calls import ServiceRefusalError
 
 _RESOURCES = "microsoft.resources"
 _VERSION = re.compile(r"(\d{4}-\d{2}-\d{2})(-[a-z]+)?", re.IGNORECASE)
-# As the specification has them; what may have been published later is taken as well.
+# From the specification; versions that may have been published later are accepted as well.
 _PUBLISHED = {
     "microsoft.containerregistry": """
         2016-06-27-preview 2017-03-01 2017-06-01-preview 2017-10-01 2018-02-01-preview 2018-09-01 2019-04-01
@@ -88,16 +88,16 @@ _PUBLISHED = {
 
 
 def is_managed(path: str) -> bool:
-    """Whether a path is one of the resource manager's own."""
+    """Return whether a path belongs to the resource manager itself."""
     return path.lower().startswith(("/subscriptions", "/tenants", "/providers"))
 
 
 def check_version(path: str, version: str | None) -> None:
-    """Refuse a call to the resource manager that says no version, or one that was never published.
+    """Refuse a call to the resource manager that names no version, or one that was never published.
 
     Args:
-        path: Of the call; those of other services are not looked at.
-        version: What the call says.
+        path: Path of the call; those of other services are ignored.
+        version: Version that the call names.
 
     Raises:
         ServiceRefusalError: 400.

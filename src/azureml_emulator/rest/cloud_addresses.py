@@ -1,4 +1,4 @@
-"""Where the services of the cloud are: all at one loopback address, or each under the host name that it has on Azure."""
+"""The addresses of the services: all on one loopback address, or each under the host name that it has on Azure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 LOCATION = "westeurope"
 VAULT = "emulator"
-"""Name of the one key vault."""
+"""Name of the only key vault."""
 HostKind = Literal["manager", "login", "ml", "inference", "vault", "blob", "site", "registry", "vision"]
 
 _INFERENCE = re.compile(rf"([^.]+)\.{LOCATION}\.inference\.ml\.azure\.com")
@@ -41,7 +41,7 @@ CERTIFICATE_NAMES = (
     "*.cognitiveservices.azure.com",
     "*.api.cognitive.microsoft.com",
 )
-"""Names in the certificate that all services show."""
+"""Names in the certificate that all services use."""
 _PATHS: dict[HostKind, tuple[str, ...]] = {
     "manager": ("/subscriptions", "/tenants", "/providers", "/metadata/", "/operations/", "/operationresults/"),
     "ml": (
@@ -55,18 +55,18 @@ _PATHS: dict[HostKind, tuple[str, ...]] = {
 
 
 def host_kind(host: str) -> HostKind | None:
-    """Which service of Azure a host name belongs to; None for any other host."""
+    """Return the service of Azure to which a host name belongs; None for any other host."""
     return next((kind for kind, pattern in _KINDS if pattern.fullmatch(host.lower())), None)
 
 
 def inference_endpoint(host: str) -> str:
-    """The endpoint that a host name for inference stands for; empty for any other host."""
+    """Return the endpoint of a host name for inference; empty for any other host."""
     found = _INFERENCE.fullmatch(host.lower())
     return found[1] if found else ""
 
 
 def vision_account(host: str) -> str:
-    """What the host name of a Custom Vision account says: its subdomain, or its region with ``.api``; empty for other hosts.
+    """Return the subdomain of a Custom Vision host, or its region with ``.api``; empty for other hosts.
 
     The hosts of a region are shared by all accounts in it.
     """
@@ -76,7 +76,7 @@ def vision_account(host: str) -> str:
 
 
 def serves(kind: HostKind, path: str) -> bool:
-    """Whether a service has paths that begin like this one. Signing in has the paths that no other service has."""
+    """Return whether a service has paths that begin like this one. The sign-in has the paths that no other service has."""
     if kind == "login":
         return not any(path.startswith(paths) for paths in _PATHS.values())
     return path.startswith(_PATHS.get(kind, ()))
@@ -87,14 +87,14 @@ class CloudAddresses:
     """Addresses of the services, without a slash at the end.
 
     Attributes:
-        manager: The resource manager.
-        login: Where clients sign in.
-        ml: The services of Azure ML besides the resource manager.
-        vault: The key vault.
-        ml_resource: What tokens for Azure ML itself are meant for.
-        vault_resource: What tokens for the vault are meant for.
+        manager: Address of the resource manager.
+        login: Address of the sign-in.
+        ml: Address of the services of Azure ML besides the resource manager.
+        vault: Address of the key vault.
+        ml_resource: Audience of tokens for Azure ML itself.
+        vault_resource: Audience of tokens for the vault.
         storage_suffix: What follows ``ACCOUNT.blob.`` in the address of a storage account.
-        public: Whether these are the addresses of Azure, which clients reach by way of the proxy.
+        public: Whether these are the addresses of Azure, which clients reach through the proxy.
     """
 
     manager: str
@@ -108,14 +108,14 @@ class CloudAddresses:
 
     @classmethod
     def loopback(cls, url: str) -> CloudAddresses:
-        """Everything at one address of this machine."""
-        # The client of a vault trusts a resource that is a domain above the vault's own host; above 127.0.0.1 that is 0.0.1.
+        """Return everything at one address of this machine."""
+        # The client of a vault trusts a resource that is a parent domain of the vault's host; for 127.0.0.1 that is 0.0.1.
         vault = url.replace("//127.0.0.1", "//0.0.1")
         return cls(url, url, url, url, "https://ml.loopback", vault, "core.loopback")
 
     @classmethod
     def azure(cls) -> CloudAddresses:
-        """The host names of the public cloud."""
+        """Return the host names of the public cloud."""
         return cls(
             manager="https://management.azure.com",
             login="https://login.microsoftonline.com",
@@ -129,22 +129,22 @@ class CloudAddresses:
 
     @property
     def manager_resources(self) -> tuple[str, ...]:
-        """What tokens for the resource manager may be meant for."""
+        """Return the audiences that tokens for the resource manager may have."""
         return (self.manager, "https://management.core.windows.net") if self.public else (self.manager,)
 
     def online(self, workspace: str, endpoint: str) -> str:
-        """Base address of an online endpoint."""
+        """Return the base address of an online endpoint."""
         return self._endpoint(endpoint) if self.public else f"{self.ml}/scoring/{workspace}/{endpoint}"
 
     def vision(self, subdomain: str, region: str = LOCATION) -> str:
-        """Base address of a Custom Vision account; one without a subdomain shares that of its region."""
+        """Return the base address of a Custom Vision account; one without a subdomain shares that of its region."""
         name = subdomain.lower() or f"{region}.api"
         if not self.public:
             return f"{self.manager}/cognitiveservices/{name}"
         return f"https://{name}.{'cognitiveservices.azure' if subdomain else 'cognitive.microsoft'}.com"
 
     def batch(self, workspace: str, endpoint: str) -> str:
-        """Base address of a batch endpoint."""
+        """Return the base address of a batch endpoint."""
         return self._endpoint(endpoint) if self.public else f"{self.ml}/batch/{workspace}/{endpoint}"
 
     @staticmethod

@@ -16,7 +16,7 @@ _EXPRESSION = re.compile(
 
 
 def parse_fault(text: str) -> Fault:
-    """A fault from an expression.
+    """Return the fault for an expression.
 
     ``WHAT`` is a status from 400 to 599, ``drop`` or ``lose``. The pattern is a regular expression for the whole path, or
     for the whole address with its host.
@@ -47,6 +47,4 @@ def parse_fault(text: str) -> Fault:
     status = int(what)
     code = _CODES.get(status) or HTTPStatus(status).phrase.replace(" ", "") if status in list(HTTPStatus) else "Error"
     after = float(found["after"]) if found["after"] else (0.05 if status in (429, 500, 503) else None)
-    return Fault(
-        "*", times, method, "answer", status, code, "a fault that was asked for", retry_after=after, pattern=pattern
-    )
+    return Fault("*", times, method, "answer", status, code, "a planned fault", retry_after=after, pattern=pattern)

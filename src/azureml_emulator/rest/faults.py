@@ -1,4 +1,4 @@
-"""Faults that a test asks for: throttling, server errors, broken connections."""
+"""Faults that a test requests: throttling, server errors, broken connections."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Fault:
     kind: Kind = "answer"
     status: int = 500
     code: str = "InternalServerError"
-    message: str = "a fault that the test asked for"
+    message: str = "a planned fault"
     retry_after: float | None = None
     pattern: re.Pattern[str] | None = None
 
     def matches(self, method: str, path: str, host: str = "") -> bool:
-        """Whether it strikes a call."""
+        """Return whether it affects a call."""
         if self.pattern is not None:
             struck = self.pattern.fullmatch(path) or self.pattern.fullmatch(f"https://{host}{path}")
             return bool(struck) and self.method in ("", method)
@@ -33,19 +33,19 @@ class Fault:
         return there and self.method in ("", method)
 
     def headers(self) -> dict[str, str]:
-        """Headers of its answer."""
+        """Return the headers of its response."""
         return {} if self.retry_after is None else {"Retry-After": f"{self.retry_after:g}"}
 
 
 class Faults:
-    """The faults that are still to come. ``collection`` is a name in the path, such as ``jobs``, or ``*`` for all."""
+    """The remaining faults. ``collection`` is a name in the path, such as ``jobs``, or ``*`` for all."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: list[Fault] = []
 
     def throttle(self, collection: str, times: int = 1, retry_after: float = 0.05, method: str = "") -> None:
-        """Answer 429 with Retry-After in seconds; the SDK takes 0 for its own, longer, waiting time."""
+        """Respond with 429 and Retry-After in seconds; the SDK replaces 0 by its own, longer, waiting time."""
         message = "too many requests"
         self.add(Fault(collection, times, method, "answer", 429, "TooManyRequests", message, retry_after))
 
@@ -58,26 +58,26 @@ class Faults:
         method: str = "",
         retry_after: float | None = 0.05,
     ) -> None:
-        """Answer with an error of the server."""
+        """Respond with an error of the server."""
         word = code or {500: "InternalServerError", 503: "ServiceUnavailable"}.get(status, "Error")
         self.add(Fault(collection, times, method, "answer", status, word, retry_after=retry_after))
 
     def drop(self, collection: str, times: int = 1, method: str = "") -> None:
-        """Break the connection instead of answering."""
+        """Break the connection instead of responding."""
         self.add(Fault(collection, times, method, "drop"))
 
     def lose(self, collection: str, times: int = 1, method: str = "") -> None:
-        """Do what is asked, and break the connection before the answer."""
+        """Do what is requested, and break the connection before the response."""
         self.add(Fault(collection, times, method, "lose"))
 
     def take(self, method: str, path: str, host: str = "", *, by_address: bool = False) -> Fault | None:
-        """The fault for a call, which counts as used; None where none is waiting for it.
+        """Return the fault for a call, which counts as used; None if there is none.
 
         Args:
-            method: Of the call.
-            path: Of the call.
-            host: That the call is for.
-            by_address: Whether those for a collection do not count, as what is called has no collections.
+            method: Method of the call.
+            path: Path of the call.
+            host: Host of the call.
+            by_address: Whether to ignore faults for a collection, because the called service has no collections.
         """
         with self._lock:
             for fault in self._waiting:
@@ -92,7 +92,7 @@ class Faults:
 
     @property
     def pending(self) -> int:
-        """How many are still to come."""
+        """Return how many faults remain."""
         with self._lock:
             return sum(fault.times for fault in self._waiting)
 
@@ -102,7 +102,7 @@ class Faults:
             self._waiting.clear()
 
     def add(self, fault: Fault) -> None:
-        """Wait for the calls that it strikes."""
+        """Wait for the calls that it affects."""
         if fault.times < 1:
             raise ValueError("a fault happens at least once")
         with self._lock:

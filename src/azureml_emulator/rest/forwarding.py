@@ -1,4 +1,4 @@
-"""Passes a request on to another process of this machine, and its answer back."""
+"""Forwards a request to another process of this machine, and returns its response."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def forward(
     dropped: tuple[str, ...],
     trust: ssl.SSLContext | None = None,
 ) -> Response:
-    """The answer of the process to a request.
+    """Return the response of the process to a request.
 
     Args:
-        port: Where it listens.
-        request: What the client asked for.
-        target: Path and query to ask for instead.
-        headers: All that are sent, but for the length of the body.
+        port: Port on which it listens.
+        request: Request of the client.
+        target: Path and query to request instead.
+        headers: All headers to send, except for the length of the body.
         body: The whole body.
-        dropped: Beginnings of the names of headers that the answer shall not have, in lower case.
-        trust: Whom to trust where the process is reached by https; None for http.
+        dropped: Beginnings of the names of headers to remove from the response, in lower case.
+        trust: Certificate authority to trust if the process is reached by https; None for http.
 
     Raises:
-        OSError, http.client.HTTPException: the process does not answer.
+        OSError, http.client.HTTPException: the process does not respond.
     """
     connection = (
         http.client.HTTPSConnection("127.0.0.1", port, timeout=_TIMEOUT_SECONDS, context=trust)

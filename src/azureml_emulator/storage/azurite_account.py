@@ -25,12 +25,12 @@ class AzuriteAccount:
 
     Args:
         azurite: The running storage.
-        addresses: Say what the account is called in answers.
-        authority: Whom to trust where Azurite is reached by https.
+        addresses: Knows the name of the account in responses.
+        authority: Certificate authority to trust if Azurite is reached by https.
 
     Attributes:
-        gate: The account's rule about its keys; it holds for those who come by way of ``front``.
-        front: Address of the front end that clients shall use; empty where they use Azurite itself.
+        gate: The account's rule about its keys; it applies to clients that use ``front``.
+        front: Address of the front end that clients should use; empty if they use Azurite itself.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class AzuriteAccount:
 
     @property
     def account_url(self) -> str:
-        """Address of the storage account, as clients are told it."""
+        """Return the address of the storage account that clients get."""
         if self._addresses().public:
             return self._public
         return f"{self.front}/{ACCOUNT}" if self.front else self._azurite.account_url
@@ -57,18 +57,18 @@ class AzuriteAccount:
         return f"https://{ACCOUNT}.blob.{self._addresses().storage_suffix}"
 
     def make_container(self, prefix: str) -> str:
-        """A new container; its name starts with the prefix."""
+        """Create a container whose name starts with the prefix."""
         name = f"{prefix}-{uuid.uuid4().hex[:12]}"
         self._service().create_container(name)
         self._containers.append(name)
         return name
 
     def url(self, container: str, path: str = "") -> str:
-        """Address of a blob or container, without a signature."""
+        """Return the address of a blob or container, without a signature."""
         return f"{self.account_url}/{container}" + (f"/{path}" if path else "")
 
     def signature(self, container: str, *, write: bool = False) -> str:
-        """A shared access signature for a container."""
+        """Return a shared access signature for a container."""
         from azure.storage.blob import generate_container_sas
 
         expiry = datetime.now(UTC) + timedelta(hours=1)
@@ -76,19 +76,19 @@ class AzuriteAccount:
         return generate_container_sas(ACCOUNT, container, account_key=KEY, permission=permission, expiry=expiry)
 
     def signed(self, container: str, path: str = "", *, write: bool = False) -> str:
-        """Address of a blob or container that everyone can use."""
+        """Return an address of a blob or container that everyone can use."""
         return f"{self.url(container, path)}?{self.signature(container, write=write)}"
 
     def public_url(self, container: str, path: str) -> str:
-        """Address of a blob in the form that it has on Azure, which the SDK takes apart, whether anybody answers there."""
+        """Return the address of a blob in the form that it has on Azure, which the SDK parses; nobody need respond there."""
         return f"{self._public}/{container}/{path}"
 
     def owns(self, url: str) -> bool:
-        """Whether an address is in this account."""
+        """Return whether an address is in this account."""
         return url.startswith(tuple(f"{form}/" for form in self._forms()))
 
     def split(self, url: str) -> tuple[str, str]:
-        """Container and path of an address in this account, in either form.
+        """Return container and path of an address in this account, in either form.
 
         Raises:
             ServiceRefusalError: 400, it is not in this account.
@@ -104,24 +104,24 @@ class AzuriteAccount:
         return container, rest
 
     def names(self, container: str, prefix: str = "") -> list[str]:
-        """Blobs whose name starts with a prefix."""
+        """Return the blobs whose name starts with a prefix."""
         return sorted(self._container(container).list_blob_names(name_starts_with=prefix))
 
     def read(self, container: str, path: str) -> bytes:
-        """Content of a blob."""
+        """Return the content of a blob."""
         return self._container(container).download_blob(path).readall()
 
     def write(self, container: str, path: str, content: bytes) -> None:
-        """Write a blob, over an older one too."""
+        """Write a blob, replacing an older one."""
         self._container(container).upload_blob(path, content, overwrite=True)
 
     def download(self, container: str, path: str, target: Path) -> Path:
-        """Download a blob as a file, or what is below a path as a folder.
+        """Download a blob as a file, or everything below a path as a folder.
 
         Args:
             container: Its container.
             path: Blob or folder.
-            target: The folder or file that shall exist afterwards.
+            target: File or folder to create.
 
         Raises:
             ServiceRefusalError: 404, there is nothing at the path.
@@ -141,7 +141,7 @@ class AzuriteAccount:
         return target
 
     def upload(self, source: Path, container: str, path: str) -> None:
-        """Upload a file, or a folder with all that is in it."""
+        """Upload a file, or a folder with everything in it."""
         source = source.resolve()  # outputs of jobs are links
         if source.is_file():
             self.write(container, path.rstrip("/"), source.read_bytes())
@@ -162,12 +162,12 @@ class AzuriteAccount:
         from azure.core.exceptions import ResourceNotFoundError
 
         while self._containers:
-            with contextlib.suppress(ResourceNotFoundError):  # a call that is repeated may have deleted it before
+            with contextlib.suppress(ResourceNotFoundError):  # a repeated call may already have deleted it
                 self._service().delete_container(self._containers[-1])
             self._containers.pop()
 
     def _forms(self) -> list[str]:
-        """All forms of the account's address. Where the SDK puts code by a datastore it keeps scheme and host only."""
+        """Return all forms of the account's address. The SDK only keeps scheme and host when it uploads code."""
         found = [self.account_url, self._azurite.account_url, self._public]
         return [*found, self.front] if self.front else found
 

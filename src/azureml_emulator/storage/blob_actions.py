@@ -1,7 +1,7 @@
-"""What a request to Blob Storage does, in the words of roles.
+"""The actions of a request to Blob Storage, as in role definitions.
 
-Containers are managed (an action), what is in them is data (an action on data), which is why an Owner lists containers but
-reads no blob.
+Containers are managed (an action), their content is data (an action on data). Therefore an Owner lists containers but
+cannot read a blob.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class BlobAction:
     Attributes:
         action: Any of these is enough.
         data: Whether they are actions on data.
-        container: What they are done in; empty for the account.
+        container: Container of the action; empty for the account.
     """
 
     action: tuple[str, ...]
@@ -32,13 +32,13 @@ class BlobAction:
 
 
 def actions_of(method: str, path: str, query: str, headers: Mapping[str, str]) -> list[BlobAction]:
-    """All that a request does.
+    """Return all actions of a request.
 
     Args:
         method: HTTP method.
-        path: Below the account, such as ``/container/folder/blob``.
-        query: Without the question mark.
-        headers: Of the request, by names in lower case.
+        path: Path below the account, such as ``/container/folder/blob``.
+        query: Query without the question mark.
+        headers: Headers of the request, by names in lower case.
     """
     asked = {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
     part, kind = asked.get("comp", ""), asked.get("restype")
@@ -88,13 +88,13 @@ def _of_blob(
     if method == "DELETE":
         which = "deleteBlobVersion/action" if "versionid" in asked else "delete"
         return BlobAction((f"{_BLOBS}/{which}",), True, container)
-    # Who may only add writes what is new: that is said by a condition, or by a block that is appended.
+    # Who may only add can only write what is new, which a condition or an appended block says.
     adds = headers.get("if-none-match") == "*" or part == "appendblock"
     return BlobAction((f"{_BLOBS}/write", *((f"{_BLOBS}/add/action",) if adds else ())), True, container)
 
 
 def _source(headers: Mapping[str, str]) -> list[BlobAction]:
-    """Reading the blob that is copied, where neither a signature nor a token of its own does that."""
+    """Return the action of reading a blob that is copied, unless a signature or token of its own allows that."""
     source = urlsplit(headers.get("x-ms-copy-source", ""))
     if not source.path or "sig=" in source.query or "x-ms-copy-source-authorization" in headers:
         return []
@@ -103,7 +103,7 @@ def _source(headers: Mapping[str, str]) -> list[BlobAction]:
 
 
 def below_account(host: str, path: str) -> str:
-    """The path below the account: at an address of this machine, the account is its first part."""
+    """Return the path below the account: at an address of this machine, the account is its first part."""
     if host.replace(".", "").isdigit() or host == "localhost":
         return f"/{path.lstrip('/').partition('/')[2]}"
     return path

@@ -9,22 +9,22 @@ _MESSAGE = "Key based authentication is not permitted on this storage account."
 
 
 class SharedKeyGate:
-    """Looks at how a request to the storage account is authorised.
+    """Checks how a request to the storage account is authorised.
 
     Attributes:
-        allowed: Whether the account's keys, and signatures that were made with them, are good for anything.
+        allowed: Whether the account's keys, and signatures that were made with them, are accepted.
     """
 
     def __init__(self) -> None:
         self.allowed = True
 
     def refusal(self, query: str, authorization: str) -> str:
-        """Why a request is refused; empty where it is not.
+        """Return why a request is refused; empty if it is not.
 
-        A signature by a key of the account is told from one by a user's delegation key, which names that user (``skoid``).
+        A signature by a user's delegation key names that user (``skoid``), unlike one by a key of the account.
 
         Args:
-            query: Of the address, without the question mark.
+            query: Query of the address, without the question mark.
             authorization: Value of the header of that name; may be empty.
         """
         if self.allowed:

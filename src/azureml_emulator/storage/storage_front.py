@@ -1,8 +1,8 @@
-"""The storage account as its clients see it: over TLS, with the account's own rules, and Azurite behind it.
+"""The storage account as its clients see it: over TLS, with the account's own rules, and with Azurite behind it.
 
-Azurite checks keys and signatures. A token is checked here, against the same sign-in service as at the control plane, and so
-are the roles of its owner, and of whoever a signature of user delegation names; the request is then passed on, with a
-signature where Azurite takes no tokens. Faults that were asked for strike here, too.
+Azurite checks keys and signatures. A token is checked here, against the same sign-in service as at the control plane, and
+so are the roles of its owner, and of the user that a user delegation signature names. Then the request is passed on, with
+a signature if Azurite does not accept tokens. Planned faults also apply here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from azureml_emulator.storage.shared_key_gate import CODE, SharedKeyGate
 
 AUDIENCES = ("https://storage.azure.com", "https://storage.azure.com/", f"https://{ACCOUNT}.blob.core.windows.net")
 _OWN_HEADERS = ("connection", "transfer-encoding", "keep-alive", "content-length")
-# What Blob Storage says where the control plane has another word.
+# Error codes of Blob Storage that differ from those of the control plane.
 _CODES = {
     400: "InvalidInput", 403: "AuthorizationFailure", 404: "ResourceNotFound", 409: "BlobAlreadyExists",
     412: "ConditionNotMet", 416: "InvalidRange", 500: "InternalError", 503: "ServerBusy",
@@ -42,36 +42,36 @@ _NO_ROLE = "This request is not authorized to perform this operation using this 
 
 Check = Callable[[str, tuple[str, ...]], Json]
 Allows = Callable[[str, BlobAction], bool]
-"""Whether a role of a principal, by its object id, allows something."""
+"""Returns whether a role of a principal, by its object id, allows something."""
 
 
 class Server(Protocol):
-    """What answers on a port."""
+    """A server on a port."""
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Return the port on which it listens."""
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Return its address."""
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
 
 
 class StorageFront:
     """The front end, which starts when it is first needed.
 
     Args:
-        azurite: What is behind it.
-        authority: Whom to trust where Azurite is reached by https.
+        azurite: The storage behind it.
+        authority: Certificate authority to trust if Azurite is reached by https.
         gate: The account's rule about its keys.
-        faults: What strikes calls before they are answered.
-        check: The claims of the token in a header ``Authorization``; raises ServiceRefusalError where it holds none for some
-            audiences.
-        allows: Says what the owner of a token may do.
-        serve: Lets an application answer on a free port.
+        faults: Faults that affect calls before they get a response.
+        check: Returns the claims of the token in a header ``Authorization``; raises ServiceRefusalError unless it has one of
+            some audiences.
+        allows: Returns whether the owner of a token may do something.
+        serve: Runs an application on a free port.
     """
 
     def __init__(
@@ -97,15 +97,15 @@ class StorageFront:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Return its address."""
         return self._start().url
 
     def port_for_clients(self) -> int:
-        """Where the account answers."""
+        """Return the address of the account."""
         return self._start().port
 
     def stop(self) -> None:
-        """End it; it starts again when it is needed."""
+        """Stop it; it starts again when it is needed."""
         with self._lock:
             if self._server is not None:
                 self._server.stop()
@@ -138,7 +138,7 @@ class StorageFront:
         dropped: tuple[str, ...] = _OWN_HEADERS
         query = request.url.query
         by_token = authorization.lower().startswith("bearer ")
-        principal = parse_qs(query).get("skoid", [""])[0]  # who has signed with a key of user delegation
+        principal = parse_qs(query).get("skoid", [""])[0]  # the user who signed with a delegation key
         if by_token:
             try:
                 principal = str(self._check(authorization, AUDIENCES).get("oid"))
@@ -146,7 +146,7 @@ class StorageFront:
                 return _refused(401, "InvalidAuthenticationInfo", refusal.message)
         if principal and not self._may(principal, request):
             return _refused(403, "AuthorizationPermissionMismatch", _NO_ROLE)
-        if by_token and self._trust is None:  # Azurite takes tokens by https only
+        if by_token and self._trust is None:  # Azurite only accepts tokens by https
             dropped, query = (*dropped, "authorization"), "&".join(part for part in (query, _signature()) if part)
         sent = [(name, value) for name, value in request.headers.items() if not name.lower().startswith(dropped)]
         path = request.scope["raw_path"].decode("latin-1")
@@ -154,7 +154,7 @@ class StorageFront:
         try:
             return forward(self._azurite.port, request, target, sent, body, _OWN_HEADERS, self._trust)
         except (OSError, http.client.HTTPException) as error:
-            return _refused(500, "InternalError", f"Azurite does not answer: {error}")
+            return _refused(500, "InternalError", f"Azurite does not respond: {error}")
 
     def _may(self, principal: str, request: Request) -> bool:
         path = below_account(request.url.hostname or "", request.scope["path"])
@@ -163,7 +163,7 @@ class StorageFront:
 
 
 def _signature() -> str:
-    """A signature for all of the account that ends in five minutes."""
+    """Return a signature for the whole account that expires in five minutes."""
     from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
     return generate_account_sas(
@@ -178,14 +178,14 @@ def _signature() -> str:
 
 
 def _struck(fault: Fault) -> Response:
-    """The answer of a fault in the form of Blob Storage."""
+    """Return the response of a fault in the form of Blob Storage."""
     response = _refused(fault.status, _CODES.get(fault.status, fault.code), fault.message)
     response.headers.update(fault.headers())
     return response
 
 
 def _broken(request: Request) -> Response:
-    """An answer that never arrives: the connection is gone before it."""
+    """Return a response that never arrives, because the connection is gone before it."""
     request.scope["state"]["transport"].abort()
     return Response()
 

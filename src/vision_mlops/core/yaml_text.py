@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.errors import PipelineError, problem_of_file
 
 # Numbers of YAML 1.2 that PyYAML, which follows 1.1, takes for text and would not quote: 1e3, 0o10.
 _NUMBER = re.compile(r"[-+]?(0o[0-7]+|(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?)")
@@ -77,8 +77,7 @@ def read_mapping(
     try:
         content = read_yaml(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise PipelineError(f"{what or file} cannot be read: {reason}", "fix the file") from error
+        raise PipelineError(f"{what or file} cannot be read: {problem_of_file(error)}", "fix the file") from error
     if content is None and may_be_empty:
         return {}
     if not isinstance(content, dict):

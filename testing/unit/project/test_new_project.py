@@ -349,7 +349,7 @@ REFUSED = {
     "no value": (["birds", "--defaults", "--data", "region"], "not of the form NAME=VALUE"),
     "choice": (["birds", "--defaults", "--data", "ci=jenkins"], "ci: unknown choice 'jenkins'"),
     "target": (["birds", "--defaults", "--data", "targets=local,mars"], "targets: unknown choice 'mars'"),
-    "no target": (["birds", "--defaults", "--data", "targets="], "choose one at least"),
+    "no target": (["birds", "--defaults", "--data", "targets="], "choose at least one"),
     "region": (["birds", "--defaults", "--data", "region=West Europe"], "such as westeurope"),
     "no images": (["birds", "--defaults", "--images", "nowhere"], "nowhere"),
     "ref alone": (["birds", "--defaults", "--ref", "v2"], "--template"),

@@ -1,1 +1,1 @@
-"""How tags are learnt from pictures, and how good what was learnt is; nothing here knows the service."""
+"""How tags are learnt from pictures, and how good the result is; nothing here knows the service."""

@@ -1,4 +1,4 @@
-"""How well an iteration tells the tags of pictures that it has not seen: precision, recall and average precision."""
+"""How well an iteration predicts the tags of unseen pictures: precision, recall and average precision."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from azureml_emulator.rest.rest_calls import Json
 
 
 class Performance:
-    """What was said of each picture by a classifier that had not seen it, and what is true.
+    """What a classifier that had not seen each picture predicted for it, and the truth.
 
     Args:
         content: What the iteration was trained with: tags, and the tags of each image.
-        judged: What was said, as the training kept it.
+        judged: Predictions, as the training kept them.
     """
 
     def __init__(self, content: str, judged: str) -> None:
@@ -28,10 +28,10 @@ class Performance:
         self._truth = np.array([[tag in tagged[image] for tag in said["tags"]] for image in self.images])
 
     def describe(self, threshold: float) -> Json:
-        """All figures, as the service answers them.
+        """Return all figures, as the service does.
 
         Args:
-            threshold: From which probability on a picture is said to have a tag.
+            threshold: Minimum probability at which a picture is considered to have a tag.
         """
         found = self._said >= threshold
         per_tag = [
@@ -43,7 +43,7 @@ class Performance:
         return {"perTagPerformance": per_tag, **self._figures(found, self._truth), "averagePrecision": mean}
 
     def predictions(self, image: str) -> list[Json]:
-        """What was said of one picture, the most probable tag first."""
+        """Return the predictions for one picture, the most probable tag first."""
         return as_predictions(self._tags, list(self._said[self.images.index(image)]))
 
     def _figures(self, found: Array, truth: Array) -> Json:
@@ -59,7 +59,7 @@ class Performance:
 
 
 def as_predictions(tags: list[Json], probabilities: list[float]) -> list[Json]:
-    """Tags with their probabilities, the most probable one first."""
+    """Return tags with their probabilities, the most probable one first."""
     found = [
         {"probability": float(value), "tagId": tag["id"], "tagName": tag["name"], "tagType": tag["type"]}
         for tag, value in zip(tags, probabilities, strict=True)
@@ -68,7 +68,7 @@ def as_predictions(tags: list[Json], probabilities: list[float]) -> list[Json]:
 
 
 def average_precision(said: Array, truth: Array) -> float:
-    """The mean, over the pictures with a tag, of the precision among those that are said to have it as surely."""
+    """Return the mean, over the pictures with a tag, of the precision among the pictures with at least that probability."""
     order = np.argsort(-said, kind="stable")
     hits = truth[order]
     if not hits.any():

@@ -20,12 +20,12 @@ class TagClassifier:
     """A trained classifier.
 
     Attributes:
-        weights: Of shape (numbers of a picture, tags).
-        offsets: Of shape (tags,).
-        centre: What is taken off the numbers.
-        scale: What they are divided by.
-        multilabel: Whether a picture may have several tags; then each probability stands for itself.
-        views: How many ways each picture is looked at.
+        weights: Array of shape (numbers of a picture, tags).
+        offsets: Array of shape (tags,).
+        centre: Values that are subtracted from the numbers.
+        scale: Values by which they are divided.
+        multilabel: Whether a picture may have several tags; then the probabilities are independent.
+        views: How many views of each picture are used.
     """
 
     weights: Array
@@ -36,7 +36,7 @@ class TagClassifier:
     views: int = 1
 
     def probabilities(self, numbers: Array) -> Array:
-        """Of each tag, for each row of numbers."""
+        """Return the score of each tag for each row of numbers."""
         scores = (numbers - self.centre) / self.scale @ self.weights + self.offsets
         if self.multilabel:
             return np.asarray(1 / (1 + np.exp(-np.clip(scores, -60, 60))))
@@ -44,12 +44,12 @@ class TagClassifier:
         return np.asarray(powers / powers.sum(1, keepdims=True))
 
     def predict(self, content: bytes) -> list[float]:
-        """The probability of each tag for a picture."""
+        """Return the probability of each tag for a picture."""
         numbers = np.stack([features(content, view) for view in range(self.views)])
         return [float(value) for value in self.probabilities(numbers).mean(0)]
 
     def to_bytes(self) -> bytes:
-        """The classifier as a file."""
+        """Return the classifier as a file."""
         stream = io.BytesIO()
         np.savez(
             stream, weights=self.weights, offsets=self.offsets, centre=self.centre, scale=self.scale,
@@ -59,20 +59,20 @@ class TagClassifier:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> TagClassifier:
-        """The classifier of a file."""
+        """Return the classifier in a file."""
         with np.load(io.BytesIO(content), allow_pickle=False) as kept:
             arrays = {name: kept[name] for name in ("weights", "offsets", "centre", "scale")}
             return cls(**arrays, multilabel=bool(kept["multilabel"]), views=int(kept["views"]))
 
 
 def fit(numbers: Array, truth: Array, multilabel: bool, views: int = 1) -> TagClassifier:
-    """Learn.
+    """Train a classifier.
 
     Args:
-        numbers: Of shape (pictures, numbers of a picture).
-        truth: Whether each picture has each tag; of shape (pictures, tags).
+        numbers: Array of shape (pictures, numbers of a picture).
+        truth: Whether each picture has each tag; array of shape (pictures, tags).
         multilabel: Whether a picture may have several tags.
-        views: How many ways each picture is looked at, for the classifier to know.
+        views: How many views of each picture are used, which the classifier stores.
     """
     centre, scale = numbers.mean(0), (numbers.std(0) + 1e-3) / weights()
     rows = (numbers - centre) / scale
@@ -85,11 +85,11 @@ def fit(numbers: Array, truth: Array, multilabel: bool, views: int = 1) -> TagCl
 
 
 def judge(numbers: Array, truth: Array, multilabel: bool) -> tuple[Array, Array]:
-    """What classifiers say of pictures that they have not seen.
+    """Return what classifiers predict for pictures that they have not seen.
 
     Args:
-        numbers: Of shape (views, pictures, numbers of a picture).
-        truth: Whether each picture has each tag; of shape (pictures, tags).
+        numbers: Array of shape (views, pictures, numbers of a picture).
+        truth: Whether each picture has each tag; array of shape (pictures, tags).
         multilabel: Whether a picture may have several tags.
 
     Returns:
@@ -106,13 +106,13 @@ def judge(numbers: Array, truth: Array, multilabel: bool) -> tuple[Array, Array]
 
 
 def look_at(contents: list[bytes], views: int) -> Array:
-    """The numbers of pictures, of shape (views, pictures, numbers of a picture)."""
+    """Return the numbers of pictures, an array of shape (views, pictures, numbers of a picture)."""
     assert 1 <= views <= VIEWS
     return np.stack([np.stack([features(content, view) for content in contents]) for view in range(views)])
 
 
 def _folds(truth: Array) -> Array:
-    """A fold for each picture, so that those with the same tags are spread evenly; the same for the same pictures."""
+    """Return a fold for each picture, with pictures of the same tags spread evenly; the same for the same pictures."""
     folds = np.zeros(len(truth), dtype=int)
     chance = np.random.default_rng(0)
     _, groups = np.unique(truth, axis=0, return_inverse=True)
@@ -125,10 +125,10 @@ def _folds(truth: Array) -> Array:
 
 
 def _several(rows: Array, tags: Array, count: int) -> tuple[Array, Array]:
-    """Weights and offsets where each picture has one of the tags."""
+    """Return weights and offsets if each picture has exactly one of the tags."""
     made = _regression().fit(rows, tags)
     learnt, offsets = np.zeros((rows.shape[1], count)), np.full(count, -60.0)
-    if len(made.classes_) == 2:  # then it knows the second one only
+    if len(made.classes_) == 2:  # then it only has the second one
         learnt[:, made.classes_[1]] = made.coef_[0]
         offsets[made.classes_] = 0, made.intercept_[0]
     else:
@@ -138,8 +138,8 @@ def _several(rows: Array, tags: Array, count: int) -> tuple[Array, Array]:
 
 
 def _one(rows: Array, has: Array) -> tuple[Array, float]:
-    """Weights and offset of one tag."""
-    if has.all() or not has.any():  # nothing to tell apart
+    """Return weights and offset of one tag."""
+    if has.all() or not has.any():  # nothing to distinguish
         return np.zeros(rows.shape[1]), 4.0 if has.all() else -4.0
     made = _regression().fit(rows, has)
     return made.coef_[0], float(made.intercept_[0])
