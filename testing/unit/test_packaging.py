@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -191,6 +192,8 @@ def test_another_missing_module_is_a_fault_of_ours(module: str, monkeypatch: pyt
 
 def test_what_is_required_is_installed_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
     require("pydantic", "optuna")
+    monkeypatch.setitem(sys.modules, "optuna", ModuleType("optuna"))  # loaded, however it came
+    require("optuna")
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(MissingExtraError, match="'optuna'") as raised:
         require("pydantic", "optuna")

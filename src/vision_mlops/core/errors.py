@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+import sys
 from importlib.util import find_spec
 
 _REQUIREMENT = re.compile(r"""([\w.-]+).*\bextra == ["'](\w+)["']""")
@@ -150,7 +151,7 @@ def require(*modules: str) -> None:
     step, a check or a worker fails with it, and the rest goes on.
     """
     for module in modules:
-        if find_spec(module) is None:
+        if (sys.modules[module] if module in sys.modules else find_spec(module)) is None:
             raise missing_extra(module) or MissingExtraError(module, "")
 
 

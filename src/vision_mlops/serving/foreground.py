@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vision_mlops.config.workload import Serving
 from vision_mlops.core.cpu import available_cores
+from vision_mlops.core.errors import require
 from vision_mlops.core.listening import listen, url_of
 from vision_mlops.serving.access_keys import AccessKeys
 from vision_mlops.serving.telemetry.metrics_folder import metrics_folder
@@ -89,6 +90,7 @@ class ForegroundServer:
             say("stopped")
 
     def _run_workers(self, listener: socket.socket, size: int, announce: Callable[[str], None]) -> None:
+        require("httptools", "prometheus_client", "openvino")
         # Only now: the packages read the folder of the metrics when they are imported.
         from vision_mlops.serving.served_model import ModelSource
         from vision_mlops.serving.telemetry.server_log import start_log, stop_log

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_mlops.core.errors import BundleError, DataError, TrainingError
+from vision_mlops.core.errors import BundleError, DataError, TrainingError, require
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.text import counted
 from vision_mlops.data.manifest import Manifest, SplitName, read_manifest
@@ -138,6 +138,7 @@ def _files(data: Path, manifest: Manifest, split: SplitName) -> list[Path]:
 def _write_graph(predictor: Predictor, files: list[Path], target: Path) -> None:
     with _quiet():
         openvino = load_openvino()
+        require("nncf")
         import nncf
 
         model = shared_core().read_model(str(predictor.folder / predictor.bundle.graph))
