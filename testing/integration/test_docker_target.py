@@ -270,7 +270,7 @@ def test_a_version_that_fails_after_its_trial_gives_the_place_back(
     launch = bench.target._launch(bench.request(2), EndpointFolder("colours"), bench.said.append)
     bench.target._create_next(launch, int(current.labels["vision-mlops.port"]), trial=False)
     engine.stop(current.id)
-    bench.target._mend("colours")
+    bench.target._recover("colours")
     bench.wait(lambda: bench.ask().label == "green")
     assert list(bench.containers()) == ["mlops-colours"]
 
