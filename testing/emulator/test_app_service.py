@@ -148,7 +148,7 @@ def test_publishing_asks_for_a_token_and_for_a_zip(web: Any, cloud: EmulatedClou
     assert publish(made, b"", Authorization="Basic dXNlcjpwYXNz").status_code == 401
     other = LoopbackCredential("https://ml.azure.com").get_token("x").token
     assert publish(made, b"", Authorization=f"Bearer {other}").status_code == 401
-    for content, reason in ((b"not a zip", "not a zip"), (zip_of({"../out": b""}), "outside of the site")):
+    for content, reason in ((b"not a zip", "not a zip"), (zip_of({"../out": b""}), "outside the site")):
         answer = publish(made, content, **bearer(cloud))
         assert (answer.status_code, answer.json()["status"]) == (400, 3)
         lines = requests.get(answer.json()["log_url"], headers=bearer(cloud), timeout=10).json()

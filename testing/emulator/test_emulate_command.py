@@ -39,7 +39,7 @@ def run_emulator(*words: str, cwd: Path, module: str = "azureml_emulator") -> su
     [
         (("--fault", "PUT x"), "'PUT x' does not have the form METHOD PATTERN WHAT"),
         (("--workspace", "a/b"), "'a/b' cannot be the name of a workspace: use 2 to 33 letters"),
-        (("--env", "--workspace", "prod"), "--env asks a running emulator"),
+        (("--env", "--workspace", "prod"), "--env needs a running emulator"),
         (("--port", "70000"), "'70000' is not a port: give a number from 0 to 65535"),
         (("--port", "http"), "'http' is not a port"),
         (("--state", "file"), "cannot be written: "),
@@ -50,7 +50,7 @@ def run_emulator(*words: str, cwd: Path, module: str = "azureml_emulator") -> su
         (("--env", "--state", "else where"), "/else where'\n"),
         (("--state", "."), "contains something other than the state of an emulator: file\n"),
         (("--state", ".", "--", "true"), "give a new or empty folder with --state"),
-        (("--env", "--", "true"), "--env asks a running emulator"),
+        (("--env", "--", "true"), "--env needs a running emulator"),
         (("--nonsense",), "unrecognized arguments: --nonsense"),
     ],
 )

@@ -102,7 +102,7 @@ def test_names_have_a_form(cloud: EmulatedCloud, put: Put, kind: str, name: str,
         ({"sku": {"name": "Default", "capacity": 51}}, "1 to 50 instances, not 51"),
         ({"sku": {"name": "Default", "capacity": 0}}, "1 to 50 instances, not 0"),
         ({"requestSettings": {"requestTimeout": "PT3M1S"}}, "at most 180 s, not 181 s"),
-        ({"requestSettings": {"requestTimeout": "3 minutes"}}, "no duration"),
+        ({"requestSettings": {"requestTimeout": "3 minutes"}}, "not a duration"),
     ],
 )
 def test_numbers_of_a_deployment_have_limits(
