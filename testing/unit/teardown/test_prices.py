@@ -47,5 +47,5 @@ def test_figures_of_the_guide_are_those_of_the_table() -> None:
         "`Standard_NC24ads_A100_v4`": (prices.of_machines("Standard_NC24ads_A100_v4"),),
     }
     assert rows == {size: "; ".join(f"{price:,.0f}" for price in found if price) for size, found in month.items()}
-    assert f"`Standard_NC4as_T4_v3` is about {prices.of_hour('Standard_NC4as_T4_v3'):.2f}." in text
+    assert f"`Standard_NC4as_T4_v3` costs about {prices.of_hour('Standard_NC4as_T4_v3'):.2f}." in text
     assert f"of {prices.checked()}" in text
