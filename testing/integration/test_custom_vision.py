@@ -444,9 +444,9 @@ class UnreliableService:
         """What was sent of each image, by its name."""
         self.batches: list[int] = []
 
-    def call(self, client: VisionClient, method: str, path: str, *, query: Any = None, body: Any = None) -> Any:
+    def call(self, client: VisionClient, method: str, path: str, *, body: Any = None, **options: Any) -> Any:
         if not path.endswith("/images/files"):
-            return self.real(client, method, path, query=query, body=body)
+            return self.real(client, method, path, body=body, **options)
         self.batches.append(len(body["images"]))
         failed = []
         for image in body["images"]:
@@ -455,7 +455,7 @@ class UnreliableService:
             if len(self.attempts[image["name"]]) <= self.times.get(position, 0):
                 failed.append(image)
         sent = [image for image in body["images"] if image not in failed]
-        answer = self.real(client, method, path, query=query, body={"images": sent}) if sent else {"images": []}
+        answer = self.real(client, method, path, body={"images": sent}) if sent else {"images": []}
         answer["images"] += [{"sourceUrl": f'"{image["name"]}"', "status": self.status} for image in failed]
         return answer
 
