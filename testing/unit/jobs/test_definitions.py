@@ -160,7 +160,9 @@ def test_the_training_component_is_the_training_pipeline() -> None:
         assert {**step, "inputs": common} == pipeline.node["jobs"][name]
     assert published.node["jobs"].keys() == pipeline.node["jobs"].keys()
     inputs = published.model.inputs.items()
-    assert {name: port.default for name, port in inputs if name not in optional} == pipeline.model.inputs
+    assert {name: port.default for name, port in inputs if name not in optional} == {
+        name: given.content for name, given in pipeline.model.inputs.items()
+    }
     assert all(port.description for port in published.model.inputs.values())
     assert all(port.description for port in published.model.outputs.values())
     types = {name: port["type"] for name, port in pipeline.node["outputs"].items()}
@@ -175,7 +177,7 @@ def test_inputs_of_the_training_pipeline_are_bounded_as_those_of_its_steps() -> 
         assert isinstance(step, ComponentStep)
         inner = component(TRAIN.parent / str(step.component).removeprefix("file:"))
         for name, value in step.inputs.items():
-            bound = sole(value)
+            bound = sole(value.content)
             assert bound is not None
             if bound.parts[:2] == ("parent", "inputs"):
                 outer, port = published.model.inputs[bound.parts[2]], inner.inputs[name]

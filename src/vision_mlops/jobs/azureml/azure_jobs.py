@@ -1,4 +1,4 @@
-"""Jobs on Azure ML: submit a definition, follow it, cancel it, download its outputs."""
+"""Submits jobs to Azure ML, follows and cancels them, and downloads their outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_mlops.azure.azure_errors import azure_errors, is_missing
+from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.clients import check_workspace, default_credential, ml_client, quiet
 from vision_mlops.azure.retries import PATIENCE_SECONDS, retry_while_busy
 from vision_mlops.config.azure_settings import AzureSettings
@@ -18,6 +18,7 @@ from vision_mlops.core.errors import AzureError
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.jobs.azureml.azure_records import FINAL, JobRecord, job_record, text_of
 from vision_mlops.jobs.azureml.job_follower import Follower
+from vision_mlops.jobs.azureml.job_resources import Say, existing
 from vision_mlops.jobs.azureml.run_history import RunHistory, TrackedRun, tracked_run
 from vision_mlops.jobs.azureml.submission import Preparation, checked, give_code
 from vision_mlops.jobs.definitions.definition import AZURE_JOBS, JOBS
@@ -28,8 +29,6 @@ from vision_mlops.jobs.definitions.plan.planner import resolve
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.core.credentials import TokenCredential
-
-Say = Callable[[str], None]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
@@ -57,13 +56,13 @@ def submit(
         path: Azure ML v2 YAML of a job: command, pipeline, sweep, AutoML, Spark or import.
         overrides: Texts such as ``inputs.seed=3``, applied to the file before it is checked.
         settings: The workspace.
-        name: Name of the job; made of the file's name and the time if not given.
+        name: Name of the job; made from the file's name and the time if not given.
         compute: Cluster to run on instead of the definition's default: a name, ``cpu-cluster`` or ``gpu-cluster``.
         tags: Additional tags of the job.
         environment_file: YAML of the environment; ``environments/train.yml`` of the project if not given.
         client: Client to use instead of a new one.
         say: Told what is created and uploaded.
-        before: Called after the definition was found correct, before anything is sent.
+        before: Called after the definition was found to be correct, before anything is sent.
         step_code: Returns the folder of code that a step needs and its definition does not name.
 
     Returns:
@@ -103,7 +102,7 @@ def submit(
 
 
 def list_jobs(client: MLClient, *, limit: int = 50) -> list[JobRecord]:
-    """The newest jobs of the workspace, newest first, without archived ones. Raises AzureError."""
+    """List the newest jobs of the workspace, newest first, without archived ones. Raises AzureError."""
     with azure_errors("jobs"), quiet():
         found = [job_record(job) for job in islice(client.jobs.list(), limit) if job is not None]
     return sorted(found, key=lambda job: job.created, reverse=True)
@@ -201,7 +200,7 @@ def download(client: MLClient, name: str, outputs: Sequence[str], out: Path) -> 
 def tracked(
     client: MLClient, settings: AzureSettings, name: str, credential: TokenCredential | None = None
 ) -> TrackedRun:
-    """Metrics, tags and duration of a job, or of a run below one, from MLflow.
+    """Read the metrics, tags and duration of a job, or of a child run, from MLflow.
 
     They are read from the tracking server of the workspace with plain REST calls, because ``azureml-mlflow`` pins packages
     that conflict with others here. Address and token are those that Microsoft documents for MLflow's REST API on Azure ML;
@@ -217,7 +216,7 @@ def tracked(
 
 
 def new_name(stem: str) -> str:
-    """A name for a job that says what and when. It is chosen here so that a request sent twice starts one job."""
+    """Create a name for a job from a stem and the time. It is chosen here so that a request sent twice starts one job."""
     stem = _NOT_IN_A_NAME.sub("-", stem).strip("-_") or "job"
     return f"{stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
@@ -233,13 +232,9 @@ def _get(client: MLClient, name: str) -> Any:
 
 
 def find_job(client: MLClient, name: str) -> Any | None:
-    """The SDK's entity of a job; None if it does not exist. Raises AzureError."""
-    try:
-        return _get(client, name)
-    except AzureError as error:
-        if is_missing(error):
-            return None
-        raise
+    """Return the SDK's entity of a job; None if it does not exist. Raises AzureError."""
+    with azure_errors(f"job {name!r}"):
+        return existing(lambda: client.jobs.get(name))
 
 
 def require_new(client: MLClient, name: str) -> None:
@@ -249,7 +244,7 @@ def require_new(client: MLClient, name: str) -> None:
 
 
 def checked_name(name: str) -> str:
-    """The name itself. Raises AzureError if it cannot be the name of a job."""
+    """Return the name. Raises AzureError if it cannot be the name of a job."""
     if not _NAME.fullmatch(name):
         raise AzureError(f"{name!r} cannot be the name of a job", "use letters, digits, '_' and '-', at most 255")
     return name

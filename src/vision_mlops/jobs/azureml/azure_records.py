@@ -1,4 +1,4 @@
-"""Jobs, endpoints and schedules of Azure ML as plain records for people and JSON."""
+"""Plain records of jobs, endpoints and schedules of Azure ML, for people and JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class AzureRecord:
     """A record that can be converted to plain values."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
+        """Return all fields, ready for JSON."""
         return asdict(self)
 
 
@@ -70,12 +70,12 @@ class ScheduleRecord(AzureRecord):
 
 
 def text_of(value: Any) -> str:
-    """Text, or a member of one of the SDK's enumerations, as text."""
+    """Return a text, or a member of one of the SDK's enumerations, as text."""
     return str(getattr(value, "value", value) or "")
 
 
 def job_record(job: Any) -> JobRecord:
-    """The record of the SDK's job entity."""
+    """Create the record of the SDK's job entity."""
     services = getattr(job, "services", None) or {}
     studio = services.get("Studio")
     context = getattr(job, "creation_context", None)

@@ -1,4 +1,4 @@
-"""Data assets of a workspace: listed, found by reference or content, and created if their content is new.
+"""Lists and finds data assets of a workspace, by reference or content, and creates those whose content is new.
 
 Versions are whole numbers. The properties of a version describe its content; the fingerprint among them decides whether
 content already exists, so that one content is one version, whoever registers it and with whichever command.
@@ -36,7 +36,7 @@ _ADD = "add one with `mlops data register FOLDER --name NAME --on azure`"
 
 
 def versions(client: MLClient, name: str, *, archived: bool = False, say: Say = lambda text: None) -> list[Asset]:
-    """All versions of a data asset, lowest first; empty if there are none.
+    """List all versions of a data asset, lowest first; empty if there are none.
 
     Args:
         client: Client of a workspace.
@@ -52,7 +52,7 @@ def versions(client: MLClient, name: str, *, archived: bool = False, say: Say = 
 
 
 def list_newest(client: MLClient, *, say: Say = lambda text: None) -> list[Asset]:
-    """Each data asset of the workspace with the number of its newest version, of which only the type is known.
+    """List each data asset of the workspace with the number of its newest version, of which only the type is known.
 
     Raises:
         AzureError: the service refuses.
@@ -65,7 +65,7 @@ def list_newest(client: MLClient, *, say: Say = lambda text: None) -> list[Asset
 
 
 def find(client: MLClient, reference: str, *, say: Say = lambda text: None) -> Asset:
-    """One version, from ``NAME:VERSION``, ``NAME@latest`` or ``NAME`` (the latest), with or without ``azureml:``.
+    """Find one version, from ``NAME:VERSION``, ``NAME@latest`` or ``NAME`` (the latest), with or without ``azureml:``.
 
     Raises:
         AzureError: the version does not exist, or the service refuses.
@@ -132,7 +132,7 @@ def find_or_create(
         if same:
             return same[-1], False
         if refused is not None and str(number) not in [item.version for item in there]:
-            raise refused  # for another reason than a version registered by somebody else
+            raise refused  # nobody else has registered that version, so there is another reason
         number = 1 + max((int(item.version) for item in there if item.version.isdecimal()), default=0)
         if not address:
             say(f"uploading {content.path} as data asset {name}:{number}")
@@ -157,7 +157,7 @@ def find_or_create(
 
 
 def _upload(client: MLClient, settings: AzureSettings, content: Content, name: str, progress: Progress | None) -> str:
-    """Upload the files of a content to a folder of its own; returns their address.
+    """Upload the files of a content to a folder of its own; return their address.
 
     Files that were uploaded before are not sent again.
     """

@@ -1,4 +1,4 @@
-"""Docker contexts small enough for Azure ML, which documents a limit of 100 files and 1 MB for each.
+"""Makes Docker contexts small enough for Azure ML, which documents a limit of 100 files and 1 MB for each.
 
 A context with more files is sent with its largest folders packed: a folder ``src`` becomes the archive ``src.tar.gz``. In a
 Dockerfile, ``ADD src* src/`` works with both the folder and the archive, because ADD unpacks archives.
@@ -26,7 +26,7 @@ MAX_BYTES = 1_000_000
 
 @contextmanager
 def small_context(folder: Path, dockerfile: str) -> Iterator[Path]:
-    """A context that Azure ML accepts: the folder itself if it is small enough, or else a packed copy of it.
+    """Yield a context that Azure ML accepts: the folder itself if it is small enough, or else a packed copy of it.
 
     Args:
         folder: The context, without what its ``.amlignore`` excludes.
@@ -77,7 +77,7 @@ def _check(context: Path, dockerfile: str, packed: list[str], origin: Path) -> N
 
 
 def _takes(dockerfile: str, top: str) -> bool:
-    """Whether a Dockerfile copies a folder of its context, or the whole context."""
+    """Return whether a Dockerfile copies a folder of its context, or the whole context."""
     copies = re.findall(r"^\s*(?:COPY|ADD)\s+(?!.*--from=)(.+?)\s+\S+\s*$", dockerfile, re.MULTILINE | re.IGNORECASE)
     return any(
         source.removeprefix("./").split("/")[0] in ("", ".", "*", top, f"{top}*")

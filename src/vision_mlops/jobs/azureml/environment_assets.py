@@ -1,4 +1,4 @@
-"""Environments in a workspace: created from a conda file and an image, or built from a Dockerfile.
+"""Creates environments in a workspace, from a conda file and an image or from a Dockerfile.
 
 The version of an environment is a hash of everything that it installs: the same content is never created twice.
 """
@@ -62,7 +62,7 @@ class EnvironmentSource:
     file: Path
 
     def origin(self, project: Path) -> str:
-        """What it is created from: a file, relative to the folder of the project, or an image."""
+        """Return what it is created from: a file, relative to the folder of the project, or an image."""
         build, conda = self._build(), self.content.get("conda_file")
         if build is None and not isinstance(conda, str):
             return str(self.content.get("image"))
@@ -70,7 +70,7 @@ class EnvironmentSource:
         return Path(os.path.relpath(file, project)).as_posix()
 
     def version(self) -> str:
-        """A hash of the definition, its conda file and its Docker context.
+        """Hash the definition, its conda file and its Docker context.
 
         Raises:
             PipelineError: a file cannot be read.
@@ -159,7 +159,7 @@ def register(client: MLClient, name: str, source: EnvironmentSource, *, dry_run:
 
 
 def chosen(project: Path, names: list[str], origin: Origin | None) -> dict[str, EnvironmentSource]:
-    """Sources of the environments of a project, by short name.
+    """Choose the sources of the environments of a project, by short name.
 
     Args:
         project: Folder that contains ``environments``.
@@ -195,7 +195,7 @@ def chosen(project: Path, names: list[str], origin: Origin | None) -> dict[str, 
 
 
 def name_in_azure(name: str, settings: AzureSettings) -> str:
-    """The name of an environment in a workspace by its short name; for the environment of the steps, a setting decides."""
+    """Return the name in a workspace for a short name; for the environment of the steps, a setting decides."""
     return settings.environment if name == _STEPS else f"vision-mlops-{name}"
 
 

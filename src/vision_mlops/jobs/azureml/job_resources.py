@@ -1,4 +1,4 @@
-"""What a job needs before it can run: a compute cluster, a data asset. Each is created once and then reused.
+"""Provides what a job needs before it can run: a compute cluster, a data asset. Each is created once and then reused.
 
 Data is found by the fingerprint of its content: nothing is uploaded twice, and a version never changes. An existing cluster
 is never changed. Environments are in ``environment_assets``.
@@ -96,7 +96,7 @@ def ensure_data(client: MLClient, settings: AzureSettings, path: Path, type_: st
 
 
 def content_hash(path: Path) -> str:
-    """sha256 of a file, or of a folder's files with their relative paths; independent of order, dates and place.
+    """Hash a file, or the files of a folder with their relative paths, by sha256; order, dates and place do not matter.
 
     Files that are excluded by ``.amlignore``, or else by ``.gitignore``, do not count, because they are not uploaded.
 
@@ -115,7 +115,7 @@ def content_hash(path: Path) -> str:
 
 
 def existing(get: Callable[[], Any]) -> Any | None:
-    """What a call of the SDK returns; None if the service says that it does not exist."""
+    """Return what a call of the SDK returns; None if the service says that it does not exist."""
     with quiet():
         return found_or_none(get)
 

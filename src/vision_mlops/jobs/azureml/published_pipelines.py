@@ -1,4 +1,4 @@
-"""Published pipelines: a pipeline component behind a batch endpoint, which starts a job with each call."""
+"""Publishes pipelines: a pipeline component behind a batch endpoint, which starts a job with each call."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def publish(
         environment_file: YAML of the environment; ``environments/train.yml`` of the project if not given.
         client: Client to use instead of a new one.
         say: Told what is created or changed.
-        before: Called after the definition was found correct, before anything is sent.
+        before: Called after the definition was found to be correct, before anything is sent.
         workload: The workload that it belongs to, for `mlops down`; empty for none.
 
     Returns:
@@ -106,7 +106,7 @@ def trigger(
     """Start the job behind an endpoint.
 
     Args:
-        endpoint: Batch endpoint that :func:`publish` made.
+        endpoint: Batch endpoint that :func:`publish` created.
         inputs: Values by input, as text; data is a local path, ``azureml:NAME:VERSION`` or the address of a datastore.
         tags: Tags of the job, such as what triggered it.
         settings: The workspace.
@@ -148,7 +148,7 @@ def trigger(
 
 
 def _register(client: MLClient, entity: Any, say: Say) -> tuple[str, bool]:
-    """Register a component under a version that is a hash of its content; returns its reference and whether it is new."""
+    """Register a component under a version that is a hash of its content; return its reference and whether it is new."""
     codes = [content_hash(path) for path in local_code(entity)]
     content = _without_code(entity._to_dict())
     content.pop("version", None)
@@ -179,7 +179,7 @@ def _ensure_endpoint(client: MLClient, name: str, component: Any, workload: str,
 
 
 def _deploy(client: MLClient, endpoint: str, name: str, component: str, cluster: str, say: Say) -> bool:
-    """Let a deployment run a component; returns whether that was a change."""
+    """Let a deployment run a component; return whether that was a change."""
     described = f"{component} on {cluster}"
     with azure_errors(f"deployment {name!r} of endpoint {endpoint!r}"):
         found = existing(lambda: client.batch_deployments.get(name, endpoint))
@@ -216,7 +216,7 @@ def _make_default(client: MLClient, endpoint: str, deployment: str, say: Say) ->
 
 
 def _declared(client: MLClient, endpoint: str, deployment: str) -> Mapping[str, Any] | None:
-    """Inputs of the component behind a deployment; None if another tool created it, so they are unknown."""
+    """Return the inputs of the component behind a deployment; None if another tool created it, so they are unknown."""
     with azure_errors(f"deployment {deployment!r} of endpoint {endpoint!r}", "mlops pipeline publish --help"), quiet():
         tags = client.batch_deployments.get(deployment, endpoint).tags or {}
         name, _, version = str(tags.get(_COMPONENT_TAG, "")).partition(" ")[0].partition(":")
@@ -224,7 +224,7 @@ def _declared(client: MLClient, endpoint: str, deployment: str) -> Mapping[str, 
 
 
 def _inputs(declared: Mapping[str, Any] | None, given: Mapping[str, str]) -> dict[str, Any]:
-    """The SDK's inputs; values are converted to the types that the component declares."""
+    """Create the SDK's inputs; values are converted to the types that the component declares."""
     from azure.ai.ml import Input
 
     result: dict[str, Any] = {}
@@ -257,7 +257,7 @@ def _plain_type(text: str) -> str:
 
 
 def _data(text: str) -> str:
-    """An absolute path for a local one, anything else unchanged."""
+    """Return an absolute path for a local one, anything else unchanged."""
     path = Path(text).expanduser()
     if "://" in text or text.lower().startswith("azureml:"):
         return text
@@ -269,7 +269,7 @@ def _data(text: str) -> str:
 
 
 def _without_code(value: Any) -> Any:
-    """The content of a component without the paths of its code, which differ between machines."""
+    """Return the content of a component without the paths of its code, which differ between machines."""
     if isinstance(value, dict):
         return {key: _without_code(item) for key, item in value.items() if key != "code"}
     return [_without_code(item) for item in value] if isinstance(value, list) else value

@@ -1,7 +1,7 @@
-"""Steps and logs of a job, from the run history of the workspace.
+"""Reads the steps and logs of a job from the run history of the workspace.
 
-The SDK has no public call for the addresses of a job's logs: its ``jobs.stream`` prints to standard output, in its own pace
-and format, and gives up at the first lost connection. So this module, and no other, uses the SDK's internal client.
+The SDK has no public call for the addresses of a job's logs: its ``jobs.stream`` prints to standard output, at its own pace
+and in its own format, and gives up at the first lost connection. So this module alone uses the SDK's internal client.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 
-# What the first process of a run printed; the others of a distributed run say the same.
+# The output of the first process of a run; the others of a distributed run print the same.
 _SHOWN = re.compile(
     r"(user_logs/std_log\D*0*\.txt|azureml-logs/70_driver_log\D*0*\.txt|logs/azureml/executionlogs\.txt)"
 )
@@ -42,7 +42,7 @@ class LogReader:
     rest: bytes = b""
 
     def lines(self, content: bytes, *, final: bool) -> list[str]:
-        """Complete lines of what is new and, at the end of the run, the last incomplete one."""
+        """Return the complete lines of what is new and, at the end of the run, the last incomplete one."""
         self.read += len(content)
         parts = (self.rest + content).split(b"\n")
         self.rest = parts.pop()
@@ -60,7 +60,7 @@ class RunHistory:
         self._logs: dict[tuple[str, str], LogReader] = {}
 
     def steps(self, job: str) -> list[StepRecord]:
-        """The steps of a pipeline job, or the trials of a sweep, in the order in which they were created.
+        """List the steps of a pipeline job, or the trials of a sweep, in the order in which they were created.
 
         A nested pipeline counts as one step.
 
@@ -77,7 +77,7 @@ class RunHistory:
         return sorted(found, key=lambda step: (created[step.name], step.step))
 
     def reason(self, run: str) -> str:
-        """Why a run failed, in the words of the service; empty if it does not say.
+        """Say why a run failed, in the words of the service; empty if it does not say.
 
         Raises:
             AzureError: the service refuses.
@@ -88,7 +88,7 @@ class RunHistory:
         return str(getattr(error, "message", None) or "")
 
     def new_lines(self, run: str, *, final: bool) -> list[str]:
-        """Lines that were added to a run's log since the last call.
+        """Return the lines that were added to a run's log since the last call.
 
         Args:
             run: Name of a job or of a step's run.
@@ -107,7 +107,7 @@ class RunHistory:
         return lines
 
     def _content(self, url: str, start: int) -> bytes:
-        """A file from an offset on; nothing if there is no more, or the file does not exist yet."""
+        """Read a file from an offset on; return nothing if there is no more, or the file does not exist yet."""
         from azure.core.rest import HttpRequest
 
         with azure_errors("log"):

@@ -1,4 +1,4 @@
-"""Schedules of the workspace: jobs that Azure ML starts at given times."""
+"""Manages the schedules of the workspace: jobs that Azure ML starts at given times."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def create(
 
 
 def list_schedules(client: MLClient) -> list[ScheduleRecord]:
-    """All schedules of the workspace by name, including paused ones. Raises AzureError."""
+    """List all schedules of the workspace by name, including paused ones. Raises AzureError."""
     with azure_errors("schedules"), quiet():
         from azure.ai.ml.constants import ListViewType
 

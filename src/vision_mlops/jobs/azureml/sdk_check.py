@@ -22,7 +22,7 @@ _LENGTH = 200
 
 
 def is_installed() -> bool:
-    """Whether the SDK is installed."""
+    """Return whether the SDK is installed."""
     return importlib.util.find_spec("azure") is not None and importlib.util.find_spec("azure.ai.ml") is not None
 
 
@@ -31,14 +31,14 @@ Problem = tuple[str, tuple[str | int, ...]]
 
 
 def sdk_problems(definition: Definition) -> list[Problem]:
-    """What the SDK rejects in a file: errors of its schema or, if there are none, of its content.
+    """Return what the SDK rejects in a file: errors of its schema or, if there are none, of its content.
 
     Args:
         definition: A job, component, endpoint or deployment that only Azure runs, or a pipeline with such a step.
     """
     if needs_switch(definition):  # it would only reject the type of the step
         return []
-    # Apart from its own errors, the SDK raises whatever a value of an unexpected type causes within it.
+    # Besides its own errors, the SDK raises whatever a value of an unexpected type causes in it.
     refused = (AzureError, ValueError, TypeError, AttributeError, KeyError)
     try:
         result = None
@@ -58,7 +58,7 @@ def sdk_problems(definition: Definition) -> list[Problem]:
 
 
 def needs_switch(definition: Definition) -> str:
-    """The first step that needs the SDK's private preview, which is not enabled; empty if there is none."""
+    """Return the first step that needs the SDK's private preview, if that is not enabled; empty if there is none."""
     if os.environ.get(SDK_SWITCH, "").lower() == "true":
         return ""
     steps = getattr(definition.model, "jobs", None) or {}
@@ -82,7 +82,7 @@ def _loader(kind: str) -> Callable[[Path], Any] | None:
 
 
 def _problems(text: str, definition: Definition) -> Iterator[Problem]:
-    """The messages in what the SDK says, each with its path: JSON in one of two forms within other text."""
+    """Yield the messages in what the SDK says, each with its path: JSON in one of two forms within other text."""
     details = _details(text)
     if isinstance(details, dict) and details.get("errors"):
         for error in details["errors"]:
@@ -98,7 +98,7 @@ def _problems(text: str, definition: Definition) -> Iterator[Problem]:
 
 
 def _leaves(details: Any, trail: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Each message with its path. The SDK reports every form that a value may have; only the first is used."""
+    """Yield each message with its path. The SDK reports every form that a value may have; only the first is used."""
     if isinstance(details, dict):
         for key, value in details.items():
             yield from _leaves(value, (*trail, str(key)))
@@ -111,7 +111,7 @@ def _leaves(details: Any, trail: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
 
 
 def _details(text: str) -> Any:
-    """The JSON in a text; None if it contains none."""
+    """Return the JSON in a text; None if it contains none."""
     for found in re.finditer(r"\{", text):
         try:
             return json.JSONDecoder().raw_decode(text, found.start())[0]
@@ -121,7 +121,7 @@ def _details(text: str) -> Any:
 
 
 def _known(keys: Iterable[str], definition: Definition) -> tuple[str | int, ...]:
-    """Those of some keys that the file contains, from the outermost on."""
+    """Return the keys that the file contains, from the outermost on."""
     node: Any = definition.node
     found: list[str | int] = []
     for key in keys:
@@ -133,6 +133,6 @@ def _known(keys: Iterable[str], definition: Definition) -> tuple[str | int, ...]
 
 
 def _short(text: object) -> str:
-    """The text on one line, shortened."""
+    """Put a text on one line, shortened."""
     line = " ".join(str(text).split())
     return line if len(line) <= _LENGTH else f"{line[:_LENGTH]}..."

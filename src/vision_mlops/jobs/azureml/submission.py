@@ -45,7 +45,7 @@ _SERVERLESS = "serverless"
 
 
 def checked(path: Path, overrides: Iterable[str], among: tuple[str, ...], say: Say = lambda text: None) -> Definition:
-    """Read a definition, apply ``--set`` values and check it; ``say`` is told its warnings.
+    """Read a definition, apply ``--set`` values and check it; pass its warnings to ``say``.
 
     Raises:
         PipelineError: the file or a value has errors; the message is the first one, and counts the others.
@@ -105,7 +105,7 @@ class Preparation:
                 setattr(owner, key, self.compute(self._affordable(name)))
 
     def _affordable(self, name: str) -> str:
-        """The CPU cluster instead of the GPU cluster, if no setting names one and the workspace has none."""
+        """Return the CPU cluster instead of the GPU cluster, if no setting names one and the workspace has none."""
         if name.removeprefix("azureml:") != GPU or self.settings.gpu_is_set or self.settings.gpu.name in self._computes:
             return name
         with azure_errors(f"compute cluster {GPU!r}"):
@@ -117,7 +117,7 @@ class Preparation:
         return CPU
 
     def compute(self, name: str) -> str:
-        """Make sure that a compute target exists; returns its name in the workspace."""
+        """Make sure that a compute target exists; return its name in the workspace."""
         bare = name.removeprefix("azureml:")
         if bare in self._computes or bare == _SERVERLESS or bare.startswith("/"):
             return bare
@@ -143,7 +143,7 @@ class Preparation:
             settings.default_compute = self.compute(compute or self.settings.cpu.name)
 
     def environment(self, definition: Path) -> str:
-        """Make sure that the environment of the steps exists; returns its ``NAME:VERSION``.
+        """Make sure that the environment of the steps exists; return its ``NAME:VERSION``.
 
         It is created from the given file, or else from that in the project of the definition or in the working directory.
 
@@ -198,12 +198,12 @@ def give_code(job: Any, folders: Mapping[str, Path]) -> None:
 
 
 def _steps(entity: Any) -> dict[str, Any]:
-    """The steps of a pipeline, or of the component that it runs."""
+    """Return the steps of a pipeline, or of the component that it runs."""
     return _own(entity, "jobs") or _own(_own(entity, "component"), "jobs") or {}
 
 
 def local_code(entity: Any) -> Iterator[Path]:
-    """Local code folders and files of a job or component."""
+    """Yield the local code folders and files of a job or component."""
     for run in _runs(entity):
         code = _own(run, "code")
         if isinstance(code, str) and not code.lower().startswith((*_REMOTE, "git+")):
@@ -211,12 +211,12 @@ def local_code(entity: Any) -> Iterator[Path]:
 
 
 def _is_ours(reference: str) -> bool:
-    """Whether a reference names the newest version of the environment that this repository describes."""
+    """Return whether a reference names the newest version of the environment that this repository describes."""
     return reference.removeprefix("azureml:") in (f"{ENVIRONMENT}@latest", ENVIRONMENT)
 
 
 def _parts(entity: Any) -> Iterator[Any]:
-    """A job, component or step, after everything below it."""
+    """Yield a job, component or step, after everything below it."""
     inner = [*(_own(entity, "jobs") or {}).values(), *(_own(entity, name) for name in ("component", "trial", "task"))]
     for part in inner:
         if part is not None and not isinstance(part, str):
@@ -225,12 +225,12 @@ def _parts(entity: Any) -> Iterator[Any]:
 
 
 def _runs(entity: Any) -> Iterator[Any]:
-    """Everything in a job, component or step that has an environment: commands, tasks, trials."""
+    """Yield everything in a job, component or step that has an environment: commands, tasks, trials."""
     return (part for part in _parts(entity) if isinstance(_own(part, "environment"), str))
 
 
 def _computes(entity: Any) -> Iterator[tuple[Any, str]]:
-    """Everything in a job or component that names a compute target, with the attribute that does."""
+    """Yield everything in a job or component that names a compute target, with the attribute that does."""
     for part in _parts(entity):
         settings = _own(part, "settings")
         if settings is not None and _own(settings, "default_compute"):
@@ -240,13 +240,13 @@ def _computes(entity: Any) -> Iterator[tuple[Any, str]]:
 
 
 def _own(entity: Any, name: str) -> Any:
-    """An attribute that really exists: the SDK's nodes make up any that is asked for."""
+    """Return an attribute if it really exists: the SDK's nodes invent any attribute that is read."""
     there = name in getattr(entity, "__dict__", {}) or hasattr(type(entity), name)
     return getattr(entity, name, None) if there else None
 
 
 def _plain(value: Any) -> Any:
-    """The content of a definition in the types that YAML is written from."""
+    """Convert the content of a definition to the types that YAML is written from."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -9,7 +9,7 @@ from typing import Any
 from vision_mlops.jobs.definitions.definition import Definition
 from vision_mlops.jobs.definitions.expressions import ExpressionError, references
 from vision_mlops.jobs.definitions.models.azure_only import CONTROL_FLOW, AzureComponent, AzureStep, PromptFlow
-from vision_mlops.jobs.definitions.models.ports import InputDeclaration, JobInput, JobOutput
+from vision_mlops.jobs.definitions.models.ports import InputDeclaration
 from vision_mlops.jobs.definitions.models.steps import (
     CommandComponent,
     ComponentStep,
@@ -44,16 +44,14 @@ def ports_of(step: Step | PipelineJob, component: Definition | None) -> Ports:
         return Ports(None, None)
     if isinstance(step, SweepStep) and model is None:
         return Ports(None, None)
-    types = {name: item.type if isinstance(item, JobOutput) else None for name, item in step.outputs.items()}
-    return Ports(None, {name: type_ or "uri_folder" for name, type_ in types.items()})
+    return Ports(None, {name: item.type or "uri_folder" for name, item in step.outputs.items()})
 
 
 def needs(step: Any) -> list[str]:
     """Return the names of the steps whose outputs a step reads, in order of appearance."""
     found: dict[str, None] = {}
     extra = step.model_extra or {} if isinstance(step, AzureStep) else {}  # AutoML names its data in keys of its own
-    for value in (*step.inputs.values(), *extra.values()):
-        text = value.path if isinstance(value, JobInput) else value
+    for text in (*(item.content for item in step.inputs.values()), *extra.values()):
         try:
             for reference in references(text) if isinstance(text, str) else ():
                 if reference.parts[:2] == ("parent", "jobs") and len(reference.parts) > 2:

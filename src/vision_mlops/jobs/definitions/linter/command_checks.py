@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from vision_mlops.core.text import nearest
@@ -12,7 +12,8 @@ from vision_mlops.jobs.definitions.linter.input_checks import check_text
 from vision_mlops.jobs.definitions.models.ports import VALUE_TYPES, InputDeclaration, JobInput, literal_problem
 from vision_mlops.jobs.definitions.models.steps import CommandComponent, CommandJob, ParallelComponent
 from vision_mlops.jobs.definitions.step_graph import ARTIFACTS
-from vision_mlops.jobs.definitions.yaml_source import Mapping, texts
+from vision_mlops.jobs.definitions.yaml_source import Mapping as Node
+from vision_mlops.jobs.definitions.yaml_source import texts
 
 _OUTPUT_MACROS = frozenset({"name", "output_name", "default_datastore", "parent"})
 
@@ -28,9 +29,7 @@ class TextScope:
     used: set[tuple[str, str]] = field(default_factory=set)
 
 
-def references_below(
-    definition: Definition, node: Mapping, keys: Iterable[str]
-) -> Iterator[tuple[BindingReference, int]]:
+def references_below(definition: Definition, node: Node, keys: Iterable[str]) -> Iterator[tuple[BindingReference, int]]:
     """Yield every reference in the texts below some keys of ``node``, with its line."""
     for key in keys:
         for text, line in texts(node.get(key), node.lines.get(key, node.line)):
@@ -50,7 +49,7 @@ def safe_references(text: str, definition: Definition, line: int) -> list[Bindin
         return []
 
 
-def check_texts(definition: Definition, node: Mapping, keys: Iterable[str], scope: TextScope) -> None:
+def check_texts(definition: Definition, node: Node, keys: Iterable[str], scope: TextScope) -> None:
     """Check every text below some keys of ``node``."""
     for reference, line in references_below(definition, node, keys):
         check_reference(reference, definition, line, scope)
@@ -144,30 +143,30 @@ def _check_whole(definition: Definition, scope: TextScope) -> None:
     report_unused(definition, scope)
 
 
-def check_job_ports(definition: Definition, inputs: dict[str, object]) -> None:
+def check_job_ports(definition: Definition, inputs: Mapping[str, JobInput]) -> None:
     """Check that every input of a job has a path or a value, and that its outputs go to places of their own."""
     for name, item in inputs.items():
-        text = (item.path or item.value) if isinstance(item, JobInput) else item
+        text = item.path or item.value
         line = definition.line("inputs", name)
         for reference in safe_references(text, definition, line) if isinstance(text, str) else ():
             if len(reference.parts) > 1:
                 message = f"input {name!r} of a job cannot be bound to {reference}"
                 definition.report_line(line, "binding", message, "give it a path or a value")
-        if isinstance(item, JobInput) and item.path is None and item.value is None:
+        if item.content is None:
             message = f"input {name!r} has neither path nor value"
             definition.report_line(line, "missing-input", message, "add `path: ...`")
     check_outputs(definition, definition.node)
 
 
-def check_outputs(definition: Definition, node: Mapping) -> None:
+def check_outputs(definition: Definition, node: Node) -> None:
     """Check that no two outputs are written to the same place."""
     seen: dict[str, str] = {}
     outputs = node.get("outputs")
-    for name, item in outputs.items() if isinstance(outputs, Mapping) else ():
+    for name, item in outputs.items() if isinstance(outputs, Node) else ():
         if isinstance(item, str) and node is definition.node:
             message = f"output {name!r} of a job cannot be given as {item!r}"
             definition.report("value", message, "write {type: ..., path: ...}", "outputs", name)
-        path = item.get("path") if isinstance(item, Mapping) else None
+        path = item.get("path") if isinstance(item, Node) else None
         if not isinstance(path, str):
             continue
         line = item.lines["path"]

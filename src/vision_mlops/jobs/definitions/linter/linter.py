@@ -228,7 +228,7 @@ class Linter:
         self.files.check_environment(owner, environment, node.get("environment"), *base, "environment")
 
     def _sweep_job(self, definition: Definition, model: SweepJob) -> None:
-        check_job_ports(definition, dict(model.inputs))
+        check_job_ports(definition, model.inputs)
         trial = check_sweep(definition, model, self.files)
         if trial is not None:
             self._definition(trial)
@@ -249,7 +249,7 @@ class Linter:
 
     def _pipeline_of_component(self, definition: Definition, model: PipelineJob, reference: str) -> None:
         """Check a job whose steps are those of a component: it gives the inputs, and may place the outputs."""
-        check_job_ports(definition, dict(model.inputs))
+        check_job_ports(definition, model.inputs)
         component = self.files.component(reference, definition, ("component",), ("pipelineComponent",))
         if component is None:
             return

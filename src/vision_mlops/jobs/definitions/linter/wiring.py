@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import Definition
@@ -24,7 +24,6 @@ from vision_mlops.jobs.definitions.models.ports import (
     VALUE_TYPES,
     InputDeclaration,
     JobInput,
-    JobOutput,
     declared_by,
     differ,
     fits,
@@ -36,22 +35,6 @@ from vision_mlops.jobs.definitions.yaml_source import Mapping
 
 _STEP = re.compile(r"[a-z_][a-z0-9_]*")
 _COUNT = InputDeclaration.model_validate({"type": "integer", "min": 1})
-
-
-class _Given(NamedTuple):
-    """What an input is given: ``content`` is a value or, with ``is_data``, a path of type ``type``; None if neither."""
-
-    content: Any
-    is_data: bool
-    type: str
-
-
-def _given(value: Any) -> _Given:
-    """Bring the two ways to write an input, a plain value and a mapping, into one form."""
-    if not isinstance(value, JobInput):
-        return _Given(value, False, "")
-    is_data = value.path is not None
-    return _Given(value.path if is_data else value.value, is_data, value.type or "uri_folder")
 
 
 class Wiring:
@@ -148,9 +131,9 @@ class Wiring:
                 line = self._definition.line("inputs", reference.parts[-1])
                 self._check_literal(f"step {name!r}: {key}", source.default, _COUNT, line)
 
-    def _check_value(self, step: str, key: str, value: Any, declared: InputDeclaration | None, line: int) -> None:
+    def _check_value(self, step: str, key: str, given: JobInput, declared: InputDeclaration | None, line: int) -> None:
         """Check what an input is given: bindings, a value, or data."""
-        where, given = f"step {step!r}: input {key!r}", _given(value)
+        where = f"step {step!r}: input {key!r}"
         if given.content is None:
             self._report(line, "missing-input", f"{where} has neither path nor value", "add `path: ...`, or a value")
             return
@@ -162,7 +145,7 @@ class Wiring:
                 self._check_binding(where, reference, source, declared, line, alone=sole(text) is not None)
         if bindings or declared is None or "${{" in text:
             return
-        if declared.type in VALUE_TYPES and not given.is_data:
+        if declared.type in VALUE_TYPES and given.path is None:
             self._check_literal(where, given.content, declared, line)
         elif declared.type in VALUE_TYPES:
             message = f"{where} is of type {declared.type}, but is given data"
@@ -171,8 +154,8 @@ class Wiring:
             message = f"{where} is of type {declared.type}, but is given {given.content!r}"
             hint = f"write `{key}: {{type: {declared.type}, path: ...}}`, or a binding"
             self._report(line, "input-type", message, hint)
-        elif given.is_data and differ(given.type, declared.type):
-            message = f"{where} is of type {declared.type}, but is given {given.type}"
+        elif given.path is not None and differ(given.type or "uri_folder", declared.type):
+            message = f"{where} is of type {declared.type}, but is given {given.type or 'uri_folder'}"
             self._report(line, "data-type", message, f"write `type: {declared.type}`")
 
     def _check_binding(
@@ -260,11 +243,10 @@ class Wiring:
                 message = f"step {name!r}: its component has no output {key!r}"
                 self._report(line, "unknown-output", message, nearest(key, types))
                 continue
-            text = value.path if isinstance(value, JobOutput) else value
-            target = sole(text)
+            target = sole(value.path)
             if target is None or target.parts[0] != "parent":
-                if isinstance(value, str):
-                    message = f"step {name!r}: output {key!r} is given {value!r}"
+                if isinstance(given := node["outputs"][key], str):
+                    message = f"step {name!r}: output {key!r} is given {given!r}"
                     self._report(line, "binding", message, "write ${{parent.outputs.NAME}}, or {type: ..., path: ...}")
                 continue
             if target.parts[:2] != ("parent", "outputs") or len(target.parts) != 3:
@@ -284,7 +266,7 @@ class Wiring:
             message = f"{origin} and {self._written[name]} both write the output {name!r}"
             self._report(line, "duplicate-output", message, "give each an output of its own")
         self._written[name] = origin
-        declared = getattr(self._pipeline.outputs[name], "type", None)
+        declared = self._pipeline.outputs[name].type
         if type_ and declared and differ(type_, declared):
             message = f"{origin} is of type {type_}, but the output {name!r} is of type {declared}"
             self._report(line, "data-type", message, f"declare it with `type: {type_}`")

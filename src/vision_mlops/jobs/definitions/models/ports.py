@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Discriminator, Tag, model_validator
+from pydantic import BeforeValidator, model_validator
 
 from vision_mlops.core import typed_text
 from vision_mlops.jobs.definitions.models.base_model import (
@@ -13,7 +13,6 @@ from vision_mlops.jobs.definitions.models.base_model import (
     Flag,
     Number,
     Text,
-    one_or_mapping,
     problem,
 )
 
@@ -76,6 +75,11 @@ class JobInput(DefinitionModel):
     datastore: str | None = None
     value: Any = None
 
+    @property
+    def content(self) -> Any:
+        """The path or the value; None if it has neither."""
+        return self.value if self.path is None else self.path
+
     @model_validator(mode="after")
     def _mode_fits(self) -> JobInput:
         if self.mode in ("eval_mount", "eval_download") and self.type != "mltable":
@@ -93,33 +97,31 @@ class JobOutput(DefinitionModel):
     version: Text | None = None
 
 
-def _scalar(value: Any) -> Any:
+def _long_input(value: Any) -> Any:
+    """Bring the short form of an input, a plain value, into the long one."""
+    if isinstance(value, dict | JobInput):
+        return value
     if not isinstance(value, str | int | float | bool):
-        raise problem(
-            f"{'nothing' if value is None else 'a list'} is not a value", "give a value, or a mapping with path"
-        )
-    return value
+        message = f"{'nothing' if value is None else 'a list'} is not a value"
+        raise problem(message, "give a value, or a mapping with path")
+    return {"value": value}
 
 
-def _output_sort(value: Any) -> str:
-    return "<text>" if isinstance(value, str) else "<mapping>"
+def _long_output(value: Any) -> Any:
+    """Bring the short forms of an output, a binding or nothing, into the long one."""
+    return {} if value is None else {"path": value} if isinstance(value, str) else value
 
 
-Scalar = Annotated[Any, BeforeValidator(_scalar)]
-InputValue = Annotated[
-    Annotated[JobInput, Tag("<mapping>")] | Annotated[Scalar, Tag("<text>")], Discriminator(one_or_mapping)
-]
-OutputValue = Annotated[
-    Annotated[JobOutput | None, Tag("<mapping>")] | Annotated[str, Tag("<text>")], Discriminator(_output_sort)
-]
+InputValue = Annotated[JobInput, BeforeValidator(_long_input)]
+OutputValue = Annotated[JobOutput, BeforeValidator(_long_output)]
 
 
-def declared_by(value: Any) -> InputDeclaration:
+def declared_by(value: JobInput) -> InputDeclaration:
     """Derive the declaration of a pipeline job's input from what it is given."""
-    if isinstance(value, JobInput) and (value.path is not None or value.value is None):
+    if value.path is not None or value.value is None:
         return InputDeclaration.model_validate({"type": value.type or "uri_folder"})
-    literal = value.value if isinstance(value, JobInput) else value
-    return InputDeclaration.model_validate({"type": typed_text.name_of_type(literal), "default": literal})
+    type_ = typed_text.name_of_type(value.value)
+    return InputDeclaration.model_validate({"type": type_, "default": value.value})
 
 
 def fits(source: str, target: str) -> bool:

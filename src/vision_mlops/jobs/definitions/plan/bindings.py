@@ -63,19 +63,18 @@ class BindingScope:
             values[reference.parts] = source.text if isinstance(source, Value) else None
         return values
 
-    def _source(self, key: str, value: Any) -> Source | None:
-        text = _content(value)
+    def _source(self, key: str, given: JobInput) -> Source | None:
+        text = given.content
         if (reference := sole(text)) is not None:
             source = self._refer(reference)
-            mode = value.mode if isinstance(value, JobInput) else None
-            return replace(source, mode=mode) if isinstance(source, StepOutput) and mode else source
+            return replace(source, mode=given.mode) if isinstance(source, StepOutput) and given.mode else source
         if isinstance(text, str) and "${{" in text:
             try:
                 text = render(text, self._values(text))
             except ExpressionError as error:
                 message = f"{self.file}: input {key!r}: {error}; only values can be part of a text"
                 raise PipelineError(message, "bind the input to ${{parent...}} and nothing else") from error
-        return source_of(value, self.types.get(key), self.file, text)
+        return source_of(given, self.types.get(key), self.file, text)
 
     def _refer(self, reference: BindingReference) -> Source | None:
         parts = reference.parts
@@ -118,30 +117,22 @@ def as_declared(step: str, key: str, source: Source, declared: InputDeclaration 
     return Value(text)
 
 
-def _content(value: Any) -> Any:
-    """Return the path or value that an input is given, in the short form or the long one."""
-    if isinstance(value, JobInput):
-        return value.value if value.path is None else value.path
-    return value
-
-
-def source_of(value: Any, declared: InputDeclaration | None, file: Path, text: Any = None) -> Source:
+def source_of(given: JobInput, declared: InputDeclaration | None, file: Path, text: Any = None) -> Source:
     """Return the literal or data that an input is given; data has a path, or is declared as such.
 
     A command gets a literal as Azure ML's SDK sends it, which is as Python writes it: True, 1.0, 1e-05.
 
     Args:
-        value: What the definition says.
+        given: What the definition says.
         declared: The declaration of the input, if it is known.
         file: The definition.
         text: The path or value, if it was changed.
     """
-    item = value if isinstance(value, JobInput) else None
-    text = _content(value) if text is None else text
-    if (item is None or item.path is None) and (declared is None or declared.type in VALUE_TYPES):
+    text = given.content if text is None else text
+    if given.path is None and (declared is None or declared.type in VALUE_TYPES):
         return Value(str(text))
-    type_ = (item.type if item else None) or (declared.type if declared else None) or "uri_folder"
-    mode = (item.mode if item else None) or (declared.mode if declared else None)
+    type_ = given.type or (declared.type if declared else None) or "uri_folder"
+    mode = given.mode or (declared.mode if declared else None)
     return DataInput(str(text), type_, mode, file.parent)
 
 
@@ -162,5 +153,5 @@ def defaults_of(component: Definition) -> dict[str, Source]:
     for key, item in getattr(component.model, "inputs", {}).items():
         if isinstance(item, InputDeclaration) and (item.default is not None or item.path is not None):
             text = default_text(item.default, item.type) if item.default is not None else item.path
-            found[key] = source_of(text, item, component.file)
+            found[key] = source_of(JobInput(value=text), item, component.file)
     return found

@@ -15,7 +15,7 @@ from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.linter.linter import Linter
 from vision_mlops.jobs.definitions.linter.sweep_checks import TRIALS
 from vision_mlops.jobs.definitions.models.azure_only import AzureStep, way_of, words_of
-from vision_mlops.jobs.definitions.models.ports import InputDeclaration, JobOutput
+from vision_mlops.jobs.definitions.models.ports import InputDeclaration, JobOutput, OutputDeclaration
 from vision_mlops.jobs.definitions.models.steps import (
     ComponentStep,
     PipelineComponent,
@@ -147,7 +147,7 @@ class _Resolver:
                 node = self._node(definition, step, component, f"{prefix}{name}", inputs, scope)
                 written[name] = {key: (node.step, key) for key in node.outputs}
             for key, value in step.outputs.items():
-                target = sole(value.path if isinstance(value, JobOutput) else value)
+                target = sole(value.path)
                 if target is not None and target.parts[:2] == ("parent", "outputs") and key in written[name]:
                     outputs[target.parts[2]] = written[name][key]
                 if component is not None and isinstance(component.model, PipelineComponent) and key in written[name]:
@@ -240,30 +240,21 @@ def _own_inputs(definition: Definition) -> dict[str, Source]:
     return {key: source_of(value, None, definition.file) for key, value in model.inputs.items()}
 
 
-def _bound_type(value: Any, definition: Definition) -> str | None:
+def _bound_type(value: JobOutput | None, definition: Definition) -> str | None:
     """Return the type of the pipeline's output that an untyped output of an inline step is bound to; None without one."""
-    if getattr(value, "type", None) is not None:
-        return None
-    target = sole(value.path if isinstance(value, JobOutput) else value)
+    target = sole(value.path) if value is not None and value.type is None else None
     if target is None or target.parts[:2] != ("parent", "outputs"):
         return None
     return getattr(getattr(definition.model, "outputs", {}).get(target.parts[2]), "type", None)
 
 
-def _target(value: Any, type_: str | None, definition: Definition) -> OutputTarget:
+def _target(value: JobOutput | OutputDeclaration | None, type_: str | None, definition: Definition) -> OutputTarget:
     """Return where an output goes. A binding to an output of the pipeline is resolved elsewhere."""
-    item = value if isinstance(value, JobOutput) else None
-    path = item.path if item else None
-    if path is not None and (reference := sole(path)) and reference.parts[0] == "parent":
-        path = None
-    return OutputTarget(
-        type=type_ or (item.type if item else None) or "uri_folder",
-        mode=item.mode if item else None,
-        path=path,
-        name=item.name if item else None,
-        version=item.version if item else None,
-        base=definition.file.parent,
-    )
+    item = value if isinstance(value, JobOutput) else JobOutput()
+    reference = sole(item.path)
+    path = None if reference and reference.parts[0] == "parent" else item.path
+    type_ = type_ or item.type or "uri_folder"
+    return OutputTarget(type_, item.mode, path, item.name, item.version, definition.file.parent)
 
 
 def _as_text(node: Node, bound: Mapping[tuple[str, str], str]) -> PlannedStep:
