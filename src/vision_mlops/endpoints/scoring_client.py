@@ -18,6 +18,7 @@ from typing import Any
 
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import DEPLOYMENT_HEADER, Access
+from vision_mlops.serving.server_health import proxies_for
 
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
 
@@ -71,10 +72,12 @@ def score(
         headers[DEPLOYMENT_HEADER] = deployment
         url = access.deployments.get(deployment, url)
     request = urllib.request.Request(url, image, headers, method="POST")
-    tls = _trusting(os.environ.get("REQUESTS_CA_BUNDLE", "")) if url.startswith("https:") else None
+    handlers: list[urllib.request.BaseHandler] = [proxies_for(url)]
+    if url.startswith("https:"):
+        handlers.append(urllib.request.HTTPSHandler(context=_trusting(os.environ.get("REQUESTS_CA_BUNDLE", ""))))
     started = time.perf_counter()
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s, context=tls) as response:
+        with urllib.request.build_opener(*handlers).open(request, timeout=timeout_s) as response:
             status, answered, raw = response.status, response.headers.get(DEPLOYMENT_HEADER, ""), response.read()
     except urllib.error.HTTPError as error:
         # Azure ML responds with 424 if a container responds with anything but 200, and says with what.

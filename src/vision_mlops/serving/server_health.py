@@ -9,7 +9,9 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
+from vision_mlops.core.listening import LOOPBACK
 from vision_mlops.serving.http.openapi import LOADING
 
 _SECONDS = 3.0
@@ -51,10 +53,10 @@ def ask(base_url: str, *, timeout_s: float = _SECONDS) -> Health:
     """
     if not base_url:
         return Health("it has no address yet", reached=False)
-    # No proxy leads to this machine; None takes those of the environment.
-    proxies = urllib.request.ProxyHandler({} if base_url.startswith("http://127.0.0.1") else None)
     try:
-        with urllib.request.build_opener(proxies).open(f"{base_url}/health/ready", timeout=timeout_s) as response:
+        with urllib.request.build_opener(proxies_for(base_url)).open(
+            f"{base_url}/health/ready", timeout=timeout_s
+        ) as response:
             model = _content(response.read()).get("model")
     except urllib.error.HTTPError as error:
         found = _content(error.read()).get("error")
@@ -64,6 +66,11 @@ def ask(base_url: str, *, timeout_s: float = _SECONDS) -> Health:
     except (OSError, http.client.HTTPException) as error:
         return Health(f"{base_url} cannot be reached from here: {getattr(error, 'reason', error)}", reached=False)
     return Health(model=model if isinstance(model, dict) else {})
+
+
+def proxies_for(url: str) -> urllib.request.ProxyHandler:
+    """Return the proxies of the environment, or none for an address of this machine, which no proxy reaches."""
+    return urllib.request.ProxyHandler({} if urlsplit(url).hostname in LOOPBACK else None)
 
 
 def _content(raw: bytes) -> dict[str, Any]:
