@@ -60,7 +60,7 @@ def _of_node(
     if node.distribution not in (None, "pytorch") and (
         node.processes * node.nodes > 1 or node.distribution in ("tensorflow", "ray")
     ):
-        yield f"{where}: distribution {node.distribution} is not run on this machine", "use pytorch, or --on azure"
+        yield f"{where}: distribution {node.distribution} cannot run on this machine", "use pytorch, or --on azure"
     if node.code is not None and (str(node.code).startswith(_REMOTE_CODE) or not node.code.exists()):
         yield f"{where}: the code {str(node.code)!r} is not on this machine", "use a folder of the project"
     else:
@@ -111,7 +111,7 @@ def _of_parallel(node: Node, where: str) -> Iterator[tuple[str, str]]:
     if parallel is None:
         return
     if parallel.task.type == "model":
-        yield f"{where}: a task of type model is not run on this machine", "use run_function and an entry script"
+        yield f"{where}: a task of type model cannot run on this machine", "use run_function and an entry script"
     if parallel.partition_keys:
         yield f"{where}: partition_keys are not supported on this machine", "use mini_batch_size"
     if node.code is None or not (node.code / parallel.task.entry_script).is_file():
