@@ -84,6 +84,22 @@ def test_a_pipeline_component_takes_its_parts_along(project: Path, home: Path) -
     assert (root / "code" / "prep.py").is_file()
 
 
+def test_a_component_takes_along_code_with_a_prefix_its_includes_and_the_context_of_its_image(
+    project: Path, home: Path
+) -> None:
+    for name in ("shared/tools.py", "image/Dockerfile"):
+        (project / name).parent.mkdir()
+        write(project / name, "")
+    file = write(
+        project / "own.yml",
+        f"$schema: {SCHEMA}/commandComponent.schema.json\nname: own\ntype: command\ncommand: python prep.py\n"
+        "code: file:./code\nadditional_includes: [./shared]\nenvironment: {build: {path: ./image}}\n",
+    )
+    root = create_asset(file).path.parent
+    for name in ("own.yml", "code/prep.py", "shared/tools.py", "image/Dockerfile"):
+        assert (root / name).is_file(), name
+
+
 @pytest.mark.parametrize(
     ("reference", "message"),
     [

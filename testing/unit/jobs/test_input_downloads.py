@@ -13,7 +13,7 @@ from testing.support.web_server import Page, Site, serving
 from vision_mlops.core import paths
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.data.fetch.download_client import DownloadRetryPolicy
-from vision_mlops.jobs.local.inputs.input_downloads import download
+from vision_mlops.jobs.local.inputs.input_sources import download
 
 pytestmark = pytest.mark.usefixtures("without_mlflow")
 

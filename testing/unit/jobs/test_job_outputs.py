@@ -137,7 +137,7 @@ def test_a_place_that_is_taken_while_the_step_runs(tmp_path: Path) -> None:
         ("https://example.com/x", "which cannot be written from this machine"),
         ("azureml://datastores/lake/x", "is not a datastore path"),
         ("azureml://datastores/lake/paths/../../../x", "leads out of the datastore"),
-        ("${{inputs.word}}/x", "means nothing"),
+        ("${{inputs.word}}/x", "is not valid"),
     ],
 )
 def test_places_that_are_refused(tmp_path: Path, path: str, message: str) -> None:

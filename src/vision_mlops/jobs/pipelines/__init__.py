@@ -9,10 +9,10 @@ PIPELINES = Path(__file__).parent
 
 
 def present(definition: Path) -> Path:
-    """The present path of a definition, which may have moved since an earlier version of the package.
+    """Return the present path of a definition, which may have moved since an earlier version of the package.
 
     Args:
-        definition: Its path as it was recorded.
+        definition: The recorded path.
 
     Returns:
         The same path if it exists, or if the package has no definition of that name.

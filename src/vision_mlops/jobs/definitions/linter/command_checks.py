@@ -70,7 +70,7 @@ def check_reference(reference: BindingReference, definition: Definition, line: i
     if root not in ("inputs", "outputs") or len(rest) != 1:
         hint = f"write ${{{{{root}.{rest[0]}}}}}" if root in ("inputs", "outputs") and rest else ""
         hint = hint or "use ${{inputs.NAME}} or ${{outputs.NAME}}"
-        definition.report_line(line, "binding", f"{reference} means nothing here", hint)
+        definition.report_line(line, "binding", f"{reference} is not valid here", hint)
         return
     name = rest[0]
     scope.used.add((root, name))
@@ -172,7 +172,7 @@ def check_outputs(definition: Definition, node: Node) -> None:
         line = item.lines["path"]
         for reference in safe_references(path, definition, line):
             if reference.parts[0] not in _OUTPUT_MACROS:
-                message = f"{reference} means nothing in the path of an output"
+                message = f"{reference} is not valid in the path of an output"
                 definition.report_line(line, "binding", message, "use ${{name}} and ${{output_name}}")
         place = path.rstrip("/")
         if place in seen and "${{output_name}}" not in place.replace(" ", ""):

@@ -23,7 +23,7 @@ def check_blocks(definition: Definition, name: str) -> None:
     jobs, base = definition.node["jobs"], ("jobs", name)
     node, words = jobs[name], in_words(str(jobs[name]["type"]), "step", None)
     message = f"step {name!r}: Azure ML's SDK accepts {words} only as a private preview"
-    hint = f"set {SDK_SWITCH}=true where the pipeline is submitted"
+    hint = f"set {SDK_SWITCH}=true in the environment that submits the pipeline"
     definition.report("private-preview", message, hint, *base, "type")
     for key in BLOCKS:
         for text in _texts(node.get(key)):

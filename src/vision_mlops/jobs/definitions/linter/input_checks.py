@@ -50,10 +50,9 @@ def check_written(definition: Definition) -> None:
     Tags of jobs and components are not checked here: their models accept nothing but text.
     """
     for node in _nodes(definition.node):
-        variables = node.get("environment_variables")
-        for key in variables if isinstance(variables, Node) else ():
-            assert isinstance(variables, Node)
-            check_text(definition, f"environment variable {key!r}", variables, key)
+        if isinstance(variables := node.get("environment_variables"), Node):
+            for key in variables:
+                check_text(definition, f"environment variable {key!r}", variables, key)
     jobs = definition.node.get("jobs")
     for node in (definition.node, *(jobs.values() if isinstance(jobs, Node) else ())):
         tags = node.get("tags") if isinstance(node, Node) else None

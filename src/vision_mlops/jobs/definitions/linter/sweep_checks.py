@@ -33,7 +33,7 @@ def check_sweep(definition: Definition, sweep: SweepJob | SweepStep, files: File
     _check_limits(definition, sweep, *base)
     for name in sweep.search_space:
         if name in sweep.inputs:
-            message = f"{name!r} is given a value and is in the search space, too"
+            message = f"{name!r} is given a value, but is also in the search space"
             definition.report("search-space", message, "remove it from one of them", *base, "inputs", name)
     if isinstance(sweep, SweepJob) and isinstance(sweep.trial, str):
         message = f"the trial of a sweep job is {sweep.trial!r}, but Azure ML's SDK accepts no component there"

@@ -105,7 +105,7 @@ class Wiring:
         has_command = isinstance(step, CommandStep | ParallelStep)
         scope = TextScope(step.inputs, step.outputs)
         for key in (key for key in node if key not in apart):
-            # Where a step is placed, the pipeline decides, also where the command stands here.
+            # The pipeline decides where a step runs, even if its command is written here.
             own = has_command and key not in ("compute", "distribution", "resources")
             for reference, line in references_below(self._definition, node, [key]):
                 # Steps of Azure have both: the data of AutoML is the pipeline's, arguments of Spark are the step's.
@@ -204,7 +204,7 @@ class Wiring:
             hint = f"write ${{{{parent.{'.'.join(parts)}}}}}"
         else:
             hint = "use ${{parent.inputs.NAME}} or ${{parent.jobs.STEP.outputs.NAME}}"
-        self._report(line, "binding", f"step {step!r}: {reference} means nothing here", hint)
+        self._report(line, "binding", f"step {step!r}: {reference} is not valid here", hint)
         return None
 
     def _of_step(self, step: str, reference: BindingReference, line: int) -> InputDeclaration | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationInfo, model_validator
 
 from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Free, Text, problem
-from vision_mlops.jobs.definitions.models.ports import InputDeclaration, InputValue, OutputDeclaration, OutputValue
+from vision_mlops.jobs.definitions.models.ports import Filled, InputDeclaration, OutputDeclaration
 
 CONTROL_FLOW = ("do_while", "if_else", "parallel_for")
 """Types of steps that decide whether and how often other steps of their pipeline run."""
@@ -47,19 +47,14 @@ class _AzureOnly(DefinitionModel):
         return self
 
 
-class _Filled(_AzureOnly):
-    inputs: dict[str, InputValue] = Field(default_factory=dict)
-    outputs: dict[str, OutputValue] = Field(default_factory=dict)
-
-
-class AzureStep(_Filled):
+class AzureStep(Filled, _AzureOnly):
     """A step of a pipeline."""
 
     type: Literal["automl", "spark", "import", "data_transfer", "do_while", "if_else", "parallel_for"]
     component: str | Free | None = None
 
 
-class AzureJob(_Filled):
+class AzureJob(Filled, _AzureOnly):
     """A job that is not part of a pipeline."""
 
     type: Literal["automl", "spark", "import"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from vision_mlops.core import typed_text
 from vision_mlops.jobs.definitions.models.base_model import (
@@ -114,6 +114,13 @@ def _long_output(value: Any) -> Any:
 
 InputValue = Annotated[JobInput, BeforeValidator(_long_input)]
 OutputValue = Annotated[JobOutput, BeforeValidator(_long_output)]
+
+
+class Filled(DefinitionModel):
+    """A job or step with its inputs and outputs."""
+
+    inputs: dict[str, InputValue] = Field(default_factory=dict)
+    outputs: dict[str, OutputValue] = Field(default_factory=dict)
 
 
 def declared_by(value: JobInput) -> InputDeclaration:

@@ -26,7 +26,7 @@ from vision_mlops.jobs.definitions.models.base_model import (
     Whole,
     problem,
 )
-from vision_mlops.jobs.definitions.models.ports import InputDeclaration, InputValue, OutputDeclaration, OutputValue
+from vision_mlops.jobs.definitions.models.ports import Filled, InputDeclaration, OutputDeclaration
 from vision_mlops.jobs.definitions.models.sweep import Sweep
 
 Variables = dict[str, str | int | float | bool]
@@ -66,11 +66,6 @@ class _Queued(DefinitionModel):
     queue_settings: QueueSettings | None = None
 
 
-class _Filled(DefinitionModel):
-    inputs: dict[str, InputValue] = Field(default_factory=dict)
-    outputs: dict[str, OutputValue] = Field(default_factory=dict)
-
-
 class _Component(Named):
     ignores_unknown_keys: ClassVar[bool] = True
 
@@ -96,7 +91,7 @@ class CommandComponent(_Component, _Command):
     limits: JobLimits | None = None
 
 
-class _GivenCommand(_Command, _Placed, _Filled):
+class _GivenCommand(_Command, _Placed, Filled):
     """A command with its inputs, as a job or a step."""
 
     type: Literal["command"] = "command"
@@ -178,7 +173,7 @@ class _Step(Described):
     comment: str | None = None
 
 
-class ComponentStep(_Step, _Batched, _Placed, _Queued, _Filled):
+class ComponentStep(_Step, _Batched, _Placed, _Queued, Filled):
     """A step that runs a component: in a file, inline or registered."""
 
     ignores_unknown_keys: ClassVar[bool] = True
@@ -196,13 +191,13 @@ class CommandStep(_GivenCommand, _Step):
     read_only_keys: ClassVar[frozenset[str]] = CommandJob.read_only_keys | {"$schema"}
 
 
-class ParallelStep(_Step, _Parallel, _Placed, _Queued, _Filled):
+class ParallelStep(_Step, _Parallel, _Placed, _Queued, Filled):
     """A step with its entry script inline."""
 
     type: Literal["parallel"]
 
 
-class SweepStep(_Step, Sweep, _Placed, _Filled):
+class SweepStep(_Step, Sweep, _Placed, Filled):
     """A step that searches for the best values of a component's inputs."""
 
     ignores_unknown_keys: ClassVar[bool] = True
@@ -210,7 +205,7 @@ class SweepStep(_Step, Sweep, _Placed, _Filled):
     type: Literal["sweep"]
 
 
-class SweepJob(Named, Sweep, _Placed, _Filled):
+class SweepJob(Named, Sweep, _Placed, Filled):
     """A job that searches for the best values of a command's inputs."""
 
     type: Literal["sweep"]
@@ -254,7 +249,7 @@ class PipelineSettings(DefinitionModel):
     force_rerun: Flag | None = None
 
 
-class PipelineJob(Named, _Placed, _Filled):
+class PipelineJob(Named, _Placed, Filled):
     """Steps whose inputs are bound to each other's outputs, or a pipeline component that contains them."""
 
     type: Literal["pipeline"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,10 +113,4 @@ def _remove_job(folder: JobFolder) -> None:
 
 
 def _size(folder: Path) -> int:
-    total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            path = Path(root) / name
-            if not path.is_symlink():
-                total += path.stat().st_size
-    return total
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())

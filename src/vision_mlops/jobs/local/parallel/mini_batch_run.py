@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from collections.abc import Callable
 
 from vision_mlops.core.errors import PipelineError
@@ -55,8 +54,8 @@ class BatchRun:
             PipelineError: the script is not an entry script.
             StepFailedError: it cannot be imported, ``init`` failed, or a threshold was exceeded.
         """
-        processes = self._spec.max_concurrency or os.cpu_count() or 1
-        with WorkerPool[MiniBatch](self._script, processes, limit=self._spec.timeout, given=self._give) as pool:
+        spec = self._spec
+        with WorkerPool[MiniBatch](self._script, spec.max_concurrency, limit=spec.timeout, given=self._give) as pool:
             try:
                 for end in pool.results(self._batches):
                     if isinstance(end.answer, MiniBatchResult):

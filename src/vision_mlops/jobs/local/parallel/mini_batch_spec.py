@@ -26,7 +26,7 @@ class MiniBatchSpec(BaseModel):
     input: Annotated[Path, Field(description="absolute path of what is split")]
     input_type: InputType = "uri_folder"
     mini_batch_size: Annotated[int | str | None, Field(description="files, or bytes of a table such as 64kb")] = None
-    max_concurrency: Annotated[int | None, Field(ge=1, description="processes; the number of cores if None")] = None
+    max_concurrency: Annotated[int, Field(ge=1, description="processes")] = 1
     error_threshold: Threshold = -1
     mini_batch_error_threshold: Threshold = -1
     max_retries: Annotated[int, Field(ge=0)] = 2

@@ -16,7 +16,7 @@ from vision_mlops.jobs.definitions.plan.bindings import shown
 from vision_mlops.jobs.definitions.plan.nodes import DataInput, JobPlan, Node, OutputTarget, StepOutput, Value
 from vision_mlops.jobs.local.environments.step_environments import StepEnvironments
 from vision_mlops.jobs.local.inputs.input_sources import Sources, datastore_path
-from vision_mlops.jobs.local.state.job_context import Dependencies, SoftwareHash
+from vision_mlops.jobs.local.state.job_context import Dependencies
 from vision_mlops.jobs.local.steps.cache_keys import fill, sections
 from vision_mlops.jobs.local.steps.code_snapshots import check_code
 
@@ -60,7 +60,7 @@ def _of_node(
     if node.distribution not in (None, "pytorch") and (
         node.processes * node.nodes > 1 or node.distribution in ("tensorflow", "ray")
     ):
-        yield f"{where}: distribution {node.distribution} is not run on this machine", "use pytorch, or --on azure"
+        yield f"{where}: distribution {node.distribution} cannot run on this machine", "use pytorch, or --on azure"
     if node.code is not None and (str(node.code).startswith(_REMOTE_CODE) or not node.code.exists()):
         yield f"{where}: the code {str(node.code)!r} is not on this machine", "use a folder of the project"
     else:
@@ -111,7 +111,7 @@ def _of_parallel(node: Node, where: str) -> Iterator[tuple[str, str]]:
     if parallel is None:
         return
     if parallel.task.type == "model":
-        yield f"{where}: a task of type model is not run on this machine", "use run_function and an entry script"
+        yield f"{where}: a task of type model cannot run on this machine", "use run_function and an entry script"
     if parallel.partition_keys:
         yield f"{where}: partition_keys are not supported on this machine", "use mini_batch_size"
     if node.code is None or not (node.code / parallel.task.entry_script).is_file():
@@ -156,8 +156,9 @@ def _of_tags(node: Node, where: str, sources: Sources, dependencies: Dependencie
     elif not any(isinstance(node.inputs.get(name), StepOutput) for name in narrowed):  # which does not exist yet
         for message, hint in _worded(lambda: _check_sections(node, narrowed, sources, dependencies)):
             yield f"{where}: {message}", hint
-    if dependencies.software is not None:
-        for message, hint in _worded(partial(_check_software, dependencies.software, node)):
+    if (software := dependencies.software) is not None:
+        values = {name: source.text for name, source in node.inputs.items() if isinstance(source, Value)}
+        for message, hint in _worded(partial(software, node, values)):
             yield f"{where}: {message}", hint
 
 
@@ -171,10 +172,6 @@ def _check_sections(node: Node, narrowed: Iterable[str], sources: Sources, depen
             where = f"step {node.step!r}: input {name!r}"
             texts[name] = source.path if source.unread else str(sources.find(source, where))
     sections(dependencies, node, texts)
-
-
-def _check_software(software: SoftwareHash, node: Node) -> None:
-    software(node, {name: source.text for name, source in node.inputs.items() if isinstance(source, Value)})
 
 
 def _first_word(command: str) -> str:

@@ -192,7 +192,7 @@ def parallel_command(attempt: Attempt, folder: Path) -> list[str]:
         "input": attempt.inputs[parallel.input],
         "input_type": type_,
         "mini_batch_size": parallel.mini_batch_size,
-        "max_concurrency": parallel.max_concurrency or 1,
+        "max_concurrency": parallel.max_concurrency,
         "error_threshold": parallel.error_threshold,
         "mini_batch_error_threshold": parallel.mini_batch_error_threshold,
         "max_retries": int(retry.max_retries) if retry and retry.max_retries is not None else None,

@@ -50,10 +50,11 @@ class _Running:
     cut_short: bool = False  # by the end of the sweep, not for a reason of its own
 
 
+@dataclass
 class SweepRun:
     """One sweep, new or continued.
 
-    Args:
+    Attributes:
         sweep: Space, sampling, objective, limits and early termination.
         folder: Folder of the trials. Trials there that have ended count; those that have not are started again.
         launch: Starts a trial.
@@ -64,21 +65,16 @@ class SweepRun:
         MlopsError: the search space cannot be drawn from, or the folder belongs to another sweep.
     """
 
-    def __init__(
-        self,
-        sweep: Sweep,
-        folder: Path,
-        launch: TrialLauncher,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        seed: int | None = None,
-    ) -> None:
-        self._sweep = sweep
-        self._launch = launch
-        self._clock = clock
-        self._sampler = Sampler(sweep, folder / STORAGE, seed=seed)
-        self._total = sweep.limits.max_total_trials
-        self._at_once = sweep.limits.max_concurrent_trials or self._total
+    sweep: Sweep
+    folder: Path
+    launch: TrialLauncher
+    clock: Callable[[], float] = time.monotonic
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        self._sampler = Sampler(self.sweep, self.folder / STORAGE, seed=self.seed)
+        self._total = self.sweep.limits.max_total_trials
+        self._at_once = self.sweep.limits.max_concurrent_trials or self._total
         self._ended: dict[int, Trial] = {}
         self._again: list[tuple[int, dict[str, Any]]] = []
         self._running: list[_Running] = []
@@ -102,7 +98,7 @@ class SweepRun:
     @property
     def trials(self) -> tuple[Trial, ...]:
         """All trials that were started, in their order, including those that are running."""
-        now = self._clock()
+        now = self.clock()
         found = dict(self._ended)
         for item in self._running:
             metric, seconds = self._best_report(item.reports), now - item.began
@@ -116,7 +112,7 @@ class SweepRun:
             free_slots: How many more processes may be started now.
         """
         if self._result is None:
-            now = self._clock()
+            now = self.clock()
             self._began = now if self._began is None else self._began
             self._collect(now)
             self._read(now)
@@ -174,7 +170,7 @@ class SweepRun:
     def _read(self, now: float) -> None:
         """Read what the trials have reported: each once a second, the longest waiting first, within a time limit."""
         for item in sorted(self._running, key=lambda item: item.read):
-            if now - item.read < _READ_EVERY or self._clock() - now > _READ_BUDGET:
+            if now - item.read < _READ_EVERY or self.clock() - now > _READ_BUDGET:
                 return
             item.read = now
             if item.ending is None:
@@ -182,7 +178,7 @@ class SweepRun:
 
     def _enforce(self, now: float, elapsed: float) -> None:
         """End trials that have taken too long, or that the policy terminates."""
-        limits, policy, metric = self._sweep.limits, self._sweep.early_termination, self._metric
+        limits, policy, metric = self.sweep.limits, self.sweep.early_termination, self._metric
         longest = limits.timeout or _LONGEST_SWEEP
         if elapsed > longest:
             self._stop("timeout", f"the sweep reached its timeout of {longest:g} seconds")
@@ -192,7 +188,7 @@ class SweepRun:
         running = {item.number: item for item in self._running if item.ending is None}
         if policy is None or all(item.judged == len(item.reports) for item in running.values()):
             return
-        for number, reason in stops(policy, self._sweep.objective.goal, metric, self._curves()).items():
+        for number, reason in stops(policy, self.sweep.objective.goal, metric, self._curves()).items():
             self._end(running[number], "EarlyTerminated", reason)
         for item in running.values():
             item.judged = len(item.reports)
@@ -216,7 +212,7 @@ class SweepRun:
             return
         number, values = drawn
         try:
-            handle = self._launch(number, values)
+            handle = self.launch(number, values)
         except MlopsError as error:
             self._keep(Trial(number, values, "Failed", message=error.message), "Failed")
             return
@@ -255,16 +251,16 @@ class SweepRun:
 
     @property
     def _metric(self) -> str:
-        return self._sweep.objective.primary_metric
+        return self.sweep.objective.primary_metric
 
     def _best(self, trials: tuple[Trial, ...]) -> Trial | None:
         """Return the completed trial with the best metric, the first of equals."""
         judged = [trial for trial in trials if trial.state == "Completed" and trial.metric is not None]
-        sign = 1 if self._sweep.objective.goal == "maximize" else -1
+        sign = 1 if self.sweep.objective.goal == "maximize" else -1
         return max(judged, key=lambda trial: sign * (trial.metric or 0.0), default=None)
 
     def _best_report(self, reports: tuple[Report, ...]) -> float | None:
-        choose = max if self._sweep.objective.goal == "maximize" else min
+        choose = max if self.sweep.objective.goal == "maximize" else min
         return choose(_values(reports), default=None)
 
 
