@@ -95,7 +95,7 @@ def test_a_component_takes_along_code_with_a_prefix_its_includes_and_the_context
         f"$schema: {SCHEMA}/commandComponent.schema.json\nname: own\ntype: command\ncommand: python prep.py\n"
         "code: file:./code\nadditional_includes: [./shared]\nenvironment: {build: {path: ./image}}\n",
     )
-    root = create_asset(file).path.parent
+    root = create_asset(file).content.parent
     for name in ("own.yml", "code/prep.py", "shared/tools.py", "image/Dockerfile"):
         assert (root / name).is_file(), name
 

@@ -51,9 +51,9 @@ def emulate(
         bool, typer.Option("--env", help="Print the variables that point a shell at the running emulator.")
     ] = False,
 ) -> None:
-    """Run Azure Machine Learning and its neighbours on this machine: submitted jobs run, deployments respond.
+    """Emulate Azure Machine Learning and the services around it: submitted jobs run, and deployments score images.
 
-    Environment variables direct clients to it: an HTTPS proxy on this machine answers for Azure's host names, and refuses
+    Environment variables direct clients to it: an HTTPS proxy on this machine serves Azure's host names, and refuses
     all others. The folder keeps its state between runs. src/azureml_emulator/README.md says what is emulated.
 
     Example: `mlops azure emulate`, and in another terminal `eval "$(mlops azure emulate --env)"` and `mlops run --on azure`;
