@@ -252,7 +252,8 @@ def test_a_command_gets_a_literal_as_the_sdk_sends_it(tmp_path: Path, type_: str
     job = pipeline(steps, inputs={"c": value}, settings={"default_compute": "azureml:c"})
     file = write(tmp_path / "job.yml", job)
     plan = resolve(file)
-    here = [plan.node(step).inputs[name] for step, name in (("s", "a"), ("s", "b"), ("t", "b"))]
+    nodes = {node.step: node for node in plan.nodes}
+    here = [nodes[step].inputs[name] for step, name in (("s", "a"), ("s", "b"), ("t", "b"))]
     loaded: Any = load_job(file)
     spec: Any = load_component(tmp_path / "part.yml")._to_rest_object().properties.component_spec
     sent = [

@@ -231,7 +231,7 @@ def test_folders_whose_names_yaml_would_read_as_something_else(project: Path, na
     named = load_workload("textile", ["name=no"])
     changes = [*found.changes(named, folder, RunLocation.LOCAL), *found.placed({"data": folder / "out"})]
     plan = resolve(project / "pipelines" / "train.yml", changes=parse_changes(changes))
-    images = plan.node("prepare").inputs["images"]
+    images = next(node for node in plan.nodes if node.step == "prepare").inputs["images"]
     assert isinstance(images, DataInput)
     assert (images.path, plan.inputs["model_name"]) == (str(folder), "no")
     assert json.loads(plan.inputs["workload"])["name"] == "no"

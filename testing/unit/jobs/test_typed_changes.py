@@ -18,7 +18,7 @@ from vision_mlops.jobs.definitions.definition import JOBS
 from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.linter.linter import Linter
 from vision_mlops.jobs.definitions.overrides import parse_changes
-from vision_mlops.jobs.definitions.plan.nodes import DataInput, JobPlan, Value
+from vision_mlops.jobs.definitions.plan.nodes import DataInput, JobPlan, Source, Value
 from vision_mlops.jobs.definitions.plan.planner import resolve
 
 # What YAML reads as something else, or not at all.
@@ -38,14 +38,18 @@ def content(file: Path, *changes: str) -> dict[str, Any]:
     return dict(Linter(file, Findings(), changes=parse_changes(changes, file.parent)).checked(JOBS).node)
 
 
+def given(ended: JobPlan, step: str, name: str) -> Source:
+    return next(node for node in ended.nodes if node.step == step).inputs[name]
+
+
 def value(ended: JobPlan, step: str, name: str) -> str:
-    found = ended.node(step).inputs[name]
+    found = given(ended, step, name)
     assert isinstance(found, Value)
     return found.text
 
 
 def path(ended: JobPlan, step: str, name: str) -> str:
-    found = ended.node(step).inputs[name]
+    found = given(ended, step, name)
     assert isinstance(found, DataInput)
     return found.path
 

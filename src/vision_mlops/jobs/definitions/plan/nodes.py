@@ -195,10 +195,6 @@ class JobPlan:
     unused: Mapping[str, str]
     warnings: tuple[Finding, ...] = ()
 
-    def node(self, step: str) -> Node:
-        """Return the node of a step."""
-        return next(node for node in self.nodes if node.step == step)
-
 
 @dataclass(frozen=True)
 class PlannedStep:

@@ -7,9 +7,9 @@ import shlex
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vision_mlops.core.errors import MissingExtraError
 from vision_mlops.core.files import atomic_write, remove_path
@@ -76,34 +76,34 @@ class TrialProcess:
         self._process.end(signal.SIGTERM)
 
 
+@dataclass
 class SweepActivity:
     """The trials of a sweep step or job.
 
-    Args:
+    Attributes:
         attempt: The attempt at the step; each trial is a variation of it.
         sweep: Space, objective, limits.
         state: State of the step, whose details contain the progress.
     """
 
-    failed_rank = 0
+    attempt: Attempt
+    sweep: Sweep
+    state: StepState
+    message: str = ""
+    failed_rank: ClassVar[int] = 0
 
-    def __init__(self, attempt: Attempt, sweep: Sweep, state: StepState) -> None:
-        if not attempt.run_id:
+    def __post_init__(self) -> None:
+        if not self.attempt.run_id:
             raise MissingExtraError("mlflow", "train")  # through which trials report their metric
-        self._attempt = attempt
-        self._sweep = sweep
-        self._context = attempt.context
-        self._state = state
         self._running: list[TrialProcess] = []
-        self._kept = attempt.results / _KEPT
-        self._table = attempt.folder / "trials"
+        self._kept = self.attempt.results / _KEPT
+        self._table = self.attempt.folder / "trials"
         self._run: SweepRun | None = None
         self._seen: tuple[Any, ...] = ()
-        self.message = ""
 
     def start(self) -> None:
         """Begin the sweep, with the trials that an interrupted one has finished."""
-        self._run = SweepRun(self._sweep, self._kept, self.launch)
+        self._run = SweepRun(self.sweep, self._kept, self.launch)
 
     @property
     def groups(self) -> list[dict[str, Any]]:
@@ -130,24 +130,24 @@ class SweepActivity:
 
     def launch(self, number: int, values: Mapping[str, Any]) -> TrialProcess:
         """Start one trial in folders of its own."""
-        declared = self._attempt.node.declared
+        declared = self.attempt.node.declared
         texts = {name: str(value) for name, value in values.items()}
         texts |= {name: literal_text(texts[name], declared[name]) for name in texts if name in declared}
         outputs = self._trial_outputs(number)
         shutil.rmtree(outputs, ignore_errors=True)
         outputs.mkdir(parents=True)
         folder = self._table / str(number)
-        node = self._attempt.node
-        run_id = self._context.runs.step(
-            f"{node.step}-trial-{number}", {"mlops.trial": str(number)}, parent=self._attempt.run_id
+        node = self.attempt.node
+        run_id = self.attempt.context.runs.step(
+            f"{node.step}-trial-{number}", {"mlops.trial": str(number)}, parent=self.attempt.run_id
         )
         mlflow_runs.log_params(run_id, dict(values))
         attempt = replace(
-            self._attempt,
+            self.attempt,
             folder=folder,
             work=folder / "work",
             results=outputs,
-            inputs={**self._attempt.inputs, **{key: text for key, text in texts.items() if key in node.declared}},
+            inputs={**self.attempt.inputs, **{key: text for key, text in texts.items() if key in node.declared}},
             outputs={name: outputs / name for name in node.outputs},
             run_id=run_id,
         )
@@ -155,7 +155,7 @@ class SweepActivity:
             if target.type != "uri_file":
                 attempt.outputs[name].mkdir()
         copy_code(node, attempt.work)
-        trial = TrialProcess(attempt, self._sweep.objective.primary_metric, texts)
+        trial = TrialProcess(attempt, self.sweep.objective.primary_metric, texts)
         self._running.append(trial)
         return trial
 
@@ -170,35 +170,37 @@ class SweepActivity:
         self._seen = seen
         over = [trial for trial in trials if trial.state != "Running"]
         values = [trial.metric for trial in trials if trial.metric is not None]
-        best = (max if self._sweep.objective.goal == "maximize" else min)(values, default=None)
-        total = self._sweep.limits.max_total_trials
+        best = (max if self.sweep.objective.goal == "maximize" else min)(values, default=None)
+        total = self.sweep.limits.max_total_trials
         progress = f"{len(over)} of {counted(total, 'trial')}"
-        note = f", best {self._sweep.objective.primary_metric} {best:.4g}" if best is not None else ""
-        self._state.details = {"progress": progress + note, "trials": [trial.to_dict() for trial in trials]}
-        self._context.save()
+        note = f", best {self.sweep.objective.primary_metric} {best:.4g}" if best is not None else ""
+        self.state.details = {"progress": progress + note, "trials": [trial.to_dict() for trial in trials]}
+        self.attempt.context.save()
 
     def _conclude(self, result: SweepResult) -> int:
         """Write the table and the picture, and make the best trial's outputs those of the step."""
-        self._state.details["best"] = result.best.to_dict() if result.best else None
+        self.state.details["best"] = result.best.to_dict() if result.best else None
         self.message = result.message
         if result.trials:
-            objective = self._sweep.objective
+            objective = self.sweep.objective
             write_leaderboard(self._table, result.trials, objective.primary_metric, objective.goal)
             self._log(result)
         if result.status != "Completed" or result.best is None:
             return 1
         source = self._trial_outputs(result.best.number)
-        for name in {**self._attempt.outputs, ARTIFACTS: ""}:
-            path = self._attempt.results / name
+        for name in {**self.attempt.outputs, ARTIFACTS: ""}:
+            path = self.attempt.results / name
             if (source / name).is_dir():
                 shutil.copytree(source / name, path, symlinks=True, dirs_exist_ok=True)
             elif (source / name).exists():
                 shutil.copy2(source / name, path)
         self._show_artifacts(result.trials)
         values = shlex.join(f"{key}={value}" for key, value in result.best.values.items())
-        metric = f"{self._sweep.objective.primary_metric} {result.best.metric:.4g}"
-        self._context.display.line(self._attempt.node.step, f"best: trial {result.best.number}, {metric}, {values}")
-        self._context.display.line(self._attempt.node.step, f"trials: {self._table / 'trials.csv'}")
+        metric = f"{self.sweep.objective.primary_metric} {result.best.metric:.4g}"
+        self.attempt.context.display.line(
+            self.attempt.node.step, f"best: trial {result.best.number}, {metric}, {values}"
+        )
+        self.attempt.context.display.line(self.attempt.node.step, f"trials: {self._table / 'trials.csv'}")
         return 0
 
     def _show_artifacts(self, trials: Sequence[Trial]) -> None:
@@ -212,10 +214,10 @@ class SweepActivity:
 
     def _log(self, result: SweepResult) -> None:
         """Log the table, the picture and the best values to the sweep's MLflow run."""
-        run_id = self._attempt.run_id
+        run_id = self.attempt.run_id
         for name in ("trials.csv", "trials.json", "trials.svg"):
             mlflow_runs.log_artifacts(run_id, self._table / name)
         if result.best is not None and result.best.metric is not None:
-            mlflow_runs.log_metrics(run_id, {f"best_{self._sweep.objective.primary_metric}": result.best.metric})
+            mlflow_runs.log_metrics(run_id, {f"best_{self.sweep.objective.primary_metric}": result.best.metric})
             mlflow_runs.set_tags(run_id, {"mlops.best_trial": str(result.best.number)})
             atomic_write(self._table / "best.json", json.dumps(result.best.to_dict(), indent=2) + "\n")
