@@ -77,7 +77,9 @@ def read_mapping(
     try:
         content = read_yaml(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise PipelineError(f"{what or file} cannot be read: {problem_of_file(error)}", "check the path and that it is YAML") from error
+        raise PipelineError(
+            f"{what or file} cannot be read: {problem_of_file(error)}", "check the path and that it is YAML"
+        ) from error
     if content is None and may_be_empty:
         return {}
     if not isinstance(content, dict):

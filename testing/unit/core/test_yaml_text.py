@@ -27,7 +27,7 @@ def test_a_mapping_is_read_and_an_empty_file_may_be_one(tmp_path: Path) -> None:
         ("- a", "the file is not a mapping of keys to values", "write keys"),
         ("a: [", "the file cannot be read: while parsing", "fix the file"),
         ("a: 1\na: 2", "the file cannot be read: .*the key 'a' is given twice", "fix the file"),
-        (None, "the file cannot be read: No such file or directory", "fix the file"),
+        (None, "the file cannot be read: No such file or directory", "check the path"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, text: str | None, message: str, hint: str) -> None:
