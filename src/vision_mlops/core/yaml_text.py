@@ -77,9 +77,8 @@ def read_mapping(
     try:
         content = read_yaml(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise PipelineError(
-            f"{what or file} cannot be read: {problem_of_file(error)}", "check the path and that it is YAML"
-        ) from error
+        fix = "check the path" if isinstance(error, OSError) else "fix the file"
+        raise PipelineError(f"{what or file} cannot be read: {problem_of_file(error)}", fix) from error
     if content is None and may_be_empty:
         return {}
     if not isinstance(content, dict):
