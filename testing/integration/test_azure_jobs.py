@@ -16,6 +16,7 @@ from azureml_emulator.jobs.job_executor import CommandExecutor
 from azureml_emulator.loopback import loopback_client
 from azureml_emulator.rest.faults import Faults
 from vision_mlops.azure.clients import ml_client
+from vision_mlops.cli.jobs.on_azure import run_on_azure
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError, MlopsError, PipelineError
 from vision_mlops.jobs.azureml import azure_jobs
@@ -248,6 +249,44 @@ def test_ctrl_c_ends_the_following_not_the_job(place: Place, project: Path) -> N
     assert azure_jobs.cancel(place.client, job.name, say=said.append).status == "Canceled"
     assert said == [f"job {job.name} has already ended: Canceled"]
     held.release()
+
+
+def test_ctrl_c_before_the_first_look_at_a_job_says_that_it_continues(
+    place: Place, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The client is made anew after the submission, which takes a while."""
+    place.loopback.executor = Rehearsal(held=True)
+    monkeypatch.setattr("vision_mlops.azure.clients.ml_client", lambda settings: interrupt())
+    with pytest.raises(KeyboardInterrupt):
+        run_on_azure(project / "pipeline.yml", (), "early", wait=True, skip_checks=True)
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2:] == ["submitted early", "job early continues; to cancel it: mlops job cancel early --on azure"]
+    monkeypatch.setattr(azure_jobs, "RunHistory", lambda client: interrupt())
+    lines: list[str] = []
+    with pytest.raises(KeyboardInterrupt), azure_jobs.told_on_interrupt("early", lines.append):
+        azure_jobs.stream(place.client, "early", on_line=lines.append)
+    assert lines == ["job early continues; to cancel it: mlops job cancel early --on azure"]
+
+
+def test_ctrl_c_while_a_job_is_sent_says_that_it_may_exist(
+    place: Place, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = type(place.client.jobs).create_or_update
+
+    def lost(*given: object, **named: object) -> None:
+        send(*given, **named)
+        interrupt()
+
+    monkeypatch.setattr(type(place.client.jobs), "create_or_update", lost)
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        submit(place, project / "pipeline.yml", name="sent", say=said.append)
+    assert said[-1] == ("job sent may have been submitted; to cancel it: mlops job cancel sent --on azure --if-running")
+    assert azure_jobs.cancel(place.client, "sent").name == "sent"
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import functools
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from typing import Annotated
@@ -88,17 +89,25 @@ def __getattr__(name: str) -> typer.Typer:
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
     standard_streams.prepare()
+    atexit.register(_end_on_ctrl_c)
     atexit.register(gc.freeze)  # otherwise Python collects garbage among everything that was loaded before it exits
     try:
         code = _exit_code()
+    except KeyboardInterrupt:  # a second one, while the first is reported
+        code = 130
     except OSError as error:  # of standard error
         gone = isinstance(error, BrokenPipeError)
         if GlobalOptions.verbose and not gone:
             raise
         code = standard_streams.BROKEN_PIPE if gone else 2
-    with contextlib.suppress(OSError):  # what could not be written is dropped
+    with contextlib.suppress(OSError, KeyboardInterrupt):  # what could not be written is dropped
         standard_streams.finish()
     sys.exit(code)
+
+
+def _end_on_ctrl_c() -> None:
+    """Let Ctrl-C end the process at once, with its usual exit code, while Python exits: no code can catch it any more."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 
 def _exit_code() -> int:

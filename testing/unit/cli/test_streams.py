@@ -111,3 +111,27 @@ def test_a_deleted_working_folder_is_named(tmp_path: Path) -> None:
     )
     done = in_shell(script)
     assert (done.returncode, done.stderr.splitlines()[-2]) == (2, "error: the working directory was deleted")
+
+
+AT_EXIT = """
+import atexit, os, signal, sys
+from vision_mlops.cli import main
+def press(*_): os.kill(os.getpid(), signal.SIGINT)
+def fail(): raise KeyboardInterrupt
+{}
+main.main()
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("main._run = fail; main.say = press", id="while the first is reported"),
+        pytest.param("main._run = fail; main.standard_streams.finish = press", id="while the output is written"),
+        pytest.param("atexit.register(press); main._run = fail", id="while Python exits"),
+    ],
+)
+def test_a_second_ctrl_c_ends_with_130_as_the_first(how: str) -> None:
+    command = [sys.executable, "-c", AT_EXIT.format(how)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False), done.stderr

@@ -45,11 +45,12 @@ def run_on_azure(
     place = AzureSettings.load()
     checks = partial(check_first, "jobs", skip=skip_checks, settings=place)
     job = azure_jobs.submit(file, changes, place, name, tags=tags, say=say, before=checks, step_code=step_code)
-    say(f"submitted {job.name}")
-    if not wait:
-        say(f"follow it with: mlops job logs {job.name} --on azure --follow")
-        return job
-    return azure_jobs.stream(ml_client(place), job.name, on_line=say)
+    with azure_jobs.told_on_interrupt(job.name, say):
+        say(f"submitted {job.name}")
+        if not wait:
+            say(f"follow it with: mlops job logs {job.name} --on azure --follow")
+            return job
+        return azure_jobs.stream(ml_client(place), job.name, on_line=say)
 
 
 def refuse_options_of_this_machine(environment: EnvironmentMode, jobs: int) -> None:

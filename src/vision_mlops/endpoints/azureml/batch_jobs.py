@@ -13,7 +13,7 @@ from vision_mlops.core.files import atomic_write
 from vision_mlops.endpoints.azureml.azureml_workspace import Workspace
 from vision_mlops.endpoints.azureml.batch_target import BatchTarget
 from vision_mlops.endpoints.contract import Say
-from vision_mlops.jobs.azureml.azure_jobs import new_name, stream
+from vision_mlops.jobs.azureml.azure_jobs import new_name, stream, told_on_interrupt
 from vision_mlops.jobs.azureml.azure_records import JobRecord, job_record
 from vision_mlops.jobs.azureml.job_resources import ensure_data
 from vision_mlops.jobs.azureml.run_history import RunHistory
@@ -75,11 +75,14 @@ def score_on_azure(
             place.client, place.settings, Path(source).expanduser().resolve(), "uri_folder", on_line
         )
         path = f"azureml:{reference}"
-    job = _invoke(place, endpoint, chosen.name, path)
+    name = new_name(endpoint)
+    with told_on_interrupt(name, on_line, sent=False):
+        job = _invoke(place, endpoint, chosen.name, path, name)
     if not wait:
         return BatchScores(job)
-    on_line(f"job {job.name} scores {source} with {chosen.reference}")
-    ended = stream(place.client, job.name, on_line=on_line, poll_seconds=poll_seconds)
+    with told_on_interrupt(job.name, on_line):
+        on_line(f"job {job.name} scores {source} with {chosen.reference}")
+        ended = stream(place.client, job.name, on_line=on_line, poll_seconds=poll_seconds)
     if ended.status != "Completed":
         hint = f"see its log: mlops job logs {job.name} --on azure"
         raise AzureError(f"job {job.name!r} of endpoint {endpoint!r} is {ended.status}", hint)
@@ -87,7 +90,7 @@ def score_on_azure(
     return BatchScores(ended, out)
 
 
-def _invoke(workspace: Workspace, endpoint: str, deployment: str, path: str) -> JobRecord:
+def _invoke(workspace: Workspace, endpoint: str, deployment: str, path: str, name: str) -> JobRecord:
     from azure.ai.ml import Input
 
     client = workspace.client
@@ -98,7 +101,7 @@ def _invoke(workspace: Workspace, endpoint: str, deployment: str, path: str) -> 
             endpoint_name=endpoint,
             deployment_name=deployment,
             input=Input(type="uri_folder", path=path),
-            job_name=new_name(endpoint),
+            job_name=name,
         )
         return job_record(client.jobs.get(str(started.name)))
 

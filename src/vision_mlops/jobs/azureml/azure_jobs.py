@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -71,6 +72,7 @@ def submit(
     Raises:
         PipelineError: the definition, a value or local data has errors; nothing was sent.
         AzureError: not signed in, no access, no quota, or a job of that name exists.
+        KeyboardInterrupt: Ctrl-C; if the request may have been sent, ``say`` was told how to cancel the job.
     """
     overrides = list(overrides)
     definition = checked(path, overrides, (*JOBS, *AZURE_JOBS), say)
@@ -97,8 +99,9 @@ def submit(
         with azure_errors(f"job {chosen!r}"), quiet():
             return client.jobs.create_or_update(job)
 
-    # The job already has its name, so sending it again does not start a second one.
-    return job_record(retry_while_busy(create, say, seconds=_SUBMIT_SECONDS))
+    with told_on_interrupt(chosen, say, sent=False):
+        # The job already has its name, so sending it again does not start a second one.
+        return job_record(retry_while_busy(create, say, seconds=_SUBMIT_SECONDS))
 
 
 def list_jobs(client: MLClient, *, limit: int = 50) -> list[JobRecord]:
@@ -149,11 +152,28 @@ def stream(
         AzureError: the job does not exist, or the service was unavailable for too long.
         KeyboardInterrupt: Ctrl-C; before that, a line says that the job continues, and how to cancel it.
     """
-    follower = Follower(lambda: job_record(_get(client, name)), RunHistory(client), name, on_line, patience_seconds)
-    try:
+    with told_on_interrupt(name, on_line):
+        follower = Follower(lambda: job_record(_get(client, name)), RunHistory(client), name, on_line, patience_seconds)
         return follower.run(*poll_seconds)
-    except KeyboardInterrupt:
-        on_line(f"job {name} continues; to cancel it: mlops job cancel {name} --on azure")
+
+
+@contextmanager
+def told_on_interrupt(name: str, say: Say, *, sent: bool = True) -> Iterator[None]:
+    """Say on Ctrl-C that a job continues, and how to cancel it; an outer block does not repeat what an inner one said.
+
+    Args:
+        name: Name of the job.
+        say: Told it.
+        sent: Whether the service has accepted the job; otherwise it may exist or not.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if not getattr(interrupt, "__notes__", None):
+            state, option = ("continues", "") if sent else ("may have been submitted", " --if-running")
+            text = f"job {name} {state}; to cancel it: mlops job cancel {name} --on azure{option}"
+            interrupt.add_note(text)
+            say(text)
         raise
 
 

@@ -17,7 +17,7 @@ from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core import typed_text
 from vision_mlops.core.errors import AzureError, PipelineError
 from vision_mlops.core.text import nearest
-from vision_mlops.jobs.azureml.azure_jobs import checked_name, new_name, require_new, stream
+from vision_mlops.jobs.azureml.azure_jobs import checked_name, new_name, require_new, stream, told_on_interrupt
 from vision_mlops.jobs.azureml.azure_records import EndpointRecord, JobRecord, job_record, text_of
 from vision_mlops.jobs.azureml.job_resources import Say, content_hash, existing
 from vision_mlops.jobs.azureml.submission import Preparation, checked, local_code
@@ -114,7 +114,7 @@ def trigger(
         deployment: A deployment other than the default.
         name: Name of the job; generated if not given.
         client: Client to use instead of a new one.
-        on_line: Called with the lines of the job, with ``wait``.
+        on_line: Called with the lines of the job, with ``wait``, and with what Ctrl-C leaves.
         poll_seconds: As of :func:`vision_mlops.jobs.azureml.azure_jobs.stream`.
 
     Returns:
@@ -135,7 +135,7 @@ def trigger(
     given = _inputs(_declared(client, endpoint, str(chosen)), inputs)
     # The name is chosen here so that a repeated request does not start a second job. The deployment is always named: the
     # SDK keeps the name of one call in a header and sends it with the next one that names none.
-    with azure_errors(f"endpoint {endpoint!r}"), quiet():
+    with told_on_interrupt(chosen_name, on_line, sent=False), azure_errors(f"endpoint {endpoint!r}"), quiet():
         started = client.batch_endpoints.invoke(
             endpoint_name=endpoint, deployment_name=str(chosen), inputs=given or None, job_name=chosen_name
         )
