@@ -40,12 +40,14 @@ class BenchmarkRun:
         measured: Results of contestants that were trained and judged now.
         reused: Earlier results that are still valid.
         failed: Reasons of failures, by name.
+        refused: Those errors among them that say that a setting is wrong.
     """
 
     manifest: Manifest
     measured: list[BenchmarkResult] = field(default_factory=list)
     reused: list[BenchmarkResult] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    refused: list[ConfigError] = field(default_factory=list)
 
 
 class Arena:
@@ -104,6 +106,8 @@ class Arena:
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - the class may be somebody's own
                     _LOG.debug("the contestant %s failed", entry.name, exc_info=True)
                     ended.failed[entry.name] = reason_of(error, entry.kind)
+                    if isinstance(error, ConfigError):
+                        ended.refused.append(error)
                     self.say(f"  failed: {ended.failed[entry.name]}")
                     continue
                 (ended.measured if fresh else ended.reused).append(result)
@@ -143,6 +147,7 @@ class Arena:
         if known is not None and holds and anew is None and (known.in_a_service or not known.recorded):
             self.say(f"  unchanged: measured {known.recorded or known.measured[:10]}")
             return known, False
+        is_new = anew is Anew.ASKED or not work.exists
         if anew is Anew.BEGUN:
             self.say("  continuing the training that --again began")
         elif anew is Anew.ASKED and work.exists:
@@ -150,8 +155,10 @@ class Arena:
         work.begin(entry.reference, self.workload, self.data, self.manifest, anew=anew is Anew.ASKED)
         try:
             result = self._judge(entry, self.task(work.own, again=anew is not None), work, settings, code)
-        except (Exception, SystemExit):
-            if not in_a_service(entry.kind):  # it starts over anyway, and has nothing to clean up
+        except (Exception, SystemExit) as error:
+            # Such an error before the contestant has recorded anything: it has created nothing that would have to be found.
+            refused = is_new and isinstance(error, (ConfigError, DataError)) and not any(work.own.iterdir())
+            if refused or not in_a_service(entry.kind):  # it starts over anyway, and has nothing to clean up
                 work.remove()
                 if anew is not None:
                     work.ask_anew()

@@ -81,7 +81,13 @@ class Contestant(ABC):
 
     @abstractmethod
     def fit(self) -> None:
-        """Learn from ``self.task.images("train")``; ``val`` may serve to choose settings and to calibrate."""
+        """Learn from ``self.task.images("train")``; ``val`` may serve to choose settings and to calibrate.
+
+        Raises:
+            ConfigError: a setting is wrong. It is raised before anything is created in a service, unless the contestant's
+                folder has a record of what was created.
+            DataError: the images cannot be used; the same holds for it.
+        """
 
     @abstractmethod
     def predict(self, files: Sequence[Path]) -> Probabilities:

@@ -19,7 +19,7 @@ from vision_mlops.benchmark.contestant_answers import answers_of
 from vision_mlops.benchmark.contestants import NamedContestant
 from vision_mlops.benchmark.service_leftovers import leftovers, remove_leftovers
 from vision_mlops.config import load_workload
-from vision_mlops.core.errors import DataError, MlopsError
+from vision_mlops.core.errors import ConfigError, DataError, MlopsError
 from vision_mlops.data.manifest import read_manifest
 from vision_mlops.evaluation.prediction_table import read_predictions
 
@@ -153,6 +153,32 @@ def test_what_a_service_has_is_removed_by_its_contestant(arena: Open) -> None:
     assert remove_leftovers(leftovers(folder, [], print), lambda _: None) == []
     assert folder.all_work() == []
     assert folder.names() == ["service-colour"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "there", "left"),
+    [
+        (ConfigError("unknown domain", "did you mean 'General'?"), False, 0),
+        (DataError("too few images"), False, 0),
+        (MlopsError("the service does not respond"), False, 1),
+        (ConfigError("another account"), True, 1),
+    ],
+)
+def test_what_is_refused_before_it_created_anything_leaves_no_record(
+    arena: Open, monkeypatch: pytest.MonkeyPatch, problem: MlopsError, there: bool, left: int
+) -> None:
+    """What may have created something keeps its record, without which nobody would find it."""
+    monkeypatch.setattr(ServiceColour, "problem", problem)
+    if there:
+        monkeypatch.setattr(ServiceColour, "problem", MlopsError("interrupted"))
+        arena().run(SERVICE)
+        monkeypatch.setattr(ServiceColour, "problem", problem)
+    ended = arena().run(SERVICE)
+    assert ended.failed == {"service-colour": problem.on_one_line()}
+    folder = BenchmarkFolder("colours")
+    assert len(leftovers(folder, [], print)) == left
+    monkeypatch.setattr(ServiceColour, "problem", None)
+    assert arena().run(SERVICE).measured
 
 
 def test_a_paid_result_of_other_settings_is_kept(arena: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from testing.support.contestants import MeanColour, ServiceColour
 from typer.testing import Result
 
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
-from vision_mlops.core.errors import MlopsError
+from vision_mlops.core.errors import ConfigError, MlopsError
 from vision_mlops.tracking import mlflow_runs
 
 Run = Callable[..., Result]
@@ -165,6 +165,20 @@ def test_a_contestant_that_fails_is_named_at_the_end(mlops: Run, monkeypatch: py
     assert ended.stderr.count("failed: no account: export CUSTOM_VISION_ENDPOINT") == 1
     assert ended.stderr.strip().endswith("error: 1 contestant failed: service-colour; see the reasons above")
     assert "Against ours" not in BenchmarkFolder("colours").report.read_text()
+
+
+def test_a_wrong_setting_that_only_the_service_knows_is_a_mistake_in_the_input(
+    mlops: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mlops(*WORDS, "--with", SERVICE).exit_code == 0
+    monkeypatch.setattr(ServiceColour, "colours", 2)
+    monkeypatch.setattr(ServiceColour, "problem", ConfigError("unknown domain 'Foo'", "did you mean 'Food'?"))
+    ended = mlops(*WORDS, "--with", SERVICE)
+    assert str(ended.exception) == "unknown domain 'Foo'\n  -> did you mean 'Food'?"
+    assert isinstance(ended.exception, ConfigError)
+    assert ended.stdout == "", "not the earlier result, which has other settings"
+    ended = mlops(*WORDS, "--with", SERVICE, "--with", HERE)
+    assert (ended.exit_code, "mean-colour" in ended.stdout) == (1, True)
 
 
 def test_without_a_result_there_is_no_report(mlops: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def run(
     another contestant fails or the command is interrupted. `custom-vision` and `automl-images` use services of Azure, which
     cost money.
 
-    Exit code 1 if a contestant failed; the others are in the table.
+    Exit code 1 if a contestant failed; the others are in the table. Exit code 2 if none could run because of wrong settings.
 
     Example: `mlops benchmark run --workload textile`, or `mlops benchmark run -w textile --with knn --with mine:Mine`
     """
@@ -93,6 +93,8 @@ def run(
         words = "the same command, without --again," if again else "the same command"
         say(f"finished contestants are kept: {words} continues with the others")
         raise
+    if len(ended.refused) == len(entries):
+        raise ended.refused[0]
     found = standings(arena.folder, table, ended.manifest.fingerprint)
     report = write_report(found, out or arena.folder.report, loaded.gate.significance) if found.rows else None
     _show(found, report, loaded.gate.significance, as_json=json_, failed=ended.failed)
