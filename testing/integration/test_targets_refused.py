@@ -229,6 +229,26 @@ def test_a_deployment_that_takes_too_long_is_shown_as_it_is(place: Place, versio
     assert (code, "deployment 'slow' is Creating: another change is in progress" in said) == (2, True), said
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (long_running.carry_out, "x does not exist yet; a request that was just sent may still create it."),
+        (long_running.carry_out_removal, "x no longer exists: it is removed."),
+    ],
+)
+def test_ctrl_c_before_something_exists_or_after_it_is_removed(change: Callable[..., None], words: str) -> None:
+    def begin() -> None:
+        raise KeyboardInterrupt
+
+    def look() -> None:
+        raise AzureError("not found", status=404)
+
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        change(begin, look, "x", said.append)
+    assert said == [words]
+
+
 def test_ctrl_c_says_what_goes_on(
     place: Place, version: ModelVersion, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

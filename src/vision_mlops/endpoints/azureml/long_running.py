@@ -28,6 +28,7 @@ def carry_out(
     say: Say,
     *,
     afterwards: str = "",
+    missing: str = "does not exist yet; a request that was just sent may still create it",
     seconds: float | None = None,
 ) -> None:
     """Start a change and wait until it has ended.
@@ -41,6 +42,7 @@ def carry_out(
         what: What is changed, as "deployment 'x' of endpoint 'y'".
         say: Gets messages about faults, and about what continues after Ctrl-C.
         afterwards: How to inspect it and clean up, for the message after Ctrl-C.
+        missing: What it means that it does not exist, for the message after Ctrl-C.
         seconds: How long it may take; an hour if not given.
 
     Raises:
@@ -62,14 +64,14 @@ def carry_out(
                 say(f"{what}: the operation cannot be followed any more ({lost}); polling its state instead")
         _follow(look, what, say, deadline)
     except KeyboardInterrupt:
-        say(f"{what} continues to change in Azure; it is {_word(look)}. {afterwards}".strip())
+        say(f"{what} {_present(look, missing)}. {afterwards}".strip())
         raise
 
 
 def carry_out_removal(begin: Callable[[], Any], look: Callable[[], Any], what: str, say: Say) -> None:
     """Start to delete something, and wait until it is gone. Raises AzureError."""
     try:
-        carry_out(begin, look, what, say)
+        carry_out(begin, look, what, say, missing="no longer exists: it is removed")
     except AzureError as error:
         if error.status != 404:  # it is gone, which is what is wanted
             raise
@@ -89,9 +91,12 @@ def _follow(look: Callable[[], Any], what: str, say: Say, deadline: float) -> No
             raise AzureError(f"{what} is still {text_of(entity.provisioning_state)} after the time limit", hint)
 
 
-def _word(look: Callable[[], Any]) -> str:
+def _present(look: Callable[[], Any], missing: str) -> str:
+    """Say in which state Ctrl-C leaves something; in the words of ``missing`` if it does not exist."""
     try:
         with azure_errors("state"), quiet():
-            return text_of(look().provisioning_state) or "ready"
+            return f"continues to change in Azure; it is {text_of(look().provisioning_state) or 'ready'}"
     except AzureError as error:
-        return "deleted or not created yet" if is_missing(error) else f"in an unknown state ({error.message})"
+        if is_missing(error):
+            return missing
+        return f"may continue to change in Azure; its state could not be read ({error.message})"
