@@ -85,15 +85,25 @@ class RegistryContract:
             registry.register(bundle, "textile")
         assert registry.models() == []
 
-    def test_missing_things_are_named_with_what_exists(self, registry: Registry, plain_bundle: MakeBundle) -> None:
-        with pytest.raises(RegistryError, match="no model 'textile' is registered"):
+    def test_missing_things_are_named_with_what_exists(
+        self, registry: Registry, tmp_path: Path, plain_bundle: MakeBundle
+    ) -> None:
+        with pytest.raises(
+            RegistryError, match=r"no model 'textile' is registered in .*\n  -> MLOPS_REG.*models reg"
+        ) as raised:
             registry.get("textile")
+        assert f" in {registry.place}\n" in str(raised.value)
         registry.register(plain_bundle(), "textile", aliases=["champion"])
-        unknown = r"no model 'textil' is registered; known: textile\n  -> did you mean 'textile'\?"
+        unknown = r"no model 'textil' is registered in .*; known: textile\n  -> did you mean 'textile'\?"
         with pytest.raises(RegistryError, match=unknown):
             registry.get("textil")
         with pytest.raises(RegistryError, match="no version 7; known: 1"):
             registry.get("textile:7")
+        registry.register(plain_bundle(2), "textile", verdict=write_verdict(tmp_path, "reject"))
+        with pytest.raises(
+            RegistryError, match=r"no alias 'stable'; known: champion\n  -> .* promote textile:1 --alias stable"
+        ):
+            registry.get("textile@stable")
         with pytest.raises(RegistryError, match=r"no alias 'champoin'; known: champion\n  -> did you mean 'champion'"):
             registry.get("textile@champoin")
 

@@ -28,7 +28,13 @@ from vision_mlops.registry.version_tags import evidence, fact_tags, identity_tag
 
 
 class Registry(ABC):
-    """A model registry, built on a few steps that a store provides. What is missing or refused raises RegistryError."""
+    """A model registry, built on a few steps that a store provides. What is missing or refused raises RegistryError.
+
+    Attributes:
+        place: Where it is, for messages: ``workspace NAME``.
+    """
+
+    place: str
 
     def register(
         self,
@@ -137,11 +143,14 @@ class Registry(ABC):
                 return version
         if reference.alias is not None:
             known = sorted({alias for version in versions for alias in version.aliases})
+            accepted = [version.reference for version in versions if version.verdict != "reject"]
             raise missing(
                 f"model {reference.name!r} has no alias {reference.alias!r}",
                 reference.alias,
                 known,
-                f"mlops models promote {versions[-1].reference} --alias {reference.alias}",
+                f"mlops models promote {accepted[-1]} --alias {reference.alias}"
+                if accepted
+                else f"every version was rejected by its gate: mlops models list {reference.name}",
             )
         raise missing(
             f"model {reference.name!r} has no version {reference.version}",
@@ -149,6 +158,11 @@ class Registry(ABC):
             (str(version.version) for version in versions),
             f"mlops models list {reference.name}",
         )
+
+    def _no_model(self, name: str, known: Sequence[str]) -> RegistryError:
+        """Make the error for a model that is not registered: it names the registry that was asked."""
+        hint = "MLOPS_REGISTRY selects another registry; to register a model: mlops models register --help"
+        return missing(f"no model {name!r} is registered in {self.place}", name, known, hint)
 
     def promote(self, name: str, version: int, alias: str = CHAMPION, *, force: bool = False) -> ModelVersion:
         """Point an alias at a version, and record when that was and which version had it before.

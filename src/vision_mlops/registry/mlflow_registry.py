@@ -18,7 +18,7 @@ from vision_mlops.model.bundle import MANIFEST, Bundle, bundle_id, read_bundle
 from vision_mlops.registry import lineage
 from vision_mlops.registry.bundle_registry import Registry, copy_bundle, copy_verified
 from vision_mlops.registry.kept_responses import kept
-from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion, check_name, missing
+from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion, check_name
 from vision_mlops.registry.version_index import write_index
 from vision_mlops.registry.version_tags import to_version
 from vision_mlops.tracking import mlflow_runs
@@ -30,6 +30,9 @@ _HISTORY_LENGTH = 100
 
 class MlflowRegistry(Registry):
     """The registry in the store of :func:`~vision_mlops.tracking.mlflow_runs.tracking_uri`, for any number of processes."""
+
+    def __init__(self) -> None:
+        self.place = f"MLflow at {mlflow_runs.without_credentials(mlflow_runs.tracking_uri())}"
 
     def models(self) -> list[str]:
         """Return the names of all registered models, sorted."""
@@ -86,7 +89,7 @@ class MlflowRegistry(Registry):
         except mlflow_runs.refusal() as error:
             if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
                 raise RegistryError(f"the registry refuses: {error}", "check MLFLOW_TRACKING_URI") from error
-        raise missing(f"no model {name!r} is registered", name, self.models(), "mlops models register --help")
+        raise self._no_model(name, self.models())
 
     def _aliases(self, name: str) -> dict[int, tuple[str, ...]]:
         found: dict[int, tuple[str, ...]] = {}

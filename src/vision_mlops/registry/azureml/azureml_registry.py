@@ -32,7 +32,7 @@ from vision_mlops.model.bundle import MANIFEST, Bundle, read_bundle
 from vision_mlops.registry import lineage
 from vision_mlops.registry.azureml.tag_packing import TAG_LENGTH, shorten, whole
 from vision_mlops.registry.bundle_registry import Registry, copy_bundle, copy_verified
-from vision_mlops.registry.model_versions import CHAMPION, HASH_TAG, ModelVersion, check_name, missing
+from vision_mlops.registry.model_versions import CHAMPION, HASH_TAG, ModelVersion, check_name
 from vision_mlops.registry.version_tags import to_version
 from vision_mlops.tracking import mlflow_runs
 
@@ -74,7 +74,7 @@ class AzureRegistry(Registry):
         """
         entries = self._entries(name)
         if not entries and name not in (known := self.models()):
-            raise missing(f"no model {name!r} is registered", name, known, "mlops models register --help")
+            raise self._no_model(name, known)
         holders = _holders(entries)
         return [_version(name, number, entry, holders) for number, entry in sorted(entries.items())]
 
