@@ -114,6 +114,20 @@ def test_what_cannot_be_looked_at_is_named(run: Run, place: Place) -> None:
     assert "ask for the roles Website Contributor and Web Plan Contributor" in err
 
 
+def test_a_workload_that_is_misspelt_is_named(
+    run: Run, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "workloads").mkdir()
+    (tmp_path / "workloads" / "birds.yml").write_text("name: birds\n")
+    code, _, err = run("down", "--workload", "brids", "--dry-run")
+    warning = (
+        "warning: unknown workload 'brids': nothing here or in Azure belongs to it\n  -> did you mean 'birds'? Valid"
+    )
+    assert (code, err.startswith(warning)) == (0, True), err
+    assert run("down", "--workload", "birds", "--dry-run") == (0, "", "nothing of birds is left in Azure\n")
+
+
 def test_an_instance_that_never_stops_is_named(run: Run, place: Place) -> None:
     from azure.ai.ml.entities import ComputeInstance
 

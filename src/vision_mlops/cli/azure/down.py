@@ -8,7 +8,7 @@ import typer
 
 from vision_mlops.cli.options import DryRunOption, JsonOption, YesOption
 from vision_mlops.cli.output import confirm, emit_json, emit_table, fail, say, warn
-from vision_mlops.core.text import counted
+from vision_mlops.core.text import counted, nearest
 
 if TYPE_CHECKING:
     from vision_mlops.teardown.made_things import MadeThing
@@ -45,6 +45,8 @@ def down(
 
     search = Search(AzureSettings.load(), workload, with_models, with_data, idle_days)
     inventory = find(search)
+    if workload and not inventory.problems:
+        _warn_of_unknown(inventory, workload)
     if not json_:
         _list(inventory, workload)
     if dry_run or not inventory.things:
@@ -65,6 +67,17 @@ def down(
         raise typer.Exit(130)
     if not result.complete or inventory.problems:
         raise typer.Exit(1)
+
+
+def _warn_of_unknown(inventory: Inventory, workload: str) -> None:
+    """Warn if nothing in Azure belongs to a workload, and nothing here has its name: it may be misspelt."""
+    from vision_mlops.config.workload_files import list_workloads
+    from vision_mlops.core import paths
+
+    in_azure = {name for thing in (*inventory.things, *inventory.kept) for name in thing.workloads}
+    here = {path.name for room in ("data", "benchmarks") for path in (paths.home() / room).glob("[!.]*")}
+    if workload not in (known := sorted({*list_workloads(), *in_azure, *here})):
+        warn(f"unknown workload {workload!r}: nothing here or in Azure belongs to it\n  -> {nearest(workload, known)}")
 
 
 def _list(inventory: Inventory, workload: str) -> None:
