@@ -226,6 +226,8 @@ def test_interrupted_in_the_middle_of_the_upload(
     storage_proxy.trouble("answer", method="PUT", skip=20, before=lambda: os.kill(os.getpid(), signal.SIGINT))
     code, out, err = run(*words)
     assert (code, out) == (130, ""), err
+    said = "interrupted: the uploaded files are kept; the same command continues where it stopped"
+    assert err.splitlines()[-1] == said
     assert versions(place.client, name, archived=True) == []
     storage_proxy.calm()
     assert run(*words)[:2] == (0, f"registered: azureml:{name}:1\n")

@@ -112,7 +112,7 @@ def find_or_create(
         name: Name of the asset.
         description: Description for people.
         tags: Tags for people.
-        say: Told what is uploaded.
+        say: Told what is uploaded, and what Ctrl-C leaves.
         progress: Told about the progress of the upload.
 
     Returns:
@@ -136,7 +136,11 @@ def find_or_create(
         number = 1 + max((int(item.version) for item in there if item.version.isdecimal()), default=0)
         if not address:
             say(f"uploading {content.path} as data asset {name}:{number}")
-            address = _upload(client, settings, content, name, progress)
+            try:
+                address = _upload(client, settings, content, name, progress)
+            except KeyboardInterrupt:
+                say("interrupted: the uploaded files are kept; the same command continues where it stopped")
+                raise
         from azure.ai.ml.entities import Data
 
         entity = Data(
