@@ -364,7 +364,9 @@ def test_ctrl_c_reaches_the_whole_group_and_a_dead_supervisor_takes_its_workers_
 @pytest.mark.slow
 def test_a_closed_terminal_stops_the_server(bundles: tuple[Path, Path], tmp_path: Path) -> None:
     port_file = tmp_path / "port"
-    code = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+    code = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+    )
     words = ["-m", "vision_mlops", "serve", str(bundles[0]), "--port", "0", "--workers", "1"]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
