@@ -32,7 +32,7 @@ def test_interrupted_demo_goes_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "continue it with: mlops job resume train-" in errors
+    assert "to continue, run the same command again, or: mlops job resume train-" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "outputs" / "bundles").exists()
     journey.environment |= long

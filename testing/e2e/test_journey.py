@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
 import shutil
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -58,6 +62,30 @@ def test_demo_again_reuses_everything(journey: Journey) -> None:
     assert "4 of 4 steps reused" in again.stderr
     assert "verdict: promote" in again.stdout
     assert written(journey) == before
+
+
+def test_demo_on_a_terminal_ends_its_server_at_sigterm(journey: Journey) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "vision_mlops", "demo", *PHOTOS, "--port", "0"]
+    process = subprocess.Popen(
+        command, cwd=journey.folder, env=journey.environment, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while b"Ctrl-C stops the server" not in shown:
+            shown += os.read(ours, 4096)
+        url = re.findall(rb"http://127.0.0.1:[0-9]+", shown)[-1].decode()
+        with urllib.request.urlopen(f"{url}/health/ready") as response:
+            assert response.status == 200
+        process.terminate()
+        assert process.wait(30) == 0
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            urllib.request.urlopen(f"{url}/health/ready")
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
 
 
 def test_another_threshold_runs_the_gate_alone(journey: Journey) -> None:

@@ -8,6 +8,7 @@ import http.client
 import io
 import json
 import os
+import pty
 import shutil
 import signal
 import socket
@@ -358,6 +359,56 @@ def test_ctrl_c_reaches_the_whole_group_and_a_dead_supervisor_takes_its_workers_
         server.process.kill()
         server.process.wait()
         server.wait(10, lambda: not any(Path(f"/proc/{pid}/stat").exists() for pid in workers))
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_stops_the_server(bundles: tuple[Path, Path], tmp_path: Path) -> None:
+    port_file = tmp_path / "port"
+    code = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+    )
+    words = ["-m", "vision_mlops", "serve", str(bundles[0]), "--port", "0", "--workers", "1"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, sys.executable, *words, "--port-file", str(port_file)],
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        shown = b""
+        while b"serving " not in shown:
+            shown += os.read(ours, 4096)
+        os.close(ours)
+        assert process.wait(20) == 0, shown.decode()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(port_file.read_text())))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.slow
+def test_a_server_ends_with_the_process_that_started_it_however_that_ends(bundles: tuple[Path, Path]) -> None:
+    code = (
+        "import pathlib, sys, time; from vision_mlops.serving.launch import running_server\n"
+        "with running_server(pathlib.Path(sys.argv[1])) as url:\n    print(url, flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(bundles[0])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as starter:
+        try:
+            assert starter.stdout is not None
+            port = int(starter.stdout.readline().rpartition(":")[2])
+            starter.kill()
+            deadline = time.monotonic() + 20
+            with contextlib.suppress(ConnectionRefusedError):
+                while time.monotonic() < deadline:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    time.sleep(0.05)
+            assert time.monotonic() < deadline, "it still listens"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(starter.pid, signal.SIGKILL)
 
 
 @pytest.mark.slow

@@ -112,7 +112,9 @@ def load_prices(own: Path | None = None) -> PriceTable:
     try:
         given = read_yaml(own.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{own}: the prices cannot be read: {error}", f"write it as {_SHIPPED} is written") from error
+        raise ConfigError(
+            f"{own}: the prices cannot be read: {problem_of_file(error)}", f"write it as {_SHIPPED} is written"
+        ) from error
     if not isinstance(given, dict):
         raise ConfigError(f"{own} has no keys", f"write it as {_SHIPPED} is written")
     if unknown := given.keys() - PriceTable.model_fields.keys():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -17,6 +18,7 @@ from vision_mlops.cli.options import ChosenWorkloadOption, ImagesOption, SetOpti
 from vision_mlops.cli.output import say
 from vision_mlops.core import paths
 from vision_mlops.core.errors import RegistryError, ServingError
+from vision_mlops.core.interruption import Interruption
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload
@@ -86,10 +88,10 @@ def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
         )
         if interactive:
             say(f"Open {url} in a browser to score your own images; Ctrl-C stops the server.")
-            try:
-                while True:
-                    time.sleep(3600)
-            except KeyboardInterrupt:
+            with Interruption() as interruption:
+                while not interruption.asked:
+                    time.sleep(0.2)
+            with contextlib.suppress(OSError):  # the terminal may have been closed
                 say("stopping")
     if not interactive:
         say("The server has stopped, because there is no terminal to stop it from.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import functools
 import gc
 import logging
@@ -14,6 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -136,8 +138,19 @@ def _exit_code() -> int:
     except OSError as error:  # a full disk, a folder that may not be written
         if GlobalOptions.verbose:
             raise
-        fail(f"{error}\n  -> check the path, its permissions and the free space")
+        fail(f"{_problem_of(error)}\n  -> check the path, its permissions and the free space")
     return 2
+
+
+def _problem_of(error: OSError) -> str:
+    """Say what is wrong, with the folder in place of a file that cannot be created in it, which may be a temporary one."""
+    path = error.filename
+    if not isinstance(path, str) or not error.strerror:
+        return str(error)
+    folder = Path(path).absolute().parent
+    if error.errno in (errno.EACCES, errno.EROFS) and os.access(folder, os.X_OK) and not os.path.lexists(path):
+        return f"the folder {folder} cannot be written: {error.strerror}"
+    return f"{path}: {error.strerror}"
 
 
 def _run() -> int:

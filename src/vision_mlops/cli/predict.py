@@ -11,7 +11,7 @@ import typer
 
 from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
 from vision_mlops.cli.options import JsonOption, filled
-from vision_mlops.cli.output import emit_json, fail, warn
+from vision_mlops.cli.output import emit_json, fail, say, warn
 from vision_mlops.core.errors import ImageError, MlopsError
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.text import is_address
@@ -23,7 +23,7 @@ def predict(
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Number of classes to print per image.", show_default="3")
     ] = None,
-    explain: Annotated[Path | None, typer.Option(help="Write a heat map of the image here.")] = None,
+    explain: Annotated[Path | None, typer.Option(help="Write a heat map of the image to this PNG file.")] = None,
     json_: JsonOption = False,
 ) -> None:
     """Classify images.
@@ -37,6 +37,8 @@ def predict(
     files, failed = _files(images)
     if explain is not None and len(files) != 1:
         raise MlopsError(f"--explain takes one image, not {len(files)}", "run it once per image")
+    if explain is not None and explain.suffix.lower() != ".png":
+        raise MlopsError(f"--explain {explain}: the heat map is a PNG image", "give a name that ends with .png")
     chosen = choose_bundle(bundle)
     if warning := chosen.warning if chosen.name else warning_about_folder(chosen.folder):
         warn(warning)
@@ -60,6 +62,7 @@ def predict(
         if explain is not None and scores.activation_maps is not None:
             winner = int(scores.probabilities[0].argmax())
             _write_heat_map(explain, predictor.pixels(file), scores.activation_maps[0, winner])
+            say(f"wrote the heat map to {explain}")
     if json_:
         emit_json(results)
     for failure in failed[:-1]:

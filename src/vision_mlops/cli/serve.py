@@ -72,7 +72,8 @@ def serve(
 
     Each request must have the key of MLOPS_SCORING_KEY, or one from a line of the file MLOPS_SCORING_KEY_FILE.
     MLOPS_ADMIN_KEY enables POST /admin/reload, which swaps the model without downtime. SIGHUP reloads the folder of the
-    bundle. A reference such as `textile@champion` is looked up once, at the start.
+    bundle; for a server that a terminal started, it means that the terminal was closed, and stops it. A reference such as
+    `textile@champion` is looked up once, at the start.
 
     Example: `mlops serve textile@champion --port 8000`, or `mlops serve outputs/bundles/textile`
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -11,6 +12,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from vision_mlops.core.text import nearest
 
 NAME = r"[a-z][a-z0-9_-]{1,62}"
+NAME_RULE = "2 to 63 lower case letters, digits, '-' and '_', starting with a letter"
+_SHA256 = r"^[0-9a-f]{64}$"
+_RULES = {f"^{NAME}$": f"must be {NAME_RULE}", _SHA256: "must be 64 hexadecimal digits in lower case"}
+"""What a pattern demands, in words."""
 """What the name of a workload may be; models and data assets are named after it."""
 _WORD = r"[^\W\d]\w*"
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -47,6 +52,12 @@ Address = Annotated[str, AfterValidator(_address)]
 InnerPath = Annotated[str, AfterValidator(_inner_path)]
 
 
+def problem_of_value(mistake: Mapping[str, Any]) -> str:
+    """Return what pydantic says of a wrong value, in words if that is a pattern."""
+    rule = _RULES.get(mistake.get("ctx", {}).get("pattern", ""))
+    return rule or str(mistake["msg"]).removeprefix("Value error, ")
+
+
 class StrictModel(BaseModel):
     """Unknown keys are errors, values are immutable, nothing is coerced from text."""
 
@@ -77,7 +88,7 @@ class Archive(StrictModel):
 
     url: Address = Field(description="Where the file is.")
     size: Annotated[int, Field(ge=1)] | None = Field(None, description="Bytes; anything else is refused.")
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+    sha256: Annotated[str, Field(pattern=_SHA256)] | None = Field(
         None, description="Its checksum; anything else is refused."
     )
     into: InnerPath = Field("", description="Folder that its content goes to.")

@@ -17,8 +17,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from vision_mlops.config.workload import NAME, Serving, Training, Workload
-from vision_mlops.core.errors import ConfigError
+from vision_mlops.config.workload import NAME, NAME_RULE, Serving, Training, Workload, problem_of_value
+from vision_mlops.core.errors import ConfigError, problem_of_file
 from vision_mlops.core.text import closest
 from vision_mlops.core.typed_text import accepted, decimal, read_typed
 from vision_mlops.core.yaml_text import read_json, read_yaml
@@ -67,7 +67,7 @@ def own_workload(name: str) -> Path:
     if not re.fullmatch(NAME, name):
         raise ConfigError(
             f"{name!r} cannot be the name of a workload",
-            "use 2 to 63 lower case letters, digits, '-' and '_', starting with a letter",
+            f"use {NAME_RULE}",
         )
     return _own_file(name) or _OWN / f"{name}.yml"
 
@@ -213,7 +213,7 @@ def _parsed(text: str, source: str) -> dict[str, Any]:
     try:
         content = read_yaml(text)
     except _BAD_YAML as error:
-        raise ConfigError(f"{source}: not valid YAML: {error}", "fix the line that the message names") from error
+        raise ConfigError(f"{source}: not valid YAML: {problem_of_file(error)}", "fix the file") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: must be a mapping of keys to values", "see `mlops config show`")
     return content
@@ -286,7 +286,7 @@ def _explain(source: str, error: ValidationError) -> tuple[str, str]:
         parent = key.rpartition(".")[0]
         hint = f"did you mean {f'{parent}.{near[0]}' if parent else near[0]!r}? Valid keys here: {', '.join(valid)}"
     else:
-        message = f"{source}: {key or 'workload'}: {first['msg'].removeprefix('Value error, ')}"
+        message = f"{source}: {key or 'workload'}: {problem_of_value(first)}"
         hint = f"got {first['input']!r}" if key and not isinstance(first["input"], dict) else "see `mlops config show`"
         hint += _WHAT_HELPS.get(first["type"], "")
     if len(problems) > 1:

@@ -139,6 +139,10 @@ class Engine:
             raise _explained(f"{self.name} {arguments[0]}", (err or out).decode(errors="replace"))
         return out.decode(errors="replace")
 
+    def check(self) -> None:
+        """Check that the engine responds. Raises DeploymentError, with how to fix it if that is known."""
+        self.call("version")
+
     # Containers
 
     def containers(self, labels: Mapping[str, str]) -> list[Container]:

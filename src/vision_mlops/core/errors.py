@@ -158,7 +158,10 @@ def require(*modules: str) -> None:
 def problem_of_file(error: Exception) -> str:
     """Say on one line what is wrong with the content of a file, with the name of the field if there is one."""
     from pydantic import ValidationError
+    from yaml import MarkedYAMLError
 
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark or error.context_mark) is not None:
+        return f"line {mark.line + 1}: {error.problem}"
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))

@@ -91,12 +91,13 @@ def read_typed(text: str, names: Collection[str]) -> Any:
     if begins and (only or text.lstrip().startswith(begins)):
         import yaml
 
+        from vision_mlops.core.errors import problem_of_file
         from vision_mlops.core.yaml_text import read_yaml
 
         try:
             found = read_yaml(text)
         except (yaml.YAMLError, RecursionError) as error:
-            raise ValueError(f"not valid YAML: {error}") from error
+            raise ValueError(f"not valid YAML: {problem_of_file(error)}") from error
         if (isinstance(found, list) and "list" in names) or (isinstance(found, dict) and "mapping" in names):
             return found
     for type_ in () if set(names) >= _SCALARS else ("boolean", "integer", "number"):

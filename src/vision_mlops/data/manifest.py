@@ -84,7 +84,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise DataError(f"{folder} is not prepared data: it has no {MANIFEST}", "run `mlops data prepare` first")
+        problem = f"is not prepared data: it has no {MANIFEST}" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} {problem}", "run `mlops data prepare` first")
     try:
         manifest = Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:

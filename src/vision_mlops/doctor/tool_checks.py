@@ -6,13 +6,12 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
-from vision_mlops.containers.container_engine import ENGINE_VARIABLE
+from vision_mlops.containers.container_engine import ENGINE_VARIABLE, Engine
+from vision_mlops.core.errors import DeploymentError
 from vision_mlops.doctor.check_results import Diagnosis, ok, warning
 
 Which = Callable[[str], str | None]
-_DOCKER_SOCKET = Path("/var/run/docker.sock")
 
 
 def check_tools(environ: Mapping[str, str] | None = None, which: Which = shutil.which) -> Iterator[Diagnosis]:
@@ -22,26 +21,25 @@ def check_tools(environ: Mapping[str, str] | None = None, which: Which = shutil.
     yield check_engine(os.environ if environ is None else environ, which)
 
 
-def check_engine(environ: Mapping[str, str], which: Which, socket: Path = _DOCKER_SOCKET) -> Diagnosis:
-    """Check the engine that containers run in, as ``vision_mlops.containers`` finds it, without starting it."""
+def check_engine(environ: Mapping[str, str], which: Which) -> Diagnosis:
+    """Check the engine that containers run in, as ``vision_mlops.containers`` finds it, and whether it is running."""
     named = environ.get(ENGINE_VARIABLE, "").strip()
-    if named:
-        word = shlex.split(named)[0]
-        if which(word) is None:
-            fix = f"install {word}, or: unset {ENGINE_VARIABLE}"
-            return warning("containers", f"{ENGINE_VARIABLE}={named}: {word} is not installed", fix)
-        return ok("containers", f"{named} ({ENGINE_VARIABLE})")
-    found = next((word for word in ("docker", "podman") if which(word)), None)
-    if found is None:
+    words = shlex.split(named) or [word for word in ("docker", "podman") if which(word)][:1]
+    if not words:
         return warning(
             "containers",
             "neither Docker nor Podman is installed: `deploy --to docker` and images need one",
             f"sudo apt-get install --yes podman, or name another command: export {ENGINE_VARIABLE}=COMMAND",
         )
-    if found == "docker" and socket.exists() and not os.access(socket, os.R_OK | os.W_OK):
-        fix = "sudo usermod -aG docker $USER, and sign in again"
-        return warning("containers", "Docker is installed, but this user may not use it", fix)
-    return ok("containers", f"{found} at {which(found)}")
+    place = which(words[0])
+    if place is None:
+        fix = f"install {words[0]}, or: unset {ENGINE_VARIABLE}"
+        return warning("containers", f"{ENGINE_VARIABLE}={named}: {words[0]} is not installed", fix)
+    try:
+        Engine([place, *words[1:]]).check()
+    except DeploymentError as error:
+        return warning("containers", " ".join(error.message.split()), error.hint or f"see: {shlex.join(words)} version")
+    return ok("containers", f"{named} ({ENGINE_VARIABLE})" if named else f"{words[0]} at {place}")
 
 
 def _check(name: str, program: str, why: str, which: Which) -> Diagnosis:

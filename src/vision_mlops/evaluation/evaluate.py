@@ -111,6 +111,8 @@ def read_evaluation(folder: Path) -> Evaluation:
     Raises:
         MlopsError: the folder is no evaluation, or one of its files was damaged.
     """
+    if not folder.exists():
+        raise MlopsError(f"{folder} does not exist", "give the --out of `mlops evaluate`")
     try:
         metrics = read_metrics(folder / METRICS)
         with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as stream:

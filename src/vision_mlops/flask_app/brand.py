@@ -10,7 +10,7 @@ from typing import Annotated
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.errors import ConfigError, problem_of_file
 from vision_mlops.core.text import nearest
 from vision_mlops.core.yaml_text import read_yaml
 
@@ -89,9 +89,7 @@ def load_brand(folder: Path) -> Brand:
     except ValidationError as error:
         raise ConfigError(*_explained(file, error)) from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{file} cannot be read: {' '.join(str(error).split())}", "see docs/how_to/web_app.md"
-        ) from error
+        raise ConfigError(f"{file} cannot be read: {problem_of_file(error)}", "see docs/how_to/web_app.md") from error
     for theme, colour in texts.accent.model_dump().items():
         _check_contrast(file, theme, colour)
     files = {STYLES: _styles(texts.accent).encode()}

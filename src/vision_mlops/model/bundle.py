@@ -115,7 +115,8 @@ def read_bundle(folder: Path) -> Bundle:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise BundleError(f"{folder} is not a model bundle: it has no {MANIFEST}", "give the --out of `mlops train`")
+        problem = f"is not a model bundle: it has no {MANIFEST}" if folder.exists() else "does not exist"
+        raise BundleError(f"{folder} {problem}", "give the --out of `mlops train`")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.get("schema_version") if isinstance(content, dict) else None

@@ -47,8 +47,9 @@ def find_bundle(root: Path) -> Path:
     found = [root] if (root / MANIFEST).is_file() else [path.parent for path in sorted(root.glob(f"*/{MANIFEST}"))]
     found = found or [path.parent for path in sorted(root.glob(f"*/*/{MANIFEST}"))]
     if len(found) != 1:
-        what = "no model bundle" if not found else f"{len(found)} model bundles: " + ", ".join(map(str, found[:3]))
-        raise BundleError(f"{root} holds {what}", "name the folder of one bundle, such as the --out of `mlops train`")
+        what = f"{len(found)} model bundles: {', '.join(map(str, found[:3]))}" if found else "no model bundle"
+        problem = f"contains {what}" if root.exists() else "does not exist"
+        raise BundleError(f"{root} {problem}", "name the folder of one bundle, such as the --out of `mlops train`")
     return found[0]
 
 

@@ -41,7 +41,8 @@ def find_notebooks(folder: Path, names: Sequence[str] = ()) -> list[Path]:
     """
     found = sorted(folder.glob("[0-9][0-9]_*.py"))
     if not found:
-        raise MlopsError(f"{folder} has no notebooks", "run it in a project, or give the folder with --folder")
+        problem = "has no notebooks" if folder.exists() else "does not exist"
+        raise MlopsError(f"{folder} {problem}", "run it in a project, or give the folder with --folder")
     known = [path.stem for path in found]
     for name in names:
         if not any(_is_called(stem, name) for stem in known):

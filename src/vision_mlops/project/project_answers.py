@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.errors import ConfigError, problem_of_file
 from vision_mlops.core.text import nearest
 from vision_mlops.project.shipped_files import QUESTIONS
 
@@ -23,9 +23,7 @@ def read_questions(root: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{file} cannot be read: {' '.join(str(error).split())}", "install the package again"
-        ) from error
+        raise ConfigError(f"{file} cannot be read: {problem_of_file(error)}", "install the package again") from error
     return {name: question for name, question in content.items() if not name.startswith("_")}
 
 

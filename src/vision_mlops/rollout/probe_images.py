@@ -37,9 +37,8 @@ def folder_images(folder: Path) -> list[ProbeImage]:
     else:
         files, _ = images_below(folder)
     if not files:
-        raise DeploymentError(
-            f"--images {folder}: the folder has no images", "give a folder of images, or prepared data"
-        )
+        problem = "the folder has no images" if folder.exists() else "the folder does not exist"
+        raise DeploymentError(f"--images {folder}: {problem}", "give a folder of images, or prepared data")
     random.Random(0).shuffle(files)  # otherwise they would be sorted by class
     return [_image(path) for path in files[:_MOST]]
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from vision_mlops.core.errors import ServingError
 from vision_mlops.serving.server_health import ask
+from vision_mlops.serving.workers.ipc import ipc_pair
 
 
 @contextlib.contextmanager
 def running_server(
     bundle: Path, *, port: int = 0, name: str = "", version: str = "", timeout_s: float = 60.0
 ) -> Iterator[str]:
-    """Run ``mlops serve`` until the block ends.
+    """Run ``mlops serve`` until the block ends, or this process does, however it ends.
 
     Args:
         bundle: Model bundle.
@@ -39,8 +40,13 @@ def running_server(
         command += ["--port-file", str(port_file)]
         command += ["--name", name] if name else []
         command += ["--version", version] if version else []
+        ours, theirs = ipc_pair()  # the server drains when our end is closed, even by a SIGKILL
+        command += ["--parent", str(theirs.fileno())]
         with log.open("wb") as stream:
-            process = subprocess.Popen(command, stdout=stream, stderr=stream, env=dict(os.environ))
+            process = subprocess.Popen(
+                command, stdout=stream, stderr=stream, env=dict(os.environ), pass_fds=(theirs.fileno(),)
+            )
+        theirs.close()
         try:
             yield _wait(process, port_file, log, time.monotonic() + timeout_s)
         finally:
@@ -50,6 +56,7 @@ def running_server(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            ours.close()
 
 
 def _wait(process: subprocess.Popen[bytes], port_file: Path, log: Path, deadline: float) -> str:

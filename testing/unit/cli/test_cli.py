@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 import typer
 
 from vision_mlops import __version__
-from vision_mlops.cli.main import app, command_line, main
+from vision_mlops.cli.main import _problem_of, app, command_line, main
 
 HEAVY = (
     "torch",
@@ -164,3 +165,12 @@ def test_a_command_line_loads_the_command_that_it_names(words: list[str]) -> Non
     code += "from vision_mlops.cli.main import main\nmain()"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == str([words[0] == "models", False]), done.stderr
+
+
+def test_a_temporary_file_that_cannot_be_created_is_called_by_its_folder(tmp_path: Path) -> None:
+    denied = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "tmptubk3_5x"))
+    assert _problem_of(denied) == f"the folder {tmp_path} cannot be written: Permission denied"
+    (tmp_path / "out.csv").touch()
+    denied = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "out.csv"))
+    assert _problem_of(denied) == f"{tmp_path / 'out.csv'}: Permission denied"
+    assert _problem_of(OSError("a library's own words")) == "a library's own words"

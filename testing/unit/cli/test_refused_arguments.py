@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_type_hints
 
@@ -17,8 +18,14 @@ from vision_mlops.cli.deploy import variables
 from vision_mlops.cli.main import app
 from vision_mlops.cli.predict import _files
 from vision_mlops.core.errors import ConfigError, DataError, DeploymentError, MlopsError, RegistryError
+from vision_mlops.data.manifest import read_manifest
 from vision_mlops.data.sources import list_images
+from vision_mlops.evaluation.evaluate import read_evaluation
+from vision_mlops.model.bundle import read_bundle
+from vision_mlops.model.bundle_lookup import find_bundle
+from vision_mlops.notebooks.notebook_execution import find_notebooks
 from vision_mlops.registry.model_versions import parse_reference
+from vision_mlops.rollout.probe_images import folder_images
 
 
 @pytest.mark.parametrize("text", ["http://x/y.jpg", "HTTPS://x/y.jpg", "abfss://c@a.dfs.core.windows.net/y.jpg"])
@@ -28,6 +35,17 @@ def test_an_address_is_no_file(text: str) -> None:
     assert caught.value.message == f"{text} is an address; only files are read"
     with pytest.raises(DataError, match="is an address: only folders on this machine can be read"):
         list_images(Path(text))
+
+
+@pytest.mark.parametrize(
+    "read", [find_bundle, read_bundle, read_manifest, read_evaluation, folder_images, find_notebooks]
+)
+def test_what_is_missing_is_said_to_be_missing(read: Callable[[Path], object], tmp_path: Path) -> None:
+    with pytest.raises(MlopsError) as caught:
+        read(tmp_path / "nowhere")
+    assert caught.value.message.endswith("does not exist")
+    assert str(tmp_path / "nowhere") in caught.value.message
+    assert caught.value.hint
 
 
 def test_standard_input_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,8 +154,11 @@ def test_mistakes_name_file_key_and_what_is_valid(tmp_path: Path, content: str, 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("training: {epochs: 2", "not valid YAML"),
-        ("name: a\n\tb: 1\n", "not valid YAML"),
+        (
+            "training: {epochs: 2",
+            "not valid YAML: line 1: expected ',' or '}', but got '<stream end>'\n  -> fix the file",
+        ),
+        ("name: a\n\tb: 1\n", "not valid YAML: line 2: found character '\\t' that cannot start any token\n  -> "),
         ("name: !!python/name:os.system x\n", "not valid YAML"),
         ("name: a1\n---\nname: b1\n", "not valid YAML"),
         ("name: mine\ntitle: 2024-13-45\n", "not valid YAML: month must be in 1..12"),
@@ -165,8 +168,14 @@ def test_mistakes_name_file_key_and_what_is_valid(tmp_path: Path, content: str, 
         ("- name: mine\n", "must be a mapping of keys to values"),
         ("just text", "must be a mapping of keys to values"),
         ("title: nameless\n", "name: Field required\n  -> see `mlops config show`"),
-        ("name: Mine\n", "name: String should match pattern"),
-        ("name: ../mine\n", "name: String should match pattern"),
+        (
+            "name: Mine\n",
+            "name: must be 2 to 63 lower case letters, digits, '-' and '_', starting with a letter\n  -> got ",
+        ),
+        (
+            "name: ../mine\n",
+            "name: must be 2 to 63 lower case letters, digits, '-' and '_', starting with a letter\n  -> got ",
+        ),
         ("name: 12\n", "name: Input should be a valid string\n  -> got 12"),
     ],
 )
@@ -263,7 +272,10 @@ def test_an_override_keeps_its_neighbours() -> None:
         ("training.epochs=0x10", "training.epochs: Input should be a valid integer\n  -> got '0x10'"),
         ("training.learning_rate=1_0.5", "training.learning_rate: Input should be a valid number"),
         ("training.cache_prefix=yes", "training.cache_prefix: Input should be a valid boolean\n  -> got 'yes'"),
-        ("name=no #1", "name: String should match pattern"),
+        (
+            "name=no #1",
+            "name: must be 2 to 63 lower case letters, digits, '-' and '_', starting with a letter\n  -> got ",
+        ),
         ("training.learning_rate=" + "9" * 400, "training.learning_rate: Input should be"),
         ("training.epocs=2", "with --set training.epocs=2: unknown key 'training.epocs'\n  -> did you mean 'training."),
         ("trainings.epochs=2", "unknown key 'trainings'\n  -> did you mean 'training'?"),

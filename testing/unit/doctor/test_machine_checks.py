@@ -31,7 +31,12 @@ GB = 1e9
         (machine_checks.check_processor(frozenset({"sse4_2"}), "x86_64", 2), "warn", "CPU type host"),
         (machine_checks.check_processor(frozenset(), "aarch64", 2), "ok", "2 cores, aarch64"),
         (tool_checks.check_engine({}, lambda word: None), "warn", "podman"),
-        (tool_checks.check_engine({}, lambda word: f"/bin/{word}" if word == "podman" else None), "ok", "/bin/podman"),
+        (
+            tool_checks.check_engine({}, lambda word: "/bin/true" if word == "podman" else None),
+            "ok",
+            "podman at /bin/true",
+        ),
+        (tool_checks.check_engine({}, lambda word: "/bin/false"), "warn", "`false version` failed"),
         (tool_checks.check_engine({"MLOPS_CONTAINER_ENGINE": "nerdctl -n x"}, lambda word: None), "warn", "nerdctl"),
     ],
 )
@@ -51,6 +56,15 @@ def test_a_full_disk(free: float, outcome: str, tmp_path: Path, monkeypatch: pyt
 def test_a_home_that_takes_no_files() -> None:
     found = machine_checks.check_home(Path("/proc/outputs"))
     assert (found.outcome, found.detail) == ("fail", "/proc/outputs cannot be written")
+
+
+def test_an_engine_that_is_not_running(tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\necho 'Is the docker daemon running?' >&2; exit 1\n")
+    docker.chmod(0o755)
+    found = tool_checks.check_engine({}, lambda word: str(docker))
+    assert (found.outcome, found.fix) == ("warn", "start it, for example with `sudo systemctl start docker`")
+    assert found.detail == "the container engine is not running: Is the docker daemon running?"
 
 
 def test_a_taken_port() -> None:

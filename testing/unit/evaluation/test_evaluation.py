@@ -308,6 +308,7 @@ def test_predict_command(bundle: Path, data: Path, tmp_path: Path) -> None:
     result = runner.invoke(app, ["predict", str(bundle), str(image), "--explain", str(tmp_path / "why.png"), "--json"])
     assert json.loads(result.stdout)[0]["predictions"][0]["label"] == "red"
     assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
+    assert f"wrote the heat map to {tmp_path / 'why.png'}\n" in result.stderr
     folder = runner.invoke(app, ["predict", str(bundle), str(data / "test"), "--top-k", "1"])
     assert folder.stdout.count("\n") == 18
 
@@ -366,6 +367,10 @@ def test_predictions_of_formula_names_are_read_back(bundle: Path, data: Path, tm
         (["{bundle}", "{bad}", "{good}"], "bad.png: not an image"),
         (["{bundle}", "{good}", "--top-k", "9"], "the model has 3 classes"),
         (["{bundle}", "{good}", "{good}", "--explain", "x.png"], "--explain takes one image, not 2"),
+        (
+            ["{bundle}", "{good}", "--explain", "why.txt"],
+            "--explain why.txt: the heat map is a PNG image\n  -> give a name",
+        ),
         (["{good}", "{good}"], "is not a model bundle"),
     ],
 )

@@ -127,7 +127,7 @@ def test_signals_end_the_steps_and_resume_continues(tmp_path: Path, number: sign
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "mlops job resume job" in errors
+    assert "to continue, run the same command again, or: mlops job resume job" in errors
     assert not any(alive(pid) for pid in children)
     found = state("job")
     assert found["status"] == "Interrupted"

@@ -117,6 +117,19 @@ def test_prepare_says_whose_settings_count(run: Run, project: Path, set_: tuple[
     assert "'birds': its settings apply" in run("data", "prepare", *set_, "--images", "photos/birds")[2]
 
 
+def test_a_failed_run_says_how_to_go_on_after_a_change_of_the_workload(run: Run, project: Path, store: Path) -> None:
+    step = component("exit 3", {"images": {"type": "uri_folder"}})
+    write(project / "prepare.yml", step)
+    images = {"type": "uri_folder", "path": str(project / "photos")}
+    steps = {"prepare": {"component": "./prepare.yml", "inputs": {"images": images}}}
+    write(project / "train.yml", pipeline(steps, inputs={"workload": "textile"}))
+    code, _, err = run("run", "--images", "photos/birds", "--pipeline", "train.yml")
+    assert code == 1
+    resume, changed = err.splitlines()[-2:]
+    assert resume.startswith("  fix the cause, then run: mlops job resume ")
+    assert changed == "  or, after a change of the workload, run the command that started the job again"
+
+
 def judged(project: Path, decision: str, bundle: Path) -> None:
     """Let the project's pipeline end with a verdict on a bundle, which it registers as the shipped one does."""
     verdict = json.loads(write_verdict(project, decision).read_text()) | {"candidate": bundle_id(read_bundle(bundle))}

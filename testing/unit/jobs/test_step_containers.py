@@ -172,8 +172,20 @@ def test_an_environment_that_nobody_knows_is_refused(tmp_path: Path) -> None:
 
 def test_without_an_engine_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLOPS_CONTAINER_ENGINE", str(tmp_path / "no-engine"))
-    ended = in_docker(job(tmp_path, "echo", {"image": "i:1"}))
-    assert "no-engine' cannot be run" in ended.state.steps["job"].message
+    file = job(tmp_path, "echo", {"image": "i:1"})
+    with pytest.raises(DeploymentError, match="no-engine' cannot be run"):
+        in_docker(file)
+    stopped = tmp_path / "stopped"
+    stopped.write_text(
+        "#!/bin/sh\necho 'Cannot connect to the Docker daemon at unix:///var/run/docker.sock.' >&2; exit 1\n"
+    )
+    stopped.chmod(0o755)
+    monkeypatch.setenv("MLOPS_CONTAINER_ENGINE", str(stopped))
+    done = mlops("job", "run", file, "--environment", "docker")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the container engine is not running: Cannot connect to the Docker daemon at")
+    assert "\n  -> start it, " in done.stderr
+    assert not list((paths.home() / "jobs").glob("*"))
     monkeypatch.delenv("MLOPS_CONTAINER_ENGINE")
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(DeploymentError, match="neither docker nor podman is installed"):

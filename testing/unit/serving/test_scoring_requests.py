@@ -428,11 +428,16 @@ def test_what_curl_sends_without_a_header_is_taken_by_its_content(kind: str) -> 
     assert read(kind, b' {"image": "%b", "top_k": 2}' % TEXT.encode()) == ScoringRequest([IMAGE], False, 2, False)
 
 
-@pytest.mark.parametrize("body", [b"image=1&top_k=2", b"hello", b"", b"%PDF-1.4\0"])
+@pytest.mark.parametrize("body", [b"image=1&top_k=2", b"hello", b"%PDF-1.4\0"])
 def test_what_is_no_image_is_told_how_curl_sends_one(body: bytes) -> None:
     status, code, message = refusal(CURL, body)
-    assert (status, code) == (415, "unsupported_media_type")
-    assert message.endswith('give curl --data-binary @FILE --header "Content-Type: image/jpeg"')
+    assert (status, code) == (415, "not_an_image")
+    assert message.endswith("give curl --data-binary @IMAGE")
+
+
+@pytest.mark.parametrize("kind", [CURL, "", "image/jpeg"])
+def test_an_empty_body_is_called_empty(kind: str) -> None:
+    assert refusal(kind, b"") == (400, "empty", "the request contains no image")
 
 
 def test_an_image_out_of_which_curl_took_bytes_is_refused() -> None:

@@ -204,7 +204,7 @@ def _address(text: str) -> str | None:
 def _described(content: dict[str, Any]) -> Any:
     from pydantic import ValidationError
 
-    from vision_mlops.config.workload import Download
+    from vision_mlops.config.workload import Download, problem_of_value
 
     names = {"url": "the address", "sha256": "--sha256", "images": "--inside"}
     try:
@@ -212,7 +212,7 @@ def _described(content: dict[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         name = names.get(str(first["loc"][-1]), str(first["loc"][-1]))
-        raise DataError(f"{name}: {first['msg'].removeprefix('Value error, ')}", f"got {first['input']!r}") from error
+        raise DataError(f"{name}: {problem_of_value(first)}", f"got {first['input']!r}") from error
 
 
 @contextmanager

@@ -51,6 +51,8 @@ def report(ended: JobResult, *, as_json: bool, verdict: RunVerdict | None = None
     if state.status is not Status.COMPLETED:
         if not as_json:
             say(f"  fix the cause, then run: mlops job resume {state.name}")
+            if "workload" in state.tags:  # the job has it as it was at the start
+                say("  or, after a change of the workload, run the command that started the job again")
         raise typer.Exit(1)
 
 

@@ -189,7 +189,8 @@ def _same(one: Path, other: Path) -> bool:
 def _read(quarantine: Path) -> dict[str, Any]:
     path = quarantine / JOURNAL
     if not path.is_file():
-        raise DataError(f"{quarantine} has no {JOURNAL}", "give the folder that --fix moved files to")
+        problem = f"has no {JOURNAL}" if quarantine.exists() else "does not exist"
+        raise DataError(f"{quarantine} {problem}", "give the folder that --fix moved files to")
     try:
         journal = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(journal["folder"], str) or not all({"from", "to"} <= set(item) for item in journal["moves"]):

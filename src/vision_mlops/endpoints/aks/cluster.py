@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_mlops.core.errors import ConfigError, require
+from vision_mlops.core.errors import ConfigError, problem_of_file, require
 from vision_mlops.endpoints.aks.cluster_errors import GET_CREDENTIALS, SIGN_IN, ClusterError, cluster_errors
 from vision_mlops.endpoints.aks.manifests import CONTAINER, Manifest
 
@@ -154,7 +154,7 @@ def _open(context: str | None) -> tuple[DynamicClient, str]:
         raise _no_cluster(file, context, str(error)) from error
     except YAMLError as error:
         raise ConfigError(
-            f"{file} is not valid YAML: {error}", f"fix it, or write it again: {GET_CREDENTIALS}"
+            f"{file} is not valid YAML: {problem_of_file(error)}", f"fix it, or write it again: {GET_CREDENTIALS}"
         ) from error
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}", "check its permissions, or KUBECONFIG") from error

@@ -114,7 +114,8 @@ def _sources() -> Iterator[Path]:
 def _samples(folder: Path) -> Mapping[str, bytes]:
     found = [path for path in sorted(folder.glob("*")) if path.suffix.lower() in _IMAGES and path.name[0] != "."]
     if not found:
-        raise DeploymentError(f"{folder} has no images", f"give a folder with {', '.join(sorted(_IMAGES))} files")
+        problem = "has no images" if folder.exists() else "does not exist"
+        raise DeploymentError(f"{folder} {problem}", f"give a folder with {', '.join(sorted(_IMAGES))} files")
     return {f"{SAMPLES}/{path.name}": path.read_bytes() for path in found}
 
 

@@ -101,12 +101,10 @@ def read_scoring_request(
         _check_likeness(fields, "field of the form")
         options = {**fields, **options}
     else:
-        hint = "send image/*, multipart/form-data or application/json"
-        if kind == _CURL_FORM:
-            hint += '; for an image, give curl --data-binary @FILE --header "Content-Type: image/jpeg"'
-        raise RequestError(415, "unsupported_media_type", f"content type {kind[:100]!r} is not supported: {hint}")
+        message = f"content type {kind[:100]!r} is not supported: send image/*, multipart/form-data or application/json"
+        raise RequestError(415, "unsupported_media_type", message)
     if not images or not all(images):
-        raise RequestError(400, "empty", "the request holds no image bytes")
+        raise RequestError(400, "empty", "the request contains no image")
     if len(images) > serving.max_batch:
         raise _too_many(str(len(images)), serving.max_batch)
     return ScoringRequest(images, batch, _top_k(options.get("top_k"), classes), _flag(options.get("explain")))
@@ -147,13 +145,15 @@ def _kind_of(body: bytes, named: str) -> str:
     """Return the content type of a body by its first bytes, where its client names none, or curl's default."""
     if body[:64].lstrip().startswith((b"{", b"[")):
         return "application/json"
-    if not named:
+    if not named or not body:
         return "application/octet-stream"
     try:
         find_format(body[:512], "image")
     except ImageError as error:
         if error.reason == "not_an_image":
-            return named
+            raise RequestError(
+                415, "not_an_image", "the body is not an image in a known format: give curl --data-binary @IMAGE"
+            ) from error
     if b"\0" not in body:  # each format has some
         raise RequestError(
             400, "bad_request", "null bytes and line ends of the image are missing: give curl --data-binary, not --data"

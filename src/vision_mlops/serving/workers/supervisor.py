@@ -88,6 +88,7 @@ class Supervisor:
         self.reload: Reload | None = None
         self._restarts = restart_counter()
         self._parent_pid = os.getppid()
+        self._on_terminal = _on_terminal()
         self._selector = selectors.DefaultSelector()
         self._accepting = False
         self._undealt: socket.socket | None = None
@@ -97,7 +98,10 @@ class Supervisor:
         self._fork_at = 0.0
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, drain, and return when the last worker has ended. A second signal kills them."""
+        """Serve until SIGTERM, SIGINT or the end of the terminal; drain, and return when the last worker has ended.
+
+        A second signal kills the workers.
+        """
         with self._handling_signals() as wakeup:
             self._selector.register(wakeup, selectors.EVENT_READ)
             if self.parent is not None:
@@ -406,6 +410,8 @@ class Supervisor:
                 self._kill_all()
             else:
                 self._drain()
+        elif number == signal.SIGHUP and self._on_terminal:
+            self._drain()
         elif number == signal.SIGHUP and self.reload is None:
             self._start_reload(self.settings.source)
 
@@ -427,6 +433,17 @@ class Supervisor:
     def _kill_all(self) -> None:
         for pid in self.members:
             _kill(pid, signal.SIGKILL)
+
+
+def _on_terminal() -> bool:
+    """Return whether SIGHUP says that the terminal was closed, rather than that a service manager wants a reload."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: to go on without the terminal
+        return False
+    for stream in (0, 1):
+        with contextlib.suppress(OSError):
+            os.tcgetpgrp(stream)  # fails for anything but the terminal that controls this process
+            return True
+    return False
 
 
 def _kill(pid: int, number: int) -> None:

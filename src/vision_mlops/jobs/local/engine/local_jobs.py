@@ -188,7 +188,8 @@ def _see_through(context: Context, scheduler: Scheduler) -> None:
             state.outputs = job_outputs(context.plan, context.folder)
     except KeyboardInterrupt as error:
         state.status, state.message = Status.INTERRUPTED, "interrupted"
-        raise KeyboardInterrupt(f"interrupted; continue it with: mlops job resume {state.name}") from error
+        again = f"to continue, run the same command again, or: mlops job resume {state.name}"
+        raise KeyboardInterrupt(f"interrupted; {again}") from error
     except BaseException as error:
         state.status, state.message = Status.FAILED, str(error)
         raise

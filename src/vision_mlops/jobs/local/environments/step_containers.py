@@ -132,9 +132,10 @@ def open_container(definition: EnvironmentDefinition, node: Node, where: str) ->
 
     Raises:
         PipelineError: only the name of its environment is known.
-        DeploymentError: no container engine is available.
+        DeploymentError: no container engine is available, or it is not running.
     """
     engine = open_engine()
+    engine.check()
     if definition.build is not None:
         return StepContainer(engine, _built(definition), node)
     if not definition.image:

@@ -31,7 +31,7 @@ class StepEnvironments:
 
         Raises:
             PipelineError: its definition cannot be read, or does not name the image of a container.
-            DeploymentError: no container engine is available.
+            DeploymentError: no container engine is available, or it is not running.
         """
         return self._of(node)[0]
 

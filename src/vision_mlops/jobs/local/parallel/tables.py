@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
-from vision_mlops.core.errors import DataError, require
+from vision_mlops.core.errors import DataError, problem_of_file, require
 from vision_mlops.core.yaml_text import read_yaml
 
 MLTABLE = "MLTable"
@@ -109,7 +109,7 @@ def read_mltable(source: Path) -> tuple[list[Path], Reader | None]:
     try:
         content = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise DataError(f"{path} is not YAML: {problem_of_file(error)}", "fix the file") from error
     if not isinstance(content, dict) or not isinstance(content.get("paths"), list):
         raise DataError(f"{path} has no list of paths", "add for example `paths: [{file: ./data.csv}]`")
     files = [file for entry in content["paths"] for file in _listed(entry, path)]
