@@ -94,12 +94,12 @@ class MlflowRegistry(Registry):
             found[int(version)] = (*found.get(int(version), ()), alias)
         return found
 
-    def _identical(self, name: str, digest: str) -> ModelVersion | None:
+    def _identical(self, name: str, digest: str) -> list[ModelVersion]:
         if name not in self.models():
-            return None
-        same = [version for version in self.versions(name) if version.tags.get(HASH_TAG) == digest]
+            return []
+        same = (version for version in self.versions(name) if version.tags.get(HASH_TAG) == digest)
         # A version whose folder was deleted cannot stand for the bundle.
-        return next((version for version in reversed(same) if _location(version) is not None), None)
+        return [version for version in same if _location(version) is not None]
 
     def _add(self, bundle: Path, name: str, content: Bundle, tags: Mapping[str, str]) -> int:
         target = _folder(name) / f"{bundle_id(content)}-{uuid.uuid4().hex[:8]}"
