@@ -29,10 +29,15 @@ _HISTORY_LENGTH = 100
 
 
 class MlflowRegistry(Registry):
-    """The registry in the store of :func:`~vision_mlops.tracking.mlflow_runs.tracking_uri`, for any number of processes."""
+    """The registry in the store of :func:`~vision_mlops.tracking.mlflow_runs.tracking_uri`, for any number of processes.
+
+    Reading creates nothing: without a database there are no models.
+    """
 
     def models(self) -> list[str]:
         """Return the names of all registered models, sorted."""
+        if not mlflow_runs.has_store():
+            return []
 
         def ask() -> list[str]:
             found = _pages(lambda token: mlflow_runs.client().search_registered_models(page_token=token))
@@ -81,11 +86,12 @@ class MlflowRegistry(Registry):
 
     def _model(self, name: str) -> Any:
         check_name(name)
-        try:
-            return mlflow_runs.with_retries(mlflow_runs.client().get_registered_model, name)
-        except mlflow_runs.refusal() as error:
-            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
-                raise RegistryError(f"the registry refuses: {error}", "check MLFLOW_TRACKING_URI") from error
+        if mlflow_runs.has_store():
+            try:
+                return mlflow_runs.with_retries(mlflow_runs.client().get_registered_model, name)
+            except mlflow_runs.refusal() as error:
+                if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
+                    raise RegistryError(f"the registry refuses: {error}", "check MLFLOW_TRACKING_URI") from error
         raise missing(f"no model {name!r} is registered", name, self.models(), "mlops models register --help")
 
     def _aliases(self, name: str) -> dict[int, tuple[str, ...]]:

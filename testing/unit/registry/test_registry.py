@@ -29,6 +29,19 @@ class TestMlflowRegistry(RegistryContract):
         return MlflowRegistry()
 
 
+def test_reading_creates_nothing(home: Path) -> None:
+    registry = MlflowRegistry()
+    assert registry.models() == []
+    for read in (registry.versions, registry.history, registry.get):
+        with pytest.raises(RegistryError, match="no model 'textile' is registered"):
+            read("textile")
+    assert not home.exists()
+    home.mkdir()
+    (home / "mlflow.db").touch()  # as `mktemp` leaves it
+    assert registry.models() == []
+    assert [path.name for path in home.iterdir()] == ["mlflow.db"]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
