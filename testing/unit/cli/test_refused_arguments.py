@@ -127,3 +127,14 @@ def test_a_refused_command_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "next_one"),
+    [("models", "`mlops run`"), ("endpoint", "`mlops deploy --to local --model NAME@champion`")],
+)
+def test_an_empty_list_says_how_to_get_one(home: Path, command: str, next_one: str) -> None:
+    done = CliRunner().invoke(app, [command, "list"], catch_exceptions=False)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert next_one in done.stderr
+    assert not home.exists()
