@@ -16,6 +16,7 @@ from vision_mlops.model.bundle import MANIFEST, bundle_id, read_bundle
 from vision_mlops.registry.bundle_registry import Registry
 from vision_mlops.registry.lineage import explain
 from vision_mlops.registry.model_versions import HASH_TAG
+from vision_mlops.registry.version_digest import version_with
 
 MakeBundle = Callable[..., Path]
 
@@ -77,6 +78,18 @@ class RegistryContract:
         assert again.metrics["accuracy"] == 0.8
         assert registry.register(bundle, "textile", force=True).version == 2
         assert registry.register(bundle, "other").version == 1
+
+    def test_identical_versions_keep_their_aliases(self, registry: Registry, plain_bundle: MakeBundle) -> None:
+        bundle = plain_bundle()
+        for alias in ("prod", "champion", "newest"):
+            registry.register(bundle, "textile", aliases=[alias], force=True)
+        digest = file_hash(bundle / MANIFEST)
+        assert registry.register(bundle, "textile").version == 2, "the champion"
+        assert registry.register(bundle, "textile", aliases=["champion"]).version == 2
+        assert registry.register(bundle, "textile", aliases=["prod"]).version == 1
+        assert registry.adopt(bundle, "textile", {}, aliases=["prod"]).version == 1
+        assert version_with(registry, "textile", digest).version == 2
+        assert [version.aliases for version in registry.versions("textile")] == [("prod",), ("champion",), ("newest",)]
 
     def test_broken_bundle_leaves_nothing(self, registry: Registry, plain_bundle: MakeBundle) -> None:
         bundle = plain_bundle()

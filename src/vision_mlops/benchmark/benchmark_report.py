@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
 
 from vision_mlops.benchmark.standings import StandingRow, Standings
 from vision_mlops.core.figures import FigureWords, Picture
@@ -124,6 +122,10 @@ def notes(found: Standings) -> Iterator[str]:
 
 def draw(found: Standings) -> Picture:
     """Draw accuracy with its interval over the time of an image, a mark for each contestant."""
+    # Not imported with the module: it writes a list of fonts to the cache, and a command may still be refused.
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import StrMethodFormatter
+
     words = FigureWords()
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
+_NOTHING = "nothing is deployed: `mlops deploy --to local --model NAME@champion` deploys a model on this machine"
+
 EndpointName = Annotated[str, typer.Argument(callback=filled, metavar="ENDPOINT", help="Name of the endpoint.")]
 On = Annotated[
     str | None,
@@ -47,7 +49,7 @@ def list_(
             warn(f"{name}: {error}")
     rows = [row for endpoint in found for row in _rows(endpoint)]
     content = [endpoint.to_dict() for endpoint in found]
-    emit_table(rows, as_json=json_, content=content, empty="nothing is deployed: mlops deploy --help")
+    emit_table(rows, as_json=json_, content=content, empty=_NOTHING)
     if failed:
         raise typer.Exit(2)
 

@@ -153,4 +153,5 @@ def _accepted(field: FieldInfo, value: str, mistake: str, reason: str) -> str:
 
 
 def _nearest(name: str, valid: Iterable[str]) -> str:
-    return f"did you mean {closest(name, valid, cutoff=0.0)[0]}?"
+    near = closest(name, valid)
+    return f"did you mean {near[0]}?" if near else ".env.example lists all settings"

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from vision_mlops.config.workload import NAME, NAME_RULE, Serving, Training, Workload, problem_of_value
 from vision_mlops.core.errors import ConfigError, problem_of_file
-from vision_mlops.core.text import closest
+from vision_mlops.core.text import nearest
 from vision_mlops.core.typed_text import accepted, decimal, read_typed
 from vision_mlops.core.yaml_text import read_json, read_yaml
 
@@ -95,10 +95,9 @@ def find_workload(reference: str) -> Path:
         return path
     names = list_workloads()
     if reference not in names:
-        near = closest(reference, names, cutoff=0.0)
         raise ConfigError(
             f"unknown workload {reference!r}",
-            f"did you mean {near[0]!r}? Known: {', '.join(names)}. A path to a .yml file works too, and"
+            f"{nearest(reference, names, listed='Known')}. A path to a .yml file works too, and"
             " `mlops new NAME --images DIR` writes one.",
         )
     return _own_file(reference) or _SHIPPED / f"{reference}.yml"
@@ -281,10 +280,9 @@ def _explain(source: str, error: ValidationError) -> tuple[str, str]:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         valid = _keys_beside(first["loc"])
-        near = closest(str(first["loc"][-1]), valid, cutoff=0.0)
         message = f"{source}: unknown key {key!r}"
-        parent = key.rpartition(".")[0]
-        hint = f"did you mean {f'{parent}.{near[0]}' if parent else near[0]!r}? Valid keys here: {', '.join(valid)}"
+        parent = "".join(f"{part}." for part in first["loc"][:-1])
+        hint = nearest(str(first["loc"][-1]), valid, listed="Valid keys here", parent=parent)
     else:
         message = f"{source}: {key or 'workload'}: {problem_of_value(first)}"
         hint = f"got {first['input']!r}" if key and not isinstance(first["input"], dict) else "see `mlops config show`"

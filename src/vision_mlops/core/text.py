@@ -17,14 +17,24 @@ def closest(word: str, names: Iterable[str], cutoff: float = 0.6) -> list[str]:
     return [small[name] for name in difflib.get_close_matches(word.lower(), small, n=1, cutoff=cutoff)]
 
 
-def nearest(word: str, options: Iterable[str], nothing: str = "none exists here") -> str:
-    """Suggest names for one that does not exist: the most similar one, and all that exist."""
+def nearest(
+    word: str, options: Iterable[str], nothing: str = "none exists here", listed: str = "Valid here", parent: str = ""
+) -> str:
+    """Suggest names for one that does not exist: the most similar one, if any is similar, and all that exist.
+
+    Args:
+        word: The name.
+        options: Names that exist.
+        nothing: What to say if there are none.
+        listed: What to say before the list of all.
+        parent: What to put before the suggested name.
+    """
     names = list(options)
     if not names:
         return nothing
     near = closest(word, names, cutoff=0.5)
-    start = f"did you mean {near[0]!r}? " if near else ""
-    return f"{start}Valid here: {', '.join(names)}"
+    start = f"did you mean {parent + near[0]!r}? " if near else ""
+    return f"{start}{listed}: {', '.join(names)}"
 
 
 def is_address(text: str) -> bool:

@@ -26,8 +26,8 @@ class FolderOverview:
 
     ``counts`` are images by class, ``splits`` images by split (empty if the folder is not split), both of what will be
     used: without files whose header was found unreadable, and without the classes in ``small``, which have too few images
-    left to be prepared (if two others remain; otherwise only those without any image). Sizes are in pixels,
-    as displayed, medians over the images whose headers were read; ``same_size`` says that those are all alike.
+    left to be prepared. Sizes are in pixels, as displayed, medians over the images whose headers were read; ``same_size``
+    says that those are all alike.
     ``unreadable`` names image files whose header cannot be read, ``left_out`` says what else is not used.
     """
 
@@ -72,7 +72,7 @@ def look_at(folder: Path, smallest: int = 1) -> FolderOverview:
         smallest: Images that a class needs to be prepared.
 
     Raises:
-        DataError: it does not exist, has fewer than two classes with images, or none of its files is an image.
+        DataError: it does not exist, has fewer than two classes with enough images, or none of its files is an image.
     """
     source = list_images(folder)
     counts = dict(sorted(Counter(image.label for image in source.images).items()))
@@ -86,14 +86,20 @@ def look_at(folder: Path, smallest: int = 1) -> FolderOverview:
         raise DataError(f"{source.root}: none of its files is an image: {unreadable[0]}", "give a folder of images")
     images = [image for image in source.images if image.path not in broken]
     counts = dict.fromkeys(sorted(source.classes), 0) | dict(sorted(Counter(image.label for image in images).items()))
-    kept = {label: count for label, count in counts.items() if count >= smallest}
-    if len(kept) < 2:
-        kept = {label: count for label, count in counts.items() if count}
-    if len(kept) < 2:
+    readable = sum(count > 0 for count in counts.values())
+    if readable < 2:
         raise DataError(
-            f"{source.root}: {counted(len(kept), 'class folder')} with images that can be read; a classifier needs at least"
+            f"{source.root}: {counted(readable, 'class folder')} with images that can be read; a classifier needs at least"
             f" two: {unreadable[0]}",
             "`mlops data check` lists all files that cannot be read",
+        )
+    kept = {label: count for label, count in counts.items() if count >= smallest}
+    if len(kept) < 2:
+        found = few([f"{on_one_line(label)} has {count:,}" for label, count in counts.items()])
+        raise DataError(
+            f"{source.root}: {counted(len(kept), 'class folder')} with at least {counted(smallest, 'image')};"
+            f" a classifier needs at least two: {found}",
+            "add images of these classes",
         )
     return FolderOverview(
         folder=source.root,

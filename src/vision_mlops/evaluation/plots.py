@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from vision_mlops.core.figures import FigureWords
 from vision_mlops.evaluation.evaluation_report import PLOTS, ROBUSTNESS_PLOT
 from vision_mlops.evaluation.metrics import Floats, Labels, reliability
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _INCHES = 0.08  # of a letter
 _IN_LEGEND = 12  # classes at most
@@ -33,7 +35,7 @@ def draw_robustness(folder: Path, accuracy: float, robustness: dict[str, Any]) -
         accuracy: On the images as they are, which is strength 0.
         robustness: The section of the metrics.
     """
-    figure = Figure(figsize=(5.6, 3.7), layout="constrained")
+    figure = _figure(5.6, 3.7)
     axes: Any = figure.subplots()
     for name, found in robustness["corruptions"].items():
         strengths = [row["strength"] for row in found["strengths"]]
@@ -47,9 +49,16 @@ def draw_robustness(folder: Path, accuracy: float, robustness: dict[str, Any]) -
     (folder / ROBUSTNESS_PLOT).write_text(FigureWords().svg(figure), encoding="utf-8")
 
 
+def _figure(width: float, height: float) -> Figure:
+    # Not imported with the module: it writes a list of fonts to the cache, and a command may still be refused.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def _confusion(matrix: list[list[int]], names: list[str]) -> Figure:
     edge = max(3.6, 0.45 * len(names) + 2) + _INCHES * max(map(len, names))
-    figure = Figure(figsize=(edge + 0.6, edge), layout="constrained")
+    figure = _figure(edge + 0.6, edge)
     axes = figure.subplots()
     counts = np.array(matrix)
     axes.imshow(counts / np.maximum(counts.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
@@ -68,7 +77,7 @@ def _curves(labels: Labels, probabilities: Floats, names: list[str]) -> tuple[Fi
     from sklearn.metrics import precision_recall_curve, roc_curve
 
     beside = 0.6 + _INCHES * max(map(len, names)) if len(names) <= _IN_LEGEND else 0.0
-    figures = [Figure(figsize=(3.7 + beside, 3.7), layout="constrained") for _ in range(2)]
+    figures = [_figure(3.7 + beside, 3.7) for _ in range(2)]
     roc, recall = (figure.subplots() for figure in figures)
     for i, name in enumerate(names):
         truth = labels == i
@@ -88,7 +97,7 @@ def _curves(labels: Labels, probabilities: Floats, names: list[str]) -> tuple[Fi
 
 def _reliability(labels: Labels, probabilities: Floats) -> Figure:
     bins, error = reliability(labels, probabilities)
-    figure = Figure(figsize=(4.6, 4), layout="constrained")
+    figure = _figure(4.6, 4)
     axes: Any = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", linestyle="--")
     largest = max((item.count for item in bins), default=1)

@@ -23,6 +23,7 @@ from vision_mlops.registry.model_versions import (
     check_name,
     missing,
     parse_reference,
+    preferred,
 )
 from vision_mlops.registry.version_tags import evidence, fact_tags, identity_tags
 
@@ -60,7 +61,7 @@ class Registry(ABC):
 
         Returns:
             The new version. If the identical bundle is registered already, that version, to which the verdict, metrics and
-            data given now are added.
+            data given now are added; of several, the one with the aliases, then the champion, then the newest.
 
         Raises:
             BundleError: the bundle is incomplete or was changed.
@@ -72,7 +73,7 @@ class Registry(ABC):
         _refuse_rejected(bundle, aliases, reports, "register it without an alias")
         tags = identity_tags(content, file_hash(bundle / MANIFEST))
         with self._changing(name):
-            existing = None if force else self._identical(name, tags[HASH_TAG])
+            existing = None if force else preferred(self._identical(name, tags[HASH_TAG]), aliases)
             if existing is None:
                 facts = {**lineage.gather(content, data), **reports}
                 version = self._add(bundle, name, content, {**tags, **fact_tags(facts)})
@@ -108,7 +109,7 @@ class Registry(ABC):
             _refuse_rejected(bundle, aliases, facts, "add --force, or give no alias")
         tags = {**identity_tags(content, file_hash(bundle / MANIFEST)), **fact_tags(facts)}
         with self._changing(name):
-            existing = self._identical(name, tags[HASH_TAG])
+            existing = preferred(self._identical(name, tags[HASH_TAG]), aliases)
             version = existing.version if existing else self._add(bundle, name, content, tags)
             if existing:
                 self._renew(existing, facts)
@@ -217,8 +218,8 @@ class Registry(ABC):
         """Allow one change of a model at a time on this machine; readers do not wait."""
 
     @abstractmethod
-    def _identical(self, name: str, digest: str) -> ModelVersion | None:
-        """Return the version that holds a bundle, given the hash of its ``bundle.json``; None if there is none."""
+    def _identical(self, name: str, digest: str) -> list[ModelVersion]:
+        """Return the versions that hold a bundle, given the hash of its ``bundle.json``."""
 
     @abstractmethod
     def _add(self, bundle: Path, name: str, content: Bundle, tags: Mapping[str, str]) -> int:

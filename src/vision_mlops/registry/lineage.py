@@ -252,7 +252,9 @@ def _verdict_link(version: ModelVersion, verdict: Mapping[str, Any]) -> Link:
     reasons = verdict.get("reasons", [])
     failed = failed_checks(verdict)
     passed = sum(reason.get("passed") is True for reason in reasons)
-    detail = "; ".join(failed) if failed else f"{passed} of {counted(len(reasons), 'check')} passed"
+    notes = len(reasons) - passed - len(failed)  # what is neither passed nor failed, such as that there is no champion
+    detail = "; ".join(failed) if failed else f"{counted(passed, 'check')} passed"
+    detail += f", {counted(notes, 'note')}" if notes and not failed else ""
     return Link("verdict", f"{version.verdict}: {detail}", {"decision": version.verdict, "reasons": reasons})
 
 

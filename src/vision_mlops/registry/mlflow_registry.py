@@ -29,13 +29,18 @@ _HISTORY_LENGTH = 100
 
 
 class MlflowRegistry(Registry):
-    """The registry in the store of :func:`~vision_mlops.tracking.mlflow_runs.tracking_uri`, for any number of processes."""
+    """The registry in the store of :func:`~vision_mlops.tracking.mlflow_runs.tracking_uri`, for any number of processes.
+
+    Reading creates nothing: without a database there are no models.
+    """
 
     def __init__(self) -> None:
         self.place = f"MLflow at {mlflow_runs.without_credentials(mlflow_runs.tracking_uri())}"
 
     def models(self) -> list[str]:
         """Return the names of all registered models, sorted."""
+        if not mlflow_runs.has_store():
+            return []
 
         def ask() -> list[str]:
             found = _pages(lambda token: mlflow_runs.client().search_registered_models(page_token=token))
@@ -84,11 +89,12 @@ class MlflowRegistry(Registry):
 
     def _model(self, name: str) -> Any:
         check_name(name)
-        try:
-            return mlflow_runs.with_retries(mlflow_runs.client().get_registered_model, name)
-        except mlflow_runs.refusal() as error:
-            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
-                raise RegistryError(f"the registry refuses: {error}", "check MLFLOW_TRACKING_URI") from error
+        if mlflow_runs.has_store():
+            try:
+                return mlflow_runs.with_retries(mlflow_runs.client().get_registered_model, name)
+            except mlflow_runs.refusal() as error:
+                if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
+                    raise RegistryError(f"the registry refuses: {error}", "check MLFLOW_TRACKING_URI") from error
         raise self._no_model(name, self.models())
 
     def _aliases(self, name: str) -> dict[int, tuple[str, ...]]:
@@ -97,12 +103,12 @@ class MlflowRegistry(Registry):
             found[int(version)] = (*found.get(int(version), ()), alias)
         return found
 
-    def _identical(self, name: str, digest: str) -> ModelVersion | None:
+    def _identical(self, name: str, digest: str) -> list[ModelVersion]:
         if name not in self.models():
-            return None
-        same = [version for version in self.versions(name) if version.tags.get(HASH_TAG) == digest]
+            return []
+        same = (version for version in self.versions(name) if version.tags.get(HASH_TAG) == digest)
         # A version whose folder was deleted cannot stand for the bundle.
-        return next((version for version in reversed(same) if _location(version) is not None), None)
+        return [version for version in same if _location(version) is not None]
 
     def _add(self, bundle: Path, name: str, content: Bundle, tags: Mapping[str, str]) -> int:
         target = _folder(name) / f"{bundle_id(content)}-{uuid.uuid4().hex[:8]}"

@@ -115,6 +115,24 @@ def missing(what: str, wanted: str, existing: Iterable[str], otherwise: str) -> 
     return RegistryError(f"{what}; known: {listed}" if known else what, hint)
 
 
+def preferred(same: Iterable[ModelVersion], aliases: Iterable[str] = ()) -> ModelVersion | None:
+    """Choose among versions that hold the same bundle, so that no alias moves from one of them to another.
+
+    Args:
+        same: The versions.
+        aliases: Aliases that the chosen version will get: one that has them already comes first.
+
+    Returns:
+        The version with most of the aliases, then the champion, then the newest; None if there is none.
+    """
+    wanted = set(aliases)
+    return max(
+        same,
+        key=lambda version: (len(wanted & set(version.aliases)), CHAMPION in version.aliases, version.version),
+        default=None,
+    )
+
+
 def compare(a: ModelVersion, b: ModelVersion) -> list[dict[str, Any]]:
     """Return rows of metric, ``a``, ``b`` and difference b - a; what one version lacks is None."""
     rows: list[dict[str, Any]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vision_mlops.core.errors import RegistryError
 from vision_mlops.registry.bundle_registry import Registry
-from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion, parse_reference
+from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion, parse_reference, preferred
 
 ANY = "any"
 """Stands for every digest. An empty text does not: it is an output of a pipeline that got lost, and would check nothing."""
@@ -42,12 +42,12 @@ def version_with(registry: Registry, reference: str, digest: str = ANY) -> Model
     wanted = parse_reference(reference)
     if wanted.version is None and wanted.alias is None:
         versions = registry.versions(wanted.name)
-        found = [version for version in versions if version.tags.get(HASH_TAG) == digest]
-        if not found:
+        found = preferred(version for version in versions if version.tags.get(HASH_TAG) == digest)
+        if found is None:
             raise RegistryError(
                 f"no version of {wanted.name} has the digest {digest}", f"see `mlops models verdict {wanted.name}:N`"
             )
-        return found[-1]
+        return found
     version = registry.get(reference)
     if digest_of(version) != digest:
         raise RegistryError(

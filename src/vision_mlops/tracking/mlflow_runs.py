@@ -52,6 +52,12 @@ def database_file() -> Path | None:
     return _database(tracking_uri())
 
 
+def has_store() -> bool:
+    """Return whether there is anything to read: not as long as nobody has written to a database file."""
+    database = database_file()
+    return database is None or _is_written(database)
+
+
 def without_credentials(text: str) -> str:
     """Return a text without user names and passwords of the addresses in it."""
     return re.sub(r"://[^/@\s]+@", "://", text)
@@ -209,8 +215,7 @@ def log_evaluation(run_id: str, metrics: Mapping[str, float], folder: Path) -> b
 
 def find_run(run_id: str) -> Any | None:
     """Return the ``mlflow.entities.Run``; None if this store has no run of that id, or if it was deleted."""
-    database = database_file()
-    if not run_id or (database is not None and not database.exists()):
+    if not run_id or not has_store():
         return None
     store = client()
     try:
@@ -272,9 +277,13 @@ def _database(uri: str) -> Path | None:
     return Path(uri.removeprefix(_SQLITE).partition("?")[0]).absolute() if uri.startswith(_SQLITE) else None
 
 
+def _is_written(database: Path) -> bool:
+    return database.is_file() and database.stat().st_size > 0
+
+
 def _create_database(path: Path) -> None:
     """Make sure that the database exists, whole: it is built under another name and renamed."""
-    if path.is_file() and path.stat().st_size > 0:
+    if _is_written(path):
         with path.open("rb") as stream:
             if not stream.read(16).startswith(b"SQLite format 3"):
                 raise MlopsError(
@@ -282,7 +291,7 @@ def _create_database(path: Path) -> None:
                 )
         return
     with file_lock(path.with_name(f".{path.name}.lock")):
-        if path.is_file() and path.stat().st_size > 0:
+        if _is_written(path):
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_type_hints
@@ -131,3 +133,26 @@ def test_a_name_is_not_empty(words: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
     done = CliRunner().invoke(app, [*words.split(), *[""] * _names(words)])
     assert isinstance(done.exception, MlopsError), done.output
     assert done.exception.message.endswith(" is empty")
+
+
+@pytest.mark.parametrize(
+    "command", ["gate --candidate nowhere", "evaluate --bundle x@champion --data y --out z", "benchmark report"]
+)
+def test_a_refused_command_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    monkeypatch.setenv("MLOPS_HOME", "outputs")
+    words = [sys.executable, "-m", "vision_mlops", *command.split()]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "next_one"),
+    [("models", "`mlops run`"), ("endpoint", "`mlops deploy --to local --model NAME@champion`")],
+)
+def test_an_empty_list_says_how_to_get_one(home: Path, command: str, next_one: str) -> None:
+    done = CliRunner().invoke(app, [command, "list"], catch_exceptions=False)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert next_one in done.stderr
+    assert not home.exists()

@@ -144,6 +144,7 @@ def test_clouds(tmp_path: Path) -> None:
 def test_unknown_arguments_and_broken_files(tmp_path: Path) -> None:
     text = refused(tmp_path, NEEDED, workspace="mlw")
     assert text == "unknown setting 'workspace'\n  -> did you mean workspace_name?"
+    assert refused(tmp_path, NEEDED, colour="red").endswith("\n  -> .env.example lists all settings")
     file = tmp_path / ".env"
     file.write_text("A=1\n= 3\n")
     assert refused(tmp_path, NEEDED).startswith(f"{file}:2: not of the form NAME=value")

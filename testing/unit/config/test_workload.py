@@ -70,7 +70,7 @@ def test_what_has_a_floor_is_measured(tmp_path: Path) -> None:
     [
         ("trainig: {epochs: 2}", "unknown key 'trainig'\n  -> did you mean 'training'? Valid keys here: name, title"),
         ("training: {epoch: 2}", "unknown key 'training.epoch'\n  -> did you mean 'training.epochs'?"),
-        ("training: {augment: {flip: true}}", "'training.augment.flip'\n  -> did you mean 'training.augment."),
+        ("training: {augment: {flip: true}}", "'training.augment.flip'\n  -> Valid keys here: horizontal_flip, "),
         ("data: {split: {trian: 1.0}}", "unknown key 'data.split.trian'\n  -> did you mean 'data.split.train'?"),
         ("7: x", "unknown key '7'"),
         ("training: {epochs: two}", "training.epochs: Input should be a valid integer\n  -> got 'two'"),
@@ -190,6 +190,7 @@ def test_missing_workloads(tmp_path: Path) -> None:
     text = refused("textil")
     assert text.startswith("unknown workload 'textil'\n  -> did you mean 'textile'? Known: ")
     assert all(name in text for name in list_workloads())
+    assert refused("nope").startswith("unknown workload 'nope'\n  -> Known: "), "nothing is like it"
     missing = str(tmp_path / "no.yml")
     assert refused(missing).startswith(f"workload file {missing} does not exist")
     (tmp_path / "folder.yml").mkdir()

@@ -44,6 +44,11 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "photos"
 
 
+def enough_for_new(photos: Path) -> None:
+    for place, label in enumerate(("cat", "dog")):
+        draw(photos / label, 5, 100 * place)
+
+
 def run(folder: Path, out: Path, *, strict: bool = False) -> PrepareResult:
     return prepare(WORKLOAD, out, images=folder, strict=strict)
 
@@ -199,6 +204,8 @@ def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
 
 
 def test_empty_class_folders_are_named(photos: Path, tmp_path: Path) -> None:
+    enough_for_new(photos)
+    enough_for_new(photos)
     (photos / "bird").mkdir()
     assert "class 'bird' has 0 different usable images, fewer than 3" in refused(photos, tmp_path / "out")
     assert list(look_at(photos).small) == ["bird"]
@@ -214,6 +221,7 @@ def test_names_go_on_one_line() -> None:
 
 
 def test_classes_that_look_the_same_are_told(photos: Path, tmp_path: Path) -> None:
+    enough_for_new(photos)
     draw(photos / "Cat", 4, 900)
     line = "classes 'Cat' and 'cat' differ only in upper and lower case"
     assert run(photos, tmp_path / "out", strict=True).warnings == [line]
@@ -278,6 +286,7 @@ def test_the_network_is_that_of_the_workload_of_the_folder(
     photos: Path, tmp_path: Path, plain_bundle: Callable[..., Path]
 ) -> None:
     assert "a network of 224 is assumed; --workload names yours" in too_small("photos")
+    enough_for_new(photos)
     RUNNER.invoke(app, ["new", "pets", "--images", "photos"])
     assert "the network takes 96" in too_small("photos")
     assert "the network takes 250" in too_small("photos", "--workload", "textile")

@@ -195,10 +195,10 @@ def test_text_of_a_workload_is_valid_whatever_classes_are_called(label: str) -> 
 
 
 def test_new_writes_a_workload_that_its_name_finds(tmp_path: Path, run: Run) -> None:
-    write_images(tmp_path / "photos" / "pets", {"cat": 30, "dog": 3})
+    write_images(tmp_path / "photos" / "pets", {"cat": 30, "dog": 3, "owl": 6})
     code, out, err = run("new", "my-pets", "--images", "photos/pets")
     assert code == 0, err
-    assert out.split() == ["class", "images", "cat", "30", "dog", "3"]
+    assert out.split() == ["class", "images", "cat", "30", "owl", "6"]
     assert "warning: class 'dog' has 3 images, fewer than 5: it will be left out" in err
     assert err.endswith("wrote workloads/my-pets.yml; review it, then continue with\n  mlops run --workload my-pets\n")
     loaded = load_workload("my-pets")
@@ -212,7 +212,7 @@ def test_new_writes_a_workload_that_its_name_finds(tmp_path: Path, run: Run) -> 
     assert "workloads/my-pets.yml exists already\n  -> choose another name, or give --overwrite" in err
     code, out, _ = run("new", "my-pets", "--images", "photos/pets", "--title", "Others", "--overwrite", "--json")
     assert code == 0
-    assert json.loads(out)["counts"] == {"cat": 30, "dog": 3}
+    assert json.loads(out)["counts"] == {"cat": 30, "owl": 6}
     assert load_workload("my-pets").title == "Others"
 
 
@@ -241,10 +241,16 @@ def test_new_names_a_folder_elsewhere_by_its_whole_path(
         (["textile", "--images", "pets"], "'textile' is the name of a shipped workload\n  -> choose another name"),
         (["cats", "--images", "nowhere"], "nowhere does not exist\n  -> give a folder with one sub-folder of images"),
         (["cats", "--images", "pets/cat"], "its images are not in class folders"),
+        (
+            ["cats", "--images", "few"],
+            "few: 1 class folder with at least 5 images; a classifier needs at least two: a has 6, b has 4\n"
+            "  -> add images of these classes",
+        ),
     ],
 )
 def test_new_refuses(tmp_path: Path, run: Run, words: list[str], message: str) -> None:
     write_images(tmp_path / "pets", {"cat": 6, "dog": 6})
+    write_images(tmp_path / "few", {"a": 6, "b": 4})
     code, out, err = run("new", *words)
     assert (code, out) == (2, "")
     assert message in err

@@ -280,7 +280,7 @@ def test_changes_of_other_keys(job: Path) -> None:
         ("settings.force_rerunn=true", "unknown key 'force_rerunn'", "did you mean 'force_rerun'"),
         ("jobs.inlin.command=ls", "jobs of .*job.yml has no step 'inlin'|has no step 'inlin'", "did you mean 'inline'"),
         ("jobs.a.inputs.nn=3", "step 'a' has no input 'nn'", "did you mean 'n'|Valid here"),
-        ("jobs.inline.inputs.b=3", "has no input 'b'", "did you mean 'a'"),
+        ("jobs.inline.inputs.b=3", "has no input 'b'", "^It has: a"),
         ("jobs.inline.outputs.ou.path=x", "has no output 'ou'", "did you mean 'out'"),
         ("jobs.a.outputs.ou.path=x", "has no output 'ou'", "did you mean 'out'"),
         ("outputs.x.path=y", "has no output 'x'", "it has no outputs"),

@@ -16,7 +16,7 @@ from testing.support.registry_contract import MakeBundle, RegistryContract, writ
 
 from vision_mlops.core.errors import BundleError, RegistryError
 from vision_mlops.registry import ModelReference, ModelVersion, compare, open_registry, parse_reference
-from vision_mlops.registry.lineage import explain
+from vision_mlops.registry.lineage import FACTS_TAG, explain
 from vision_mlops.registry.mlflow_registry import MlflowRegistry
 from vision_mlops.tracking import mlflow_runs
 
@@ -27,6 +27,19 @@ class TestMlflowRegistry(RegistryContract):
     @pytest.fixture
     def registry(self, store: Path) -> MlflowRegistry:
         return MlflowRegistry()
+
+
+def test_reading_creates_nothing(home: Path) -> None:
+    registry = MlflowRegistry()
+    assert registry.models() == []
+    for read in (registry.versions, registry.history, registry.get):
+        with pytest.raises(RegistryError, match="no model 'textile' is registered"):
+            read("textile")
+    assert not home.exists()
+    home.mkdir()
+    (home / "mlflow.db").touch()  # as `mktemp` leaves it
+    assert registry.models() == []
+    assert [path.name for path in home.iterdir()] == ["mlflow.db"]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +167,21 @@ def test_explain_outlives_data_run_and_reports(store: Path, tmp_path: Path, plai
     assert text["verdict"] == "inconclusive: accuracy 0.5 is below 0.9"
     assert "champion since " in text["registry"]
     json.dumps([asdict(link) for link in links])
+
+
+@pytest.mark.parametrize(
+    ("passed", "summary"),
+    [
+        ((True, True, None), "promote: 2 checks passed, 1 note"),
+        ((True,), "promote: 1 check passed"),
+        ((True, False, None), "promote: too low"),
+    ],
+)
+def test_a_note_is_no_check(passed: tuple[bool | None, ...], summary: str) -> None:
+    reasons = [{"check": "accuracy", "passed": each, "message": "too low"} for each in passed]
+    facts = {"verdict": {"decision": "promote", "reasons": reasons}}
+    version = ModelVersion("textile", 1, verdict="promote", tags={FACTS_TAG: json.dumps(facts)})
+    assert {link.step: link.summary for link in explain(version)}["verdict"] == summary
 
 
 def test_explain_says_what_is_unknown(store: Path, plain_bundle: MakeBundle) -> None:

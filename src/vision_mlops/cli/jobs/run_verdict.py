@@ -52,6 +52,7 @@ def run_verdict(outputs: Mapping[str, str], model: str, registry: str | None = N
     """
     from vision_mlops.evaluation.gate import read_verdict
     from vision_mlops.registry import CHAMPION, open_registry
+    from vision_mlops.registry.model_versions import preferred
 
     if "verdict" not in outputs:
         return None
@@ -61,9 +62,9 @@ def run_verdict(outputs: Mapping[str, str], model: str, registry: str | None = N
         versions = open_registry(registry).versions(model)
     except MlopsError as error:
         return RunVerdict(decision, reasons, model, note=error.message)
-    registered = next((each.reference for each in reversed(versions) if each.bundle_id == candidate), "")
+    registered = preferred(each for each in versions if each.bundle_id == candidate)
     champion = next((each.reference for each in versions if CHAMPION in each.aliases), "")
-    return RunVerdict(decision, reasons, model, registered, champion)
+    return RunVerdict(decision, reasons, model, registered.reference if registered else "", champion)
 
 
 def tell(verdict: RunVerdict | None) -> None:

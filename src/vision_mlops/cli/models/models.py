@@ -41,7 +41,7 @@ def list_(
         return
     found = ((model, registry.versions(model)) for model in registry.models())
     models = [_model_row(model, versions) for model, versions in found if versions]
-    emit_table(models, as_json=json_, empty="no models yet: mlops models register --help")
+    emit_table(models, as_json=json_, empty="no models yet: `mlops run` trains one and registers it")
 
 
 @app.command()

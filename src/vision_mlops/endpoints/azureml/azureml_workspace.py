@@ -26,7 +26,7 @@ from vision_mlops.endpoints.contract import DeploymentRequest, EndpointStatus, S
 from vision_mlops.jobs.azureml.azure_records import text_of
 from vision_mlops.registry import ModelVersion
 from vision_mlops.registry.azureml.azureml_registry import AzureRegistry
-from vision_mlops.registry.model_versions import HASH_TAG
+from vision_mlops.registry.model_versions import HASH_TAG, preferred
 from vision_mlops.registry.registry_transfer import transfer
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _same(registry: AzureRegistry, model: ModelVersion) -> ModelVersion | None:
     same = [item for item in registry.versions(model.name) if digest and item.tags.get(HASH_TAG) == digest]
     if not same and not digest:
         raise RegistryError(f"{model.reference} has no digest", f"mlops models transfer {model.reference} --to azure")
-    return same[-1] if same else None
+    return preferred(same)
 
 
 def model_of(entity: Any) -> tuple[str, str]:

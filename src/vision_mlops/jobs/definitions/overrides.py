@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ import yaml
 
 from vision_mlops.core import typed_text
 from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.change_targets import Schema, input_type, key_types
 from vision_mlops.jobs.definitions.models.ports import VALUE_TYPES, JobInput
 from vision_mlops.jobs.definitions.yaml_source import Mapping
@@ -112,8 +112,7 @@ def _require(change: Change, depth: int, owner: Mapping, parent: Mapping, file: 
         return
     noun = {"jobs": "step", "inputs": "input", "outputs": "output"}[kind]
     of = f"{'.'.join(change.path[: depth - 1])} of {file}" if depth > 1 else str(file)
-    near = difflib.get_close_matches(name, parent, n=1, cutoff=0.0)
-    hint = f"did you mean {near[0]!r}? It has: {', '.join(parent)}" if near else f"it has no {noun}s"
+    hint = nearest(name, parent, f"it has no {noun}s", listed="It has")
     raise PipelineError(f"--set {change.text!r}: {of} has no {noun} {name!r}", hint)
 
 

@@ -124,10 +124,10 @@ class AzureRegistry(Registry):
             found = found_or_none(lambda: list(self._client.models.list(name=name))) or []
         return {int(entry.version): entry for entry in found if str(entry.version).isdigit()}
 
-    def _identical(self, name: str, digest: str) -> ModelVersion | None:
+    def _identical(self, name: str, digest: str) -> list[ModelVersion]:
         entries = self._entries(name)
-        same = [number for number, entry in entries.items() if _digest(entry) == digest]
-        return _version(name, max(same), entries[max(same)], _holders(entries)) if same else None
+        holders = _holders(entries)
+        return [_version(name, number, entry, holders) for number, entry in entries.items() if _digest(entry) == digest]
 
     def _add(self, bundle: Path, name: str, content: Bundle, tags: Mapping[str, str]) -> int:
         from azure.ai.ml.entities import Model
