@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from vision_mlops.config.workload import NAME, Serving, Training, Workload
-from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.errors import ConfigError, in_plain_words
 from vision_mlops.core.text import closest
 from vision_mlops.core.typed_text import accepted, decimal, read_typed
 from vision_mlops.core.yaml_text import read_json, read_yaml
@@ -30,12 +30,7 @@ _PREFIX = "MLOPS_"
 # PyYAML lets the ValueError of an impossible date or number through.
 _BAD_YAML = (yaml.YAMLError, ValueError, RecursionError)
 _FORMS = 'a list is written ["a", "b"], a mapping {key: value}'
-_WHAT_HELPS = {
-    "string_type": ": put it in quotes so that YAML reads it as text",
-    "bool_type": ": write true or false",
-    "list_type": f": {_FORMS}",
-}
-"""What to write, by pydantic's name of the mistake, where its message does not say that."""
+_SHOW = "see `mlops config show`"
 
 
 def shipped_workloads() -> list[str]:
@@ -215,7 +210,7 @@ def _parsed(text: str, source: str) -> dict[str, Any]:
     except _BAD_YAML as error:
         raise ConfigError(f"{source}: not valid YAML: {error}", "fix the line that the message names") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{source}: must be a mapping of keys to values", "see `mlops config show`")
+        raise ConfigError(f"{source}: must be a mapping of keys to values", _SHOW)
     return content
 
 
@@ -252,7 +247,7 @@ def _apply(content: dict[str, Any], item: str, origin: str) -> None:
     for parent in parents:
         child = node.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"{origin} {item!r}: {parent!r} holds a value, not a section", "see `mlops config show`")
+            raise ConfigError(f"{origin} {item!r}: {parent!r} holds a value, not a section", _SHOW)
         node = child
     node[last] = value
 
@@ -286,9 +281,11 @@ def _explain(source: str, error: ValidationError) -> tuple[str, str]:
         parent = key.rpartition(".")[0]
         hint = f"did you mean {f'{parent}.{near[0]}' if parent else near[0]!r}? Valid keys here: {', '.join(valid)}"
     else:
-        message = f"{source}: {key or 'workload'}: {first['msg'].removeprefix('Value error, ')}"
-        hint = f"got {first['input']!r}" if key and not isinstance(first["input"], dict) else "see `mlops config show`"
-        hint += _WHAT_HELPS.get(first["type"], "")
+        problem, hint = in_plain_words(first)
+        message = f"{source}: {key or 'workload'}: {problem}"
+        hint = hint or (f"got {first['input']!r}" if key and not isinstance(first["input"], dict) else _SHOW)
+        if first["type"] == "list_type":
+            hint = _FORMS
     if len(problems) > 1:
         hint += f" (and {len(problems) - 1} more)"
     return message, hint

@@ -113,3 +113,19 @@ def test_a_name_is_not_empty(words: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
     done = CliRunner().invoke(app, [*words.split(), *[""] * _names(words)])
     assert isinstance(done.exception, MlopsError), done.output
     assert done.exception.message.endswith(" is empty")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["run", "--on", "azur"], "'--on': 'azur' is not one of 'local', 'azure'."),
+        (["endpoint", "logs", "e", "--lines", "x"], "'x' is not a whole number"),
+        (["endpoint", "logs", "e", "--lines", "0"], "'-n': 0 is below 1"),
+    ],
+)
+def test_the_words_of_pydantic_are_not_shown(words: list[str], problem: str) -> None:
+    done = CliRunner().invoke(app, words)
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert (done.exit_code, problem in said) == (2, True), said
+    assert "Value error" not in said
+    assert "Input should" not in said

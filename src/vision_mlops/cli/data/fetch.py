@@ -15,7 +15,7 @@ from vision_mlops.cli.data.image_location import name_of
 from vision_mlops.cli.options import JsonOption, SetOption
 from vision_mlops.cli.output import bars, emit_json, interruptible, say, warn
 from vision_mlops.core import paths
-from vision_mlops.core.errors import ConfigError, DataError
+from vision_mlops.core.errors import ConfigError, DataError, in_plain_words
 from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
@@ -212,7 +212,8 @@ def _described(content: dict[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         name = names.get(str(first["loc"][-1]), str(first["loc"][-1]))
-        raise DataError(f"{name}: {first['msg'].removeprefix('Value error, ')}", f"got {first['input']!r}") from error
+        problem, fix = in_plain_words(first)
+        raise DataError(f"{name}: {problem}", fix or f"got {first['input']!r}") from error
 
 
 @contextmanager
