@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.env:
             if command is not None or options.fault or options.workspace:
                 raise EmulatorError(
-                    "--env needs a running emulator: it cannot be combined with --fault, --workspace or a command"
+                    "--env needs a running emulator: it cannot be combined with --fault, --workspace or a command\n"
+                    "  -> give --env and --state alone"
                 )
             from azureml_emulator.client_variables import as_shell, client_variables, default_variables
 
@@ -102,14 +103,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _port(text: str) -> int:
     if not text.isdigit() or int(text) > _LARGEST_PORT:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a number from 0 to {_LARGEST_PORT}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port\n  -> give a number from 0 to {_LARGEST_PORT}")
     return int(text)
 
 
 def _workspace(text: str) -> str:
     if not _WORKSPACE.fullmatch(text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} cannot be the name of a workspace: use 2 to 33 letters, digits, hyphens and underscores"
+            f"{text!r} cannot be the name of a workspace\n  -> use 2 to 33 letters, digits, hyphens and underscores"
         )
     return text
 
@@ -139,7 +140,7 @@ def _run(state: StateFolder, options: argparse.Namespace, command: list[str] | N
                 f"  http://127.0.0.1:{found}   shows jobs and endpoints in a browser; it is also the proxy of clients"
             )
             given = shlex.quote(str(state.path))
-            _print(f'  eval "$(mlops azure emulate --state {given} --env)"   points clients at it; Ctrl-C stops')
+            _print(f'  eval "$(mlops azure emulate --state {given} --env)"   makes clients use it; Ctrl-C stops it')
             stopping.wait()
             return 0
         hidden = {*IN_THE_WAY, MARK}

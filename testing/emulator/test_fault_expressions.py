@@ -45,12 +45,12 @@ def test_a_pattern_with_a_host_looks_at_the_host() -> None:
     ("text", "reason"),
     [
         ("", "does not have the form METHOD PATTERN WHAT"),
-        ("PUT .*", "does not have the form"),
+        ("PUT .*", "WHAT [xN] [after SECONDS]\n  -> write for example 'PUT"),
         ("PUT .* 503 twice", "does not have the form"),
-        ("FETCH .* 503", "'FETCH' in 'FETCH .* 503' is not one of the methods GET"),
+        ("FETCH .* 503", "'FETCH' in 'FETCH .* 503' is not a method\n  -> use one of GET"),
         ("PUT *( 503", "'*(' in 'PUT *( 503' is not a regular expression"),
-        ("PUT .* 200", "'200' in 'PUT .* 200' is neither a status from 400 to 599, nor drop or lose"),
-        ("PUT .* 503 x0", "a fault happens at least once"),
+        ("PUT .* 200", "'200' in 'PUT .* 200' is not something that can happen to a call\n  -> use a status"),
+        ("PUT .* 503 x0", "a fault happens at least once\n  -> write x1"),
     ],
 )
 def test_a_wrong_expression_is_told(text: str, reason: str) -> None:

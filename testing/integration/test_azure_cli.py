@@ -152,7 +152,7 @@ def test_models_go_from_place_to_place(
         (["pipeline", "trigger", "nothing", "-t", "a=1", "-t", "a=2"], "error: --tag 'a' is given twice"),
         (["pipeline", "schedule", "pause", "nothing"], "error: schedule 'nothing': "),
         (["job", "cancel", "nothing", "--on", "azure"], "error: job 'nothing': "),
-        (["pipeline", "publish", "nothing.yml", "-e", "count"], "error: nothing.yml:1: nothing.yml does not exist"),
+        (["pipeline", "publish", "nothing.yml", "-e", "count"], "error: nothing.yml:1: the file does not exist"),
         (["models", "transfer", "textile", "--to", "nowhere"], "error: 'nowhere' is not a known registry"),
     ],
 )

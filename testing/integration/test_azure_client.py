@@ -93,9 +93,11 @@ def test_what_is_chosen_wins_over_the_pipeline_and_over_the_user_of_a_job(
     monkeypatch.delenv("SYSTEM_OIDCREQUESTURI")
     with pytest.raises(AzureError, match="SYSTEM_OIDCREQUESTURI\n  -> set azureSubscription"):
         ml_client(place.settings)
-    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "NobodysCredential")
-    with pytest.raises(AzureError, match=r"sign-in: .*nobodyscredential"):
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "AzurePipelineCredential")
+    with pytest.raises(AzureError, match="sign-in: unknown AZURE_TOKEN_CREDENTIALS=AzurePipelineCredential") as refused:
         ml_client(place.settings)
+    assert refused.value.hint.startswith("did you mean 'AzurePipelinesCredential'? Valid here: dev, prod, Env")
+    assert refused.value.hint.endswith("GitHubActionsCredential")
 
 
 def test_a_pipeline_without_its_own_token_is_told_that_the_sign_in_ends(

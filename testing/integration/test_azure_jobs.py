@@ -333,7 +333,7 @@ def test_list_and_metrics(place: Place, project: Path) -> None:
         ("pipeline.yml", ["inputs.images=./nowhere"], "data .*nowhere does not exist"),
         ("pipeline.yml", ["inputs.images=code/count.py"], "does not exist|is a file, not a folder"),
         ("count.yml", [], "the file defines a commandComponent"),
-        ("missing.yml", [], "missing.yml does not exist"),
+        ("missing.yml", [], "missing.yml:1: the file does not exist"),
     ],
 )
 def test_wrong_input_sends_nothing(place: Place, project: Path, file: str, overrides: list[str], message: str) -> None:

@@ -62,7 +62,7 @@ def test_all_is_fine(run: Run, place: Place) -> None:
         "workspace": "ok", "quota": "ok ok", "storage": "ok", "names": "ok",
     }  # fmt: skip
     assert "by EnvironmentCredential" in found["sign-in"][0]["detail"]
-    assert "need 8 vCPUs, a fifth of it for upgrades; 24 of 24 are free" in found["quota"][1]["detail"]
+    assert "needs 8 vCPUs, 4 of them for upgrades; 24 of 24 are free" in found["quota"][1]["detail"]
     assert {item.method for item in place.loopback.seen("/subscriptions")} == {"GET", "POST"}  # only asked
     assert not [item for item in place.loopback.seen() if item.method == "POST" and "checkName" not in item.path
                 and "token" not in item.path]  # fmt: skip

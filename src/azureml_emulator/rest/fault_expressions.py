@@ -26,24 +26,27 @@ def parse_fault(text: str) -> Fault:
     """
     found = _EXPRESSION.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"{text!r} does not have the form {FORM}, such as 'PUT .*/jobs/.* 503 x2'")
+        raise ValueError(f"{text!r} does not have the form {FORM}\n  -> write for example 'PUT .*/jobs/.* 503 x2'")
     method, what = found["method"].upper(), found["what"].lower()
     if method not in _METHODS:
-        raise ValueError(f"{found['method']!r} in {text!r} is not one of the methods {', '.join(_METHODS)}")
+        problem = f"{found['method']!r} in {text!r} is not a method"
+        raise ValueError(f"{problem}\n  -> use one of {', '.join(_METHODS)}")
     try:
         pattern = re.compile(found["pattern"], re.IGNORECASE)
     except re.error as error:
-        raise ValueError(f"{found['pattern']!r} in {text!r} is not a regular expression: {error}") from error
+        problem = f"{found['pattern']!r} in {text!r} is not a regular expression: {error}"
+        raise ValueError(f"{problem}\n  -> write for example .*/jobs/.*") from error
     times = int(found["times"] or 1)
     if times < 1:
-        raise ValueError(f"x{times} in {text!r}: a fault happens at least once")
+        raise ValueError(f"x{times} in {text!r}: a fault happens at least once\n  -> write x1 or more, or nothing")
     method = "" if method == "*" else method
     if what == "drop":
         return Fault("*", times, method, "drop", pattern=pattern)
     if what == "lose":
         return Fault("*", times, method, "lose", pattern=pattern)
     if not what.isdigit() or not 400 <= int(what) <= 599:
-        raise ValueError(f"{found['what']!r} in {text!r} is neither a status from 400 to 599, nor drop or lose")
+        problem = f"{found['what']!r} in {text!r} is not something that can happen to a call"
+        raise ValueError(f"{problem}\n  -> use a status from 400 to 599, drop or lose")
     status = int(what)
     code = _CODES.get(status) or HTTPStatus(status).phrase.replace(" ", "") if status in list(HTTPStatus) else "Error"
     after = float(found["after"]) if found["after"] else (0.05 if status in (429, 500, 503) else None)

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vision_mlops.azure.azure_errors import SIGN_IN, azure_errors
 from vision_mlops.azure.code_uploads import let_code_follow_data
-from vision_mlops.azure.pipeline_sign_in import CHOICE, pipeline_credential
+from vision_mlops.azure.pipeline_sign_in import CHOICE, SIGN_INS, pipeline_credential
 from vision_mlops.config.azure_settings import KNOWN_CLOUDS, AzureSettings
 from vision_mlops.core.errors import AzureError, ConfigError
+from vision_mlops.core.text import nearest
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -221,6 +222,9 @@ def credential_at(authority_host: str) -> TokenCredential:
                 options["managed_identity_client_id"] = identity
             return DefaultAzureCredential(**options)
         except ValueError as error:  # for example an empty secret
+            choice = os.environ.get(CHOICE, "").strip()
+            if choice and choice.lower() not in map(str.lower, SIGN_INS):
+                raise AzureError(f"sign-in: unknown {CHOICE}={choice}", nearest(choice, SIGN_INS)) from error
             raise AzureError(f"sign-in: {error}", SIGN_IN) from error
 
 

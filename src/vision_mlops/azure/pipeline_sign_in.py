@@ -21,6 +21,21 @@ CHOICE = "AZURE_TOKEN_CREDENTIALS"
 """Variable that names the credential to use, or ``prod`` or ``dev``; the one of ``DefaultAzureCredential``."""
 ACCESS_TOKEN = "SYSTEM_ACCESSTOKEN"
 _AZURE_DEVOPS, _GITHUB = "AzurePipelinesCredential", "GitHubActionsCredential"
+SIGN_INS = (
+    "dev",
+    "prod",
+    "EnvironmentCredential",
+    "WorkloadIdentityCredential",
+    "ManagedIdentityCredential",
+    "VisualStudioCodeCredential",
+    "AzureCliCredential",
+    "AzurePowerShellCredential",
+    "AzureDeveloperCliCredential",
+    "InteractiveBrowserCredential",
+    _AZURE_DEVOPS,
+    _GITHUB,
+)
+"""Values of that variable: those of ``DefaultAzureCredential`` that need no further package, and those made here."""
 _CONNECTION = {
     "tenant_id": "AZURESUBSCRIPTION_TENANT_ID",
     "client_id": "AZURESUBSCRIPTION_CLIENT_ID",

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vision_mlops.core.errors import DataError
+from vision_mlops.core.errors import DataError, problem_of_file
 from vision_mlops.core.files import atomic_write
 
 
@@ -37,4 +37,4 @@ class ServiceRecord(BaseModel):
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise DataError(f"{path} is damaged: {error.errors()[0]['msg']}", cls.damage_hint) from error
+            raise DataError(f"{path} is damaged: {problem_of_file(error)}", cls.damage_hint) from error

@@ -210,6 +210,7 @@ def delete(
 
     Example: `mlops endpoint delete textile`
     """
+    from vision_mlops.endpoints.contract import check_no_traffic
     from vision_mlops.endpoints.targets import forget
 
     target = target_for(name, on)
@@ -219,11 +220,7 @@ def delete(
         forget(name, target.name)
         say(f"deleted endpoint {name} on {target.name}")
         return
-    found = endpoint.deployment(deployment)
-    if found.traffic:
-        raise DeploymentError(
-            f"{deployment} has {found.traffic} % of the traffic", f"first: mlops endpoint traffic {name} OTHER=100"
-        )
+    check_no_traffic(endpoint, deployment)
     target.delete_deployment(name, deployment)
     say(f"deleted deployment {deployment} of {name}")
 

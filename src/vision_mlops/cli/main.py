@@ -16,16 +16,32 @@ import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from vision_mlops import __version__
 from vision_mlops.cli import commands, standard_streams
 from vision_mlops.cli.output import GlobalOptions, fail, say
 from vision_mlops.core import library_settings
-from vision_mlops.core.errors import MlopsError, missing_extra
+from vision_mlops.core.errors import MlopsError, in_plain_words, missing_extra
 from vision_mlops.tracking import mlflow_import
+
+
+class _Group(typer.core.TyperGroup):
+    """The commands; a value that an option does not accept is refused in plain words, not in those of pydantic."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the words name."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            from pydantic import ValidationError
+
+            if isinstance(error.__cause__, ValidationError):
+                error.message = in_plain_words(error.__cause__.errors(include_url=False)[0])[0]
+            raise
 
 
 def _version(show: bool) -> None:
@@ -57,6 +73,7 @@ def command_line(words: Iterable[str] | None = None) -> typer.Typer:
     """
     app = typer.Typer(
         name="mlops",
+        cls=_Group,
         no_args_is_help=True,
         rich_markup_mode="markdown",
         pretty_exceptions_enable=False,

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from vision_mlops.config.variable_settings import VariableSettings, example_of
 from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.text import closest
 
 Tier = Annotated[
     Literal["dedicated", "low_priority"],
@@ -248,11 +249,15 @@ class AzureSettings(VariableSettings):
         if self.cloud_name in KNOWN_CLOUDS:
             given = [alias for alias in named if alias not in missing and alias != "AZURE_AUTHORITY_HOST"]
             if given:
-                raise ValueError(f"{given[0]} is for another cloud: give it a name with AZURE_CLOUD")
+                raise ValueError(
+                    f"{given[0]} is for another cloud; give that cloud a name with AZURE_CLOUD, or unset {given[0]}"
+                )
         elif missing:
+            near = (closest(self.cloud_name, KNOWN_CLOUDS) or list(KNOWN_CLOUDS))[0]
             raise ValueError(
-                f"AZURE_CLOUD={self.cloud_name!r} is none of {', '.join(KNOWN_CLOUDS)}, and {', '.join(missing)}"
-                f" {'is' if len(missing) == 1 else 'are'} not set"
+                f"AZURE_CLOUD={self.cloud_name!r} is not one of {', '.join(KNOWN_CLOUDS)}, and {', '.join(missing)}"
+                f" {'is' if len(missing) == 1 else 'are'} not set; export AZURE_CLOUD={near},"
+                " or set the addresses of another cloud"
             )
         return self
 
@@ -286,11 +291,18 @@ class AzureSettings(VariableSettings):
     @model_validator(mode="after")
     def _clusters_can_exist(self) -> AzureSettings:
         for kind, cluster in (("CPU", self.cpu), ("GPU", self.gpu)):
-            name = f"{OWN_PREFIX}{kind}_MAX_NODES"
-            if cluster.max_nodes < max(1, cluster.min_nodes):
-                raise ValueError(f"{name}={cluster.max_nodes} must be at least {max(1, cluster.min_nodes)}")
+            most, least = f"{OWN_PREFIX}{kind}_MAX_NODES", f"{OWN_PREFIX}{kind}_MIN_NODES"
+            if cluster.max_nodes < 1:
+                raise ValueError(f"{most}={cluster.max_nodes} must be at least 1; export {most}=1")
+            if cluster.max_nodes < cluster.min_nodes:
+                raise ValueError(
+                    f"{most}={cluster.max_nodes} must be at least {least}={cluster.min_nodes};"
+                    f" raise {most} or lower {least}"
+                )
         if self.cpu_cluster.lower() == self.gpu_cluster.lower():
-            raise ValueError(f"{OWN_PREFIX}CPU_CLUSTER and {OWN_PREFIX}GPU_CLUSTER are both {self.cpu_cluster!r}")
+            raise ValueError(
+                f"{OWN_PREFIX}CPU_CLUSTER and {OWN_PREFIX}GPU_CLUSTER are both {self.cpu_cluster!r}; change one of them"
+            )
         return self
 
     @property

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from vision_mlops.core.errors import ConfigError, require
+from vision_mlops.core.errors import ConfigError, in_plain_words, require
 from vision_mlops.core.text import closest, nearest
 
 
@@ -80,10 +80,10 @@ class VariableSettings(BaseModel):
         missing: list[str] = []
         wrong: list[str] = []
         fixes: list[str] = []
-        items = error.errors(include_url=False)
+        items = error.errors(include_url=False, include_input=False)
         for item in items:
             name = str(item["loc"][0]) if item["loc"] else ""
-            text = item["msg"].removeprefix("Value error, ")
+            text, advice = in_plain_words(item)
             if item["type"] == "missing":
                 missing.append(name)
                 near = closest(name, names - set(cls.variables()), cutoff=0.85)
@@ -96,12 +96,13 @@ class VariableSettings(BaseModel):
                 field = cls.model_fields[cls.variables()[name]]
                 shown = name if "SecretStr" in str(field.annotation) else f"{name}={values[name]!r}"
                 wrong.append(f"{shown} ({origins[name]}) is not valid")
-                fix = _accepted(field, values[name], item["type"], text)
+                fix = _accepted(field, values[name], item["type"], advice or text)
                 fixes.append(f"{name}: {fix}" if len(items) > 1 else fix)
         if missing:
             wrong.insert(0, f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set")
             fixes.append(cls.fix_for_missing(missing[0]))
-        return "; ".join(wrong), "; ".join(fixes) or "change one of them"
+        told = " ".join(fix if fix.endswith("?") else f"{fix};" for fix in fixes).removesuffix(";")
+        return "; ".join(wrong), told or "change one of them"
 
 
 def example_of(field: FieldInfo) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -14,7 +13,7 @@ from vision_mlops.core.text import nearest
 NAME = r"[a-z][a-z0-9_-]{1,62}"
 NAME_RULE = "2 to 63 lower case letters, digits, '-' and '_', starting with a letter"
 _SHA256 = r"^[0-9a-f]{64}$"
-_RULES = {f"^{NAME}$": f"must be {NAME_RULE}", _SHA256: "must be 64 hexadecimal digits in lower case"}
+PATTERNS = {f"^{NAME}$": NAME_RULE, _SHA256: "64 hexadecimal digits in lower case"}
 """What a pattern demands, in words."""
 """What the name of a workload may be; models and data assets are named after it."""
 _WORD = r"[^\W\d]\w*"
@@ -50,12 +49,6 @@ def _reference(value: str) -> str:
 Reference = Annotated[str, AfterValidator(_reference)]
 Address = Annotated[str, AfterValidator(_address)]
 InnerPath = Annotated[str, AfterValidator(_inner_path)]
-
-
-def problem_of_value(mistake: Mapping[str, Any]) -> str:
-    """Return what pydantic says of a wrong value, in words if that is a pattern."""
-    rule = _RULES.get(mistake.get("ctx", {}).get("pattern", ""))
-    return rule or str(mistake["msg"]).removeprefix("Value error, ")
 
 
 class StrictModel(BaseModel):

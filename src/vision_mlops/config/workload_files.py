@@ -17,8 +17,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from vision_mlops.config.workload import NAME, NAME_RULE, Serving, Training, Workload, problem_of_value
-from vision_mlops.core.errors import ConfigError, problem_of_file
+from vision_mlops.config.workload import NAME, NAME_RULE, PATTERNS, Serving, Training, Workload
+from vision_mlops.core.errors import ConfigError, in_plain_words, problem_of_file
 from vision_mlops.core.text import nearest
 from vision_mlops.core.typed_text import accepted, decimal, read_typed
 from vision_mlops.core.yaml_text import read_json, read_yaml
@@ -30,12 +30,7 @@ _PREFIX = "MLOPS_"
 # PyYAML lets the ValueError of an impossible date or number through.
 _BAD_YAML = (yaml.YAMLError, ValueError, RecursionError)
 _FORMS = 'a list is written ["a", "b"], a mapping {key: value}'
-_WHAT_HELPS = {
-    "string_type": ": put it in quotes so that YAML reads it as text",
-    "bool_type": ": write true or false",
-    "list_type": f": {_FORMS}",
-}
-"""What to write, by pydantic's name of the mistake, where its message does not say that."""
+_SHOW = "see `mlops config show`"
 
 
 def shipped_workloads() -> list[str]:
@@ -214,7 +209,7 @@ def _parsed(text: str, source: str) -> dict[str, Any]:
     except _BAD_YAML as error:
         raise ConfigError(f"{source}: not valid YAML: {problem_of_file(error)}", "fix the file") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{source}: must be a mapping of keys to values", "see `mlops config show`")
+        raise ConfigError(f"{source}: must be a mapping of keys to values", _SHOW)
     return content
 
 
@@ -251,7 +246,7 @@ def _apply(content: dict[str, Any], item: str, origin: str) -> None:
     for parent in parents:
         child = node.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"{origin} {item!r}: {parent!r} holds a value, not a section", "see `mlops config show`")
+            raise ConfigError(f"{origin} {item!r}: {parent!r} holds a value, not a section", _SHOW)
         node = child
     node[last] = value
 
@@ -284,9 +279,11 @@ def _explain(source: str, error: ValidationError) -> tuple[str, str]:
         parent = "".join(f"{part}." for part in first["loc"][:-1])
         hint = nearest(str(first["loc"][-1]), valid, listed="Valid keys here", parent=parent)
     else:
-        message = f"{source}: {key or 'workload'}: {problem_of_value(first)}"
-        hint = f"got {first['input']!r}" if key and not isinstance(first["input"], dict) else "see `mlops config show`"
-        hint += _WHAT_HELPS.get(first["type"], "")
+        problem, hint = in_plain_words(first, PATTERNS)
+        message = f"{source}: {key or 'workload'}: {problem}"
+        hint = hint or (f"got {first['input']!r}" if key and not isinstance(first["input"], dict) else _SHOW)
+        if first["type"] == "list_type":
+            hint = _FORMS
     if len(problems) > 1:
         hint += f" (and {len(problems) - 1} more)"
     return message, hint

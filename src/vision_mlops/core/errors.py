@@ -5,12 +5,35 @@ from __future__ import annotations
 import enum
 import re
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
+from typing import Any
+
+from vision_mlops.core.text import counted, nearest
 
 _REQUIREMENT = re.compile(r"""([\w.-]+).*\bextra == ["'](\w+)["']""")
 """A requirement of an extra in the metadata of the installed package: name and extra."""
 _PACKAGES = {"jwt": "pyjwt", "marshmallow": "azure-ai-ml", "msal": "azure-identity", "sklearn": "scikit-learn"}
-"""Packages that are not called as their module, or that bring a module of another package."""
+"""Packages whose name differs from that of their module, or that bring a module of another package."""
+
+_KINDS = {
+    "string": ("text", "write text; quote it if YAML reads it as something else"),
+    "bool": ("true or false", "write true or false"),
+    "int": ("a whole number", "write a whole number"),
+    "float": ("a number", "write a number"),
+    "finite": ("a finite number", "write a number"),
+    "dict": ("a mapping", "write a mapping of keys to values"),
+    "model": ("a mapping", "write a mapping of keys to values"),
+    "list": ("a list", "write a list"),
+    "tuple": ("a list", "write a list"),
+}
+"""What is wanted, and what to write, by the first word of pydantic's name of the mistake."""
+_LIMITS = {
+    "greater_than_equal": ("ge", "is below", "write a number of at least"),
+    "greater_than": ("gt", "is not above", "write a number above"),
+    "less_than_equal": ("le", "is above", "write a number of at most"),
+    "less_than": ("lt", "is not below", "write a number below"),
+}
 
 
 class Severity(enum.StrEnum):
@@ -164,7 +187,60 @@ def problem_of_file(error: Exception) -> str:
         return f"line {mark.line + 1}: {error.problem}"
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
-        return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        return ": ".join(filter(None, (".".join(map(str, first["loc"])), in_plain_words(first)[0])))
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return " ".join(str(error).split())
+
+
+def in_plain_words(mistake: Mapping[str, Any], patterns: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """Say what is wrong with a value and what to write instead, which may be empty.
+
+    Args:
+        mistake: One of ``ValidationError.errors()``. The value is not named if it was left out, as a secret is.
+        patterns: What a pattern of a field asks for, in words.
+    """
+    kind, context = str(mistake["type"]), mistake.get("ctx", {})
+    given = _shown(mistake)
+    if kind == "value_error":
+        problem, _, fix = str(context["error"]).partition("\n")
+        return problem, fix
+    if kind == "missing":
+        return "the key is missing", "add it"
+    if kind == "extra_forbidden":
+        return "the key is unknown", "remove it"
+    if kind == "string_pattern_mismatch":
+        if rule := (patterns or {}).get(context["pattern"]):
+            return f"{given} is not valid", f"use {rule}"
+        return f"{given} does not match the pattern {context['pattern']}", "write text that matches the pattern"
+    if kind == "int_parsing_size":
+        return f"{given} is too large", "write a smaller number"
+    if kind in _LIMITS:
+        key, problem, fix = _LIMITS[kind]
+        limit = context[key]
+        limit = int(limit) if isinstance(limit, float) and limit.is_integer() else limit
+        return f"{mistake.get('input', given)} {problem} {limit}", f"{fix} {limit}"
+    if kind in ("too_short", "string_too_short"):
+        least, value = context["min_length"], mistake.get("input")
+        what = "text" if kind == "string_too_short" else "mapping" if isinstance(value, dict) else "list"
+        size = "too short" if value else "empty"
+        unit = counted(least, "character" if what == "text" else "entry")
+        return f"the {what} is {size}", f"write at least {unit}"
+    if kind == "literal_error":
+        options = [part.strip().strip("'") for part in str(context["expected"]).replace(" or ", ", ").split(",")]
+        return f"{given} is not valid", nearest(str(mistake.get("input", "")), options)
+    if (wanted := _KINDS.get(kind.partition("_")[0])) and kind.endswith(
+        ("_type", "_parsing", "_number", "_from_float")
+    ):
+        quoted = kind in ("int_type", "float_type") and given.strip("'").isdecimal() and given[0] == "'"
+        return f"{given} is {'text, not' if quoted else 'not'} {wanted[0]}", wanted[1]
+    return f"{mistake['msg'][:1].lower()}{mistake['msg'][1:]}", ""
+
+
+def _shown(mistake: Mapping[str, Any]) -> str:
+    if "input" not in mistake:
+        return "the value"
+    value = mistake["input"]
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    return "null" if value is None else repr(value)[:60]

@@ -277,7 +277,8 @@ class Target(abc.ABC):
         """Remove a deployment that has no traffic, and everything that runs for it."""
         self.endpoint(name).deployment(deployment)
         raise DeploymentError(
-            f"{deployment!r} is the only deployment of endpoint {name!r}", f"mlops endpoint delete {name}"
+            f"{deployment!r} is the only deployment of endpoint {name!r}",
+            f"mlops endpoint delete {name} --on {self.name}",
         )
 
     @abc.abstractmethod
@@ -307,6 +308,24 @@ def endpoint_name(model: str) -> str:
 def deployment_name(version: int) -> str:
     """Return the name of a model version's deployment."""
     return f"version-{version}"
+
+
+def check_no_traffic(endpoint: Endpoint, deployment: str) -> None:
+    """Refuse to delete a deployment that has traffic. Raises DeploymentError, which says how to move or delete it."""
+    share = endpoint.deployment(deployment).traffic
+    if not share:
+        return
+    others = [item for item in endpoint.deployments if item.name != deployment]
+    if not others:
+        raise DeploymentError(
+            f"{deployment} has {share} % of the traffic and is the only deployment of endpoint {endpoint.name!r}",
+            f"delete the endpoint: mlops endpoint delete {endpoint.name} --on {endpoint.target}",
+        )
+    other = next((item for item in others if item.state is EndpointStatus.READY), others[0])
+    raise DeploymentError(
+        f"{deployment} has {share} % of the traffic",
+        f"move it first: mlops endpoint traffic {endpoint.name} {other.name}=100 --on {endpoint.target}",
+    )
 
 
 def check_traffic(endpoint: Endpoint, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> None:

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.errors import ConfigError, in_plain_words
 from vision_mlops.core.text import nearest
 
 PREFIX = "MLOPS_APP_"
@@ -220,6 +220,6 @@ def load_app_settings(environ: Mapping[str, str] | None = None, **arguments: Any
         told = [
             f"{PREFIX}{str(item['loc'][0]).upper()}: {text}" if item["loc"] else text
             for item in error.errors(include_url=False, include_input=False)
-            if (text := item["msg"].removeprefix("Value error, "))
+            if (text := in_plain_words(item)[0])
         ]
         raise ConfigError("; ".join(told), "docs/how_to/web_app.md lists all settings") from None

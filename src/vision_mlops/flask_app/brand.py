@@ -10,7 +10,7 @@ from typing import Annotated
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from vision_mlops.core.errors import ConfigError, problem_of_file
+from vision_mlops.core.errors import ConfigError, in_plain_words, problem_of_file
 from vision_mlops.core.text import nearest
 from vision_mlops.core.yaml_text import read_yaml
 
@@ -111,7 +111,7 @@ def _explained(file: Path, error: ValidationError) -> tuple[str, str]:
         known = Accent.model_fields if len(first["loc"]) > 1 else BrandFile.model_fields
         return f"{file}: unknown key {key!r}", nearest(str(first["loc"][-1]), known)
     return (
-        f"{file}: {key or 'the file'}: {first['msg'].removeprefix('Value error, ')}",
+        f"{file}: {key or 'the file'}: {in_plain_words(first)[0]}",
         "see docs/how_to/web_app.md",
     )
 

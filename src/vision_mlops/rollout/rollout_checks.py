@@ -41,13 +41,13 @@ def champion_of(endpoint: Endpoint) -> Deployment:
     if champion is None:
         raise DeploymentError(
             f"no deployment of {endpoint.name!r} has traffic, so there is no champion to compare with",
-            f"mlops endpoint traffic {endpoint.name} DEPLOYMENT=100, or mlops deploy",
+            f"mlops endpoint traffic {endpoint.name} DEPLOYMENT=100 --on {endpoint.target}, or mlops deploy",
         )
     if champion.traffic != 100:
         shared = ", ".join(f"{item.name} {item.traffic} %" for item in endpoint.deployments if item.traffic)
         raise DeploymentError(
             f"the traffic of {endpoint.name!r} is split already: {shared}",
-            f"give all of it to one: mlops endpoint traffic {endpoint.name} {champion.name}=100",
+            f"give all of it to one: mlops endpoint traffic {endpoint.name} {champion.name}=100 --on {endpoint.target}",
         )
     if champion.state is not EndpointStatus.READY:
         raise DeploymentError(f"the champion {champion.name!r} is {champion.state}: {champion.problem}", "fix it first")

@@ -242,5 +242,5 @@ def _drop_unreadable_tag(controls: Controls, endpoint: Endpoint) -> None:
         place.clear()
         raise DeploymentError(
             f"it is not known what was rolled out at {endpoint.name!r}; {serving.name} has all traffic",
-            f"remove what is left: see mlops endpoint show {endpoint.name}",
+            f"remove what is left: see mlops endpoint show {endpoint.name} --on {endpoint.target}",
         ) from error

@@ -132,9 +132,9 @@ def sealed_again(exported: Path, change: Change) -> None:
         (lambda it: it["result"]["metrics"].update(accuracy_interval=[0.99, 1.0]), "accuracy_interval is [0.99, 1.0]"),
         (lambda it: it["result"]["metrics"].pop("macro_f1"), "macro_f1 is None"),
         (lambda it: it["result"].update(measured="9999-99-99T99:99:99+00:00"), "is damaged: measured: "),
-        (lambda it: it["result"].update(hosted="yes"), "is damaged: hosted: Input should be a valid boolean"),
-        (lambda it: it["result"]["latency_ms"].update(median=1e308), "is damaged: latency_ms.median: Input should be"),
-        (lambda it: it["predictions"][0].__setitem__(2, [True, 0.0, 0.0]), "is damaged: 0.2.0: Input should be"),
+        (lambda it: it["result"].update(hosted="yes"), "is damaged: hosted: 'yes' is not true or false"),
+        (lambda it: it["result"]["latency_ms"].update(median=1e308), "is damaged: latency_ms.median: 1e+308 is above"),
+        (lambda it: it["predictions"][0].__setitem__(2, [True, 0.0, 0.0]), "is damaged: 0.2.0: True is not a number"),
         (lambda it: it["predictions"].pop(), "but the predictions give"),
     ],
 )  # fmt: skip

@@ -156,3 +156,19 @@ def test_an_empty_list_says_how_to_get_one(home: Path, command: str, next_one: s
     assert (done.exit_code, done.stdout) == (0, "")
     assert next_one in done.stderr
     assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["run", "--on", "azur"], "'--on': 'azur' is not one of 'local', 'azure'."),
+        (["endpoint", "logs", "e", "--lines", "x"], "'x' is not a whole number"),
+        (["endpoint", "logs", "e", "--lines", "0"], "'-n': 0 is below 1"),
+    ],
+)
+def test_the_words_of_pydantic_are_not_shown(words: list[str], problem: str) -> None:
+    done = CliRunner().invoke(app, words)
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert (done.exit_code, problem in said) == (2, True), said
+    assert "Value error" not in said
+    assert "Input should" not in said

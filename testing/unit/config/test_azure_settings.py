@@ -70,7 +70,7 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
     )
     text = refused(tmp_path, {**NEEDED, "AZUREML_WORKSPACE_NAME": " ", "AZUREML_WORKSPACE": "mlw"})
     assert text.startswith("AZUREML_WORKSPACE_NAME is not set\n")
-    assert "is AZUREML_WORKSPACE meant to be AZUREML_WORKSPACE_NAME?" in text
+    assert "is AZUREML_WORKSPACE meant to be AZUREML_WORKSPACE_NAME? export" in text
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,12 @@ def test_several_mistakes_are_told_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        ({"MLOPS_AZURE_CPU_MAX_NODES": "0"}, "MLOPS_AZURE_CPU_MAX_NODES=0 must be at least 1"),
-        ({"MLOPS_AZURE_GPU_MIN_NODES": "3"}, "MLOPS_AZURE_GPU_MAX_NODES=1 must be at least 3"),
+        ({"MLOPS_AZURE_CPU_MAX_NODES": "0"}, "MLOPS_AZURE_CPU_MAX_NODES=0 must be at least 1\n  -> export"),
+        (
+            {"MLOPS_AZURE_GPU_MIN_NODES": "3"},
+            "MLOPS_AZURE_GPU_MAX_NODES=1 must be at least MLOPS_AZURE_GPU_MIN_NODES=3\n"
+            "  -> raise MLOPS_AZURE_GPU_MAX_NODES or lower MLOPS_AZURE_GPU_MIN_NODES",
+        ),
         ({"MLOPS_AZURE_GPU_CLUSTER": "CPU-cluster"}, "MLOPS_AZURE_GPU_CLUSTER are both 'cpu-cluster'"),
         (
             {"MLOPS_AZURE_CPU_SKUU": "x"},
@@ -129,10 +133,12 @@ def test_clouds(tmp_path: Path) -> None:
     )
     assert settings(tmp_path, {"AZURE_CLOUD": "AzureUSGovernment"}).cloud.authority_host.endswith(".us")
     text = refused(tmp_path, {**NEEDED, "AZURE_CLOUD": "Stack", "AZURE_PORTAL": "https://portal.example.org"})
-    assert "AZURE_CLOUD='Stack' is none of AzureCloud, AzureUSGovernment, AzureChinaCloud, and AZURE_AUTHORITY" in text
+    assert (
+        "AZURE_CLOUD='Stack' is not one of AzureCloud, AzureUSGovernment, AzureChinaCloud, and AZURE_AUTHORITY" in text
+    )
     assert "AZURE_PORTAL" not in text
     text = refused(tmp_path, {**NEEDED, "AZURE_RESOURCE_MANAGER": "https://management.example.org"})
-    assert "AZURE_RESOURCE_MANAGER is for another cloud: give it a name with AZURE_CLOUD" in text
+    assert "AZURE_RESOURCE_MANAGER is for another cloud\n  -> give that cloud a name with AZURE_CLOUD" in text
     assert "AZURE_PORTAL" in refused(tmp_path, {**NEEDED, "AZURE_CLOUD": "Stack", "AZURE_PORTAL": "http://insecure"})
     whole = {name: f"https://{name.lower().replace('_', '-')}.example.org:8443" for name in CLOUD_ADDRESSES}
     cloud = settings(tmp_path, {**whole, "AZURE_CLOUD": "Stack", "AZURE_STORAGE_SUFFIX": "core.example.org"}).cloud

@@ -181,11 +181,11 @@ def test_gate_against_floors_and_champion(bundle: Path, data: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("section", "damaged", "message", "command"),
     [
-        ("robustness", {}, "robustness.robustness_accuracy: Field required", "mlops evaluate --robustness`"),
-        ("robustness", [1], "robustness: Input should be", "mlops evaluate --robustness`"),
-        ("latency_ms", {"median": "fast", "p95": 1.0}, "latency_ms.median: Input should be", "mlops evaluate`"),
-        ("per_class", {"red": 1.0}, "per_class.red: Input should be", "mlops evaluate`"),
-        ("accuracy", "0.9", "accuracy: Input should be", "mlops evaluate`"),
+        ("robustness", {}, "robustness.robustness_accuracy: the key is missing", "mlops evaluate --robustness`"),
+        ("robustness", [1], "robustness: a list is not a mapping", "mlops evaluate --robustness`"),
+        ("latency_ms", {"median": "fast", "p95": 1.0}, "latency_ms.median: 'fast' is not a number", "mlops evaluate`"),
+        ("per_class", {"red": 1.0}, "per_class.red: 1.0 is not a mapping", "mlops evaluate`"),
+        ("accuracy", "0.9", "accuracy: '0.9' is not a number", "mlops evaluate`"),
     ],
 )
 def test_the_gate_names_the_damaged_section_of_an_evaluation(

@@ -328,7 +328,7 @@ def test_environment_of_a_step(project: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "AZURE_ML_INPUT_n" not in found
 
 
-def test_steps_are_handed_variables_that_are_no_part_of_them(
+def test_steps_get_added_variables_that_are_no_part_of_them(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed = tmp_path / "handed.json"

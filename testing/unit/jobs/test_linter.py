@@ -136,9 +136,21 @@ GARBAGE = {
     "a merge of text": (b"a: {<<: text}\n", "<< must be a mapping"),
     "unrelated keys": (b"a: 1\n", "neither \\$schema nor the keys say"),
     "a schema that is a list": (b"$schema: [a]\n", "neither \\$schema nor the keys say"),
-    "wrong shapes": (f"$schema: {SCHEMA}/pipelineJob.schema.json\njobs: [1]\ninputs: 3\n".encode(), "dictionary"),
-    "empty steps": (f"$schema: {SCHEMA}/pipelineJob.schema.json\njobs: {{a: null}}\n".encode(), "valid dictionary"),
+    "wrong shapes": (f"$schema: {SCHEMA}/pipelineJob.schema.json\njobs: [1]\ninputs: 3\n".encode(), "is not a mapping"),
+    "empty steps": (f"$schema: {SCHEMA}/pipelineJob.schema.json\njobs: {{a: null}}\n".encode(), "null is not a mapping"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ["a: 1\nb: [x\n", "a: 1\nb: {x: 1\n\n", "a: 1\nb: 'x\n\n"])
+def test_what_is_not_closed_is_reported_where_it_opens(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "x.yml"
+    path.write_text(content)
+    (finding,) = lint([path]).errors
+    assert (finding.line, finding.suggestion) == (2, "close what opens on this line")
+    assert "stream end" not in finding.message
+    path.write_text("a: 1\nb: {x: 1,\n\n")
+    (finding,) = lint([path]).errors
+    assert (finding.line, finding.suggestion) == (2, "fix this line")
 
 
 @pytest.mark.parametrize("case", GARBAGE)
@@ -154,6 +166,11 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
     assert "does not exist" in found(tmp_path / "none.yml")[0].message
     assert "is a folder" in found(tmp_path)[0].message
     assert "is not a file" in found(Path(os.devnull))[0].message
+    (missing,) = found(Path("count"))
+    assert (missing.message, "for a job of this name, use `mlops job list`" in missing.suggestion) == (
+        "the file does not exist",
+        True,
+    )
 
 
 @pytest.mark.parametrize("name", sorted(path.relative_to(PIPELINES).as_posix() for path in PIPELINES.rglob("*.yml")))

@@ -338,9 +338,9 @@ def test_script_that_does_not_start(step: Step, tmp_path: Path, script: str, mes
         (NAMES, {"program_arguments": "--a 'b"}, "program_arguments cannot be split: No closing quotation"),
         (NAMES, {"program_arguments": "--error_threshold many"}, "invalid int value: 'many'"),
         (NAMES, {"mini_batch_size": "10kb"}, "mini_batch_size 10kb is a size"),
-        (NAMES, {"timeout": 0}, "timeout: Input should be greater than 0"),
-        (NAMES, {"max_retries": "2"}, "max_retries: Input should be a valid integer"),
-        (NAMES, {"color": "red"}, "color: Extra inputs are not permitted"),
+        (NAMES, {"timeout": 0}, "timeout: 0 is not above 0"),
+        (NAMES, {"max_retries": "2"}, "max_retries: '2' is text, not a whole number"),
+        (NAMES, {"color": "red"}, "color: the key is unknown"),
     ],
 )
 def test_mistakes_are_explained(step: Step, script: str, given: dict[str, Any], message: str) -> None:

@@ -167,7 +167,7 @@ def test_prepare_without_an_input_for_images(run: Run, project: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("missing.yml", None, "pipelines/missing.yml does not exist"),
+        ("missing.yml", None, "pipelines/missing.yml:1: the file does not exist"),
         ("job.yml", command_job("true"), "accepted here: pipelineJob"),
         ("no-workload.yml", own(inputs={"model_name": "x"}), "the pipeline has no input 'workload'"),
         ("wrong.yml", own(jobs={"a": {**command("true"), "comand": "true"}}), "comand"),

@@ -182,7 +182,7 @@ def test_keys_of_a_definition_have_the_types_of_the_models(tmp_path: Path) -> No
                     "jobs.a.component.is_deterministic=False")  # fmt: skip
     part = found["jobs"]["a"]["component"]
     assert (part["limits"]["timeout"], part["version"], part["is_deterministic"]) == (60, "010", False)
-    with pytest.raises(PipelineError, match="force_rerun: input should be a valid boolean"):
+    with pytest.raises(PipelineError, match="force_rerun: 'perhaps' is not true or false"):
         content(job, "settings.force_rerun=perhaps")
 
 

@@ -140,10 +140,10 @@ def test_it_is_off_unless_asked_for(home: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        ("serving.predictions.sample=2", "less than or equal to 1"),
+        ("serving.predictions.sample=2", "2.0 is above 1"),
         ("serving.predictions.to=C:/here", "must be empty, https://ACCOUNT"),
         ("serving.predictions.imagse=true", "did you mean 'serving.predictions.images'"),
-        ("serving.predictions.max_disk_mb=0", "greater than or equal to 1"),
+        ("serving.predictions.max_disk_mb=0", "0 is below 1"),
     ],
 )
 def test_wrong_settings(item: str, message: str) -> None:

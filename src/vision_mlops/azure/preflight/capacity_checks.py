@@ -76,9 +76,11 @@ def _quota(demand: Demand, size: Any, usages: Sequence[Any], location: str) -> D
     used, limit = _number(usage, "currentValue", "current_value"), _number(usage, "limit")
     free = limit - used
     wanted, least = (cores * demand.machines_with_reserve(few) for few in (False, True))
-    reserve = ", a fifth of it for upgrades" if demand.upgrade_reserve and wanted > cores * demand.machines else ""
+    spare = wanted - cores * demand.machines
+    reserve = f", {spare} of them for upgrades" if spare else ""
+    need = "needs" if demand.machines == 1 else "need"
     told = (
-        f"{counted(demand.machines, 'machine')} {demand.size} ({demand.setting}) need {wanted} vCPUs{reserve};"
+        f"{counted(demand.machines, 'machine')} {demand.size} ({demand.setting}) {need} {wanted} vCPUs{reserve};"
         f" {max(free, 0)} of {limit} are free in {location}"
     )
     ask = (

@@ -15,7 +15,7 @@ from vision_mlops.cli.data.image_location import name_of
 from vision_mlops.cli.options import JsonOption, SetOption
 from vision_mlops.cli.output import bars, emit_json, interruptible, say, warn
 from vision_mlops.core import paths
-from vision_mlops.core.errors import ConfigError, DataError
+from vision_mlops.core.errors import ConfigError, DataError, in_plain_words
 from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _address(text: str) -> str | None:
 def _described(content: dict[str, Any]) -> Any:
     from pydantic import ValidationError
 
-    from vision_mlops.config.workload import Download, problem_of_value
+    from vision_mlops.config.workload import PATTERNS, Download
 
     names = {"url": "the address", "sha256": "--sha256", "images": "--inside"}
     try:
@@ -212,7 +212,8 @@ def _described(content: dict[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         name = names.get(str(first["loc"][-1]), str(first["loc"][-1]))
-        raise DataError(f"{name}: {problem_of_value(first)}", f"got {first['input']!r}") from error
+        problem, fix = in_plain_words(first, PATTERNS)
+        raise DataError(f"{name}: {problem}", fix or f"got {first['input']!r}") from error
 
 
 @contextmanager

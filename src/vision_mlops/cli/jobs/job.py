@@ -86,7 +86,7 @@ def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a job or component.")],
     json_: JsonOption = False,
 ) -> None:
-    """Show the steps of a job in the order in which they can run, with inputs and outputs; `--json` adds the commands.
+    """Show the steps of a job file in the order in which they can run, with inputs and outputs; `--json` adds the commands.
 
     Example: `mlops job show src/vision_mlops/jobs/pipelines/train.yml`
     """

@@ -15,10 +15,10 @@ from vision_mlops.data.manifest import UNSPLIT
 IMBALANCE = 10.0
 """The largest class may have this many times the images of the smallest."""
 
-Counts = dict[str, dict[str, int]]
+ClassCounts = dict[str, dict[str, int]]
 
 
-def counts(listing: ImageListing, scan: Scan) -> Counts:
+def counts(listing: ImageListing, scan: Scan) -> ClassCounts:
     """Count the readable images of each class in each split; the split is ``all`` if the folder is not split."""
     found = Counter(
         (listing.entries[i].split or UNSPLIT, listing.entries[i].label)
@@ -29,7 +29,7 @@ def counts(listing: ImageListing, scan: Scan) -> Counts:
     return {label: {split: found[split, label] for split in splits} for label in listing.classes}
 
 
-def find(numbers: Counts, smallest: int) -> Iterator[DatasetFinding]:
+def find(numbers: ClassCounts, smallest: int) -> Iterator[DatasetFinding]:
     """Find classes that are missing, small, or far smaller than the others. ``smallest`` is what preparing requires."""
     if len(numbers) == 1:
         only = next(iter(numbers))

@@ -11,7 +11,7 @@ from typing import Any
 
 from vision_mlops.core.errors import MissingExtraError
 from vision_mlops.data.check import balance, duplicates, image_quality, label_errors
-from vision_mlops.data.check.balance import Counts
+from vision_mlops.data.check.balance import ClassCounts
 from vision_mlops.data.check.dataset_findings import SCHEMA_VERSION, DatasetFinding, by_kind, by_severity
 from vision_mlops.data.check.file_listing import ImageListing
 from vision_mlops.data.check.image_scan import Embedder, ImageAppearance, Progress, scan
@@ -52,7 +52,7 @@ class CheckResult:
     name: str
     listing: ImageListing
     looks: list[ImageAppearance]
-    counts: Counts
+    counts: ClassCounts
     findings: list[DatasetFinding]
     labels: LabelCheck
     seconds: float

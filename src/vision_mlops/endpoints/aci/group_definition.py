@@ -234,7 +234,7 @@ def _check_size(request: DeploymentRequest, cores: float, memory_gb: float) -> N
             raise DeploymentError(
                 f"{name} {given:g}: container instances cannot change the size of endpoint {request.endpoint!r}"
                 f" ({cores:g} cores, {memory_gb:g} GB)",
-                f"remove the option, or delete the endpoint first: mlops endpoint delete {request.endpoint}",
+                f"remove the option, or delete the endpoint first: mlops endpoint delete {request.endpoint} --on aci",
             )
 
 

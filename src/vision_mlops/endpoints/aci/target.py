@@ -110,7 +110,9 @@ class ContainerInstances(Target):
         """Replace one key and pass it to the container, which the service restarts. If that fails, the old key is kept."""
         former = self._groups.get(name)
         if view_of(former).state is not EndpointStatus.READY:
-            raise DeploymentError(f"endpoint {name!r} is {self.endpoint(name).state}", f"mlops endpoint show {name}")
+            raise DeploymentError(
+                f"endpoint {name!r} is {self.endpoint(name).state}", f"mlops endpoint show {name} --on aci"
+            )
         store, made_for = self._store, _facts(former)
         old = store.read(name)
         new = store.renew(name, which)
@@ -200,7 +202,7 @@ class ContainerInstances(Target):
         except MlopsError as second:
             raise DeploymentError(
                 f"{error.message}; and the former {which} key could not be put back into the vault: {second.message}",
-                f"mlops endpoint keys {name} --rotate {which}, once that is fixed",
+                f"mlops endpoint keys {name} --rotate {which} --on aci, once that is fixed",
             ) from error
 
     def _endpoint(self, group: ContainerGroup, *, asking: bool = True) -> Endpoint:

@@ -28,7 +28,15 @@ from vision_mlops.endpoints.aks.manifests import (
     render_text,
     selector_of,
 )
-from vision_mlops.endpoints.contract import Access, DeploymentRequest, Endpoint, Say, Target, check_traffic
+from vision_mlops.endpoints.contract import (
+    Access,
+    DeploymentRequest,
+    Endpoint,
+    Say,
+    Target,
+    check_no_traffic,
+    check_traffic,
+)
 
 _TAGS_MANAGER = "mlops-tags"
 """Owner of the tags of an endpoint without a Gateway, so that a deployment, which does not set them, keeps them."""
@@ -109,7 +117,7 @@ class AksTarget(Target):
                 f"endpoint {name!r} has no address that this machine can call: {problem}",
                 f"kubectl port-forward --namespace {definition.namespace} service/{definition.object_name}"
                 f" 8000:{definition.port} makes it available at http://127.0.0.1:8000/score; mlops endpoint keys {name}"
-                " --out FILE writes the key for X-Api-Key",
+                f" --on {self.name} --out FILE writes the key for X-Api-Key",
             )
         return Access(url, {"X-Api-Key": secret_keys.read_keys(self._cluster, definition)["primary"]})
 
@@ -120,7 +128,9 @@ class AksTarget(Target):
         pods = current_pods(self._cluster, found)
         texts = {pod["metadata"]["name"]: last_lines(self._cluster, pod, lines) for pod in reversed(pods)}
         if not texts:
-            raise DeploymentError(f"{deployment} of {name!r} has no pods", f"mlops endpoint show {name} says why")
+            raise DeploymentError(
+                f"{deployment} of {name!r} has no pods", f"mlops endpoint show {name} --on {self.name} says why"
+            )
         if len(texts) == 1:
             return next(iter(texts.values()))
         return "\n".join(f"==> {pod} <==\n{text}" for pod, text in texts.items())
@@ -158,10 +168,7 @@ class AksTarget(Target):
     def delete_deployment(self, name: str, deployment: str) -> None:
         """See :class:`~vision_mlops.endpoints.contract.Target`; refused unless the endpoint is behind a Gateway."""
         definitions = self._behind_gateway(name)
-        if self.endpoint(name).deployment(deployment).traffic:
-            raise DeploymentError(
-                f"{deployment} of {name!r} has traffic", f"give it to another: mlops endpoint traffic {name}"
-            )
+        check_no_traffic(self.endpoint(name), deployment)
         left = [each for each in definitions if each.deployment != deployment]
         if left:
             gateway_routes.change_route(self._cluster, left)

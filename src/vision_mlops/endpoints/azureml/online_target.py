@@ -51,7 +51,7 @@ class OnlineTarget(AzureMLTarget):
     def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
         """Return the name of the shipped definition of a deployment, and its content, without names, model and tags."""
 
-    # The protocol of targets
+    # The methods of Target
 
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         """See :meth:`vision_mlops.endpoints.contract.Target.deploy`."""

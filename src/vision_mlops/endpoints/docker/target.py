@@ -92,7 +92,7 @@ class DockerTarget(Target):
                 return
         raise DeploymentError(
             f"the key was changed, but the server does not accept it within {_KEY_SECONDS:.0f} s",
-            f"see `mlops endpoint logs {name}`, or deploy again",
+            f"see `mlops endpoint logs {name} --on docker`, or deploy again",
         )
 
     def delete(self, name: str) -> None:

@@ -13,6 +13,7 @@ from vision_mlops.endpoints.contract import (
     Endpoint,
     Say,
     Target,
+    check_no_traffic,
     check_traffic,
     silent,
 )
@@ -102,11 +103,7 @@ class LocalTarget(Target):
     def delete_deployment(self, name: str, deployment: str) -> None:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
         endpoint = LocalEndpoint(name)
-        found = endpoint.describe().deployment(deployment)
-        if found.traffic:
-            raise DeploymentError(
-                f"{deployment} has {found.traffic} % of the traffic", f"first: mlops endpoint traffic {name} OTHER=100"
-            )
+        check_no_traffic(endpoint.describe(), deployment)
         with endpoint.hold(silent):
             state = endpoint.state()
             if not endpoint.is_running():

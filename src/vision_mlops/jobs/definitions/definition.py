@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from vision_mlops.core.text import closest, nearest
+from vision_mlops.core.errors import in_plain_words
+from vision_mlops.core.text import closest
 from vision_mlops.jobs.definitions.change_targets import Schema
 from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.models.azure_only import (
@@ -80,18 +81,6 @@ _FAMILIES = ((*JOBS, *AZURE_JOBS), (*COMPONENTS, *_AZURE_COMPONENTS[:-2]))  # wi
 _PARTS = {
     "trial": (TrialDefinition, CommandComponent),
     "component": (CommandComponent, ParallelComponent, PipelineComponent),
-}
-_SUGGESTIONS = {
-    "string_type": "write text; quote it if YAML reads it as something else",
-    "bool_type": "write true or false",
-    "bool_parsing": "write true or false",
-    "int_type": "write a whole number",
-    "float_type": "write a number",
-    "dict_type": "write a mapping of keys to values",
-    "model_type": "write a mapping of keys to values",
-    "model_attributes_type": "write a mapping of keys to values",
-    "list_type": "write a list",
-    "too_short": "write at least one",
 }
 
 
@@ -298,18 +287,10 @@ def _existing(node: Any, location: tuple[str | int, ...]) -> tuple[str | int, ..
 
 
 def _words(item: Any) -> tuple[str, str]:
-    kind, value, context = item["type"], item["input"], item.get("ctx", {})
-    if kind == "value_error":
-        message, _, suggestion = str(context["error"]).partition("\n")
-        return message, suggestion
-    if kind in ("literal_error", "union_tag_invalid"):
-        given = context["tag"] if kind == "union_tag_invalid" else value
-        expected = context["expected_tags"] if kind == "union_tag_invalid" else context["expected"]
-        options = [part.strip().strip("'") for part in str(expected).replace(" or ", ", ").split(",")]
-        return f"{str(given)[:60]!r} is not valid", nearest(str(given), options)
-    if kind == "union_tag_not_found":
+    if item["type"] == "union_tag_not_found":
         return "the key 'type' is missing", "add `type: ...`"
-    shown = "" if isinstance(value, dict | list) else f" (got {str(value)[:60]!r})"
-    return f"{item['msg'][0].lower()}{item['msg'][1:]}{shown}", _SUGGESTIONS.get(
-        kind, "see the Azure ML YAML reference"
-    )
+    if item["type"] == "union_tag_invalid":
+        context = item["ctx"]
+        item = {"type": "literal_error", "input": context["tag"], "ctx": {"expected": context["expected_tags"]}}
+    message, suggestion = in_plain_words(item)
+    return message, suggestion or "see the Azure ML YAML reference"

@@ -72,14 +72,17 @@ def read(path: Path, findings: Findings) -> Mapping | None:
     """Read one definition; return None, with at least one error in ``findings``, if that is impossible."""
     try:
         if not path.is_file():
-            kind = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
-            findings.report(path, 1, "file", f"{path} {kind}", "give the path of a .yml file")
+            missing = "this is not a file" if path.exists() else "the file does not exist"
+            fix = "give the path of a .yml file"
+            if not path.exists() and path.name == str(path) and not path.suffix:
+                fix += f"; for a job of this name, use `mlops job list` and `mlops job logs {path}`"
+            findings.report(path, 1, "file", "this is a folder" if path.is_dir() else missing, fix)
             return None
         with path.open("rb") as stream:
             content = stream.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         reason = getattr(error, "strerror", None) or error
-        findings.report(path, 1, "file", f"{path} cannot be read: {reason}", "check the path and its permissions")
+        findings.report(path, 1, "file", f"the file cannot be read: {reason}", "check the path and its permissions")
         return None
     if len(content) > _MAX_BYTES:
         findings.report(
@@ -111,8 +114,14 @@ class _Reader:
             loader = yaml.SafeLoader(text)
             root = loader.get_single_node()
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            self._error(mark.line + 1 if mark else 1, "yaml", f"not valid YAML: {error.problem}", "fix this line")
+            mark, opened, fix = error.problem_mark or error.context_mark, error.context_mark, "fix this line"
+            line, written = mark.line + 1 if mark else 1, text.rstrip()
+            if mark is not None and mark.index >= len(written):  # the end of the file is where it is noticed
+                line = written.count("\n") + 1
+                if opened is not None and opened.index < len(written):
+                    line, fix = opened.line + 1, "close what opens on this line"
+            problem = str(error.problem).replace("'<stream end>'", "the end of the file")
+            self._error(line, "yaml", f"not valid YAML: {problem}", fix)
             return None
         except yaml.YAMLError as error:  # a control character
             self._error(1, "yaml", f"not valid YAML: {' '.join(str(error).split())}", "save it as plain text")

@@ -89,7 +89,7 @@ def read_state(folder: Path) -> EndpointState | None:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DeploymentError(
-            f"{path} cannot be read: {error}", f"mlops endpoint delete {folder.name}, and deploy it again"
+            f"{path} cannot be read: {error}", f"mlops endpoint delete {folder.name} --on local, and deploy it again"
         ) from error
 
 

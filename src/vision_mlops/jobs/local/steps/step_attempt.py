@@ -18,7 +18,7 @@ from vision_mlops.jobs.local.state.job_context import Context
 from vision_mlops.jobs.local.steps.cache_keys import fill
 from vision_mlops.jobs.local.steps.code_snapshots import copy_code
 from vision_mlops.jobs.local.steps.step_process import StepProcess
-from vision_mlops.jobs.local.steps.step_variables import FILE_VARIABLE, OF_NODE, handed_variables, run_variables
+from vision_mlops.jobs.local.steps.step_variables import FILE_VARIABLE, OF_NODE, added_variables, run_variables
 from vision_mlops.tracking import mlflow_runs
 
 _PRIVATE_MODES = frozenset({"download", "rw_mount"})
@@ -99,7 +99,7 @@ class Attempt:
         data = {name: text for name, text in self.inputs.items() if not self.node.is_value(name)}
         found |= {f"AZURE_ML_INPUT_{name}": text for name, text in data.items()}
         found |= {f"AZURE_ML_OUTPUT_{name}": text for name, text in outputs.items()}
-        found |= handed_variables(self.node.step)
+        found |= added_variables(self.node.step)
         return found | {name: fill(text, self.inputs, outputs) for name, text in self.node.variables.items()}
 
     def wrapped(self, command: str | list[str]) -> str | list[str]:

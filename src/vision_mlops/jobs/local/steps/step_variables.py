@@ -53,7 +53,7 @@ def run_variables(run_id: str, root_id: str, experiment: str, work: Path, nodes:
     }
 
 
-def handed_variables(step: str) -> dict[str, str]:
+def added_variables(step: str) -> dict[str, str]:
     """Return the variables that the caller adds to a step; none if no file is named."""
     file = os.environ.get(FILE_VARIABLE)
     if not file:
