@@ -70,8 +70,8 @@ class StateFolder:
         except Timeout:
             raise EmulatorError(
                 f"the state folder {self.path} is in use by {self._described()}\n"
-                '  -> eval "$(mlops azure emulate --env)" with the same --state points clients at it; give another --state'
-                " for a second emulator"
+                '  -> to use that one, run eval "$(mlops azure emulate --env)" with the same --state; for a second emulator,'
+                " give another --state"
             ) from None
         except OSError as error:
             raise EmulatorError(

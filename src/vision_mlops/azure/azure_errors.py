@@ -234,7 +234,9 @@ def _service_error(action: str, error: Any, hint: str) -> AzureError:
     hint = known or hint or _BY_STATUS.get(status, "fix what the message names")
     # The response that reports a failed long-running operation is itself a success.
     shown = code or "failed" if status < 400 else f"HTTP {status} {code}".strip()
-    return AzureError(f"{action}: {reason} ({shown})", hint, status)
+    # "job 'x': Job 'x' was not found" names it once.
+    told = f"{action}{reason[len(action) :]}" if reason.lower().startswith(action.lower()) else f"{action}: {reason}"
+    return AzureError(f"{told} ({shown})", hint, status)
 
 
 def _hint(text: str) -> str:

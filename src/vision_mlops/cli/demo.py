@@ -84,7 +84,7 @@ def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
             shown = (f"{item['label']} {item['probability']:.1%}" for item in answer.body["predictions"])
             typer.echo(f"{record.path}: {', '.join(shown)}")
         say(
-            f"\n{workload.title or workload.name} version {champion.version} answers at {url}  ({seconds:.0f} s so far)"
+            f"\n{workload.title or workload.name} version {champion.version} responds at {url}  ({seconds:.0f} s so far)"
         )
         if interactive:
             say(f"Open {url} in a browser to score your own images; Ctrl-C stops the server.")

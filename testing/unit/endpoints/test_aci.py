@@ -206,6 +206,14 @@ def test_what_fixes_a_refusal(status: int, message: str, fix: str) -> None:
     assert fix in caught.value.hint
 
 
+def test_a_thing_that_the_service_names_is_named_once() -> None:
+    refusal = HttpResponseError(message="Job 'x' was not found in the workspace")
+    refusal.status_code = 404
+    with pytest.raises(AzureError) as caught, azure_errors("job 'x'"):
+        raise refusal
+    assert caught.value.message.startswith("job 'x' was not found in the workspace (HTTP 404")
+
+
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 

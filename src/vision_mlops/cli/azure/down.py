@@ -90,7 +90,9 @@ def _list(inventory: Inventory, workload: str) -> None:
         more = f", and {len(unknown)} of unknown price" if unknown else ""
         say(f"together about {inventory.usd:,.0f} USD a month{more} ({prices.assumption()})")
     for thing in inventory.kept:
-        whose = f"belongs to {', '.join(sorted(thing.workloads))}" if thing.workloads else "names no workload"
+        whose = (
+            f"belongs to {', '.join(sorted(thing.workloads))}" if thing.workloads else "belongs to no known workload"
+        )
         say(f"kept: {thing.title}, which {whose}")
     for note in inventory.notes:
         say(f"idle: {note}")

@@ -14,7 +14,7 @@ from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import AZURE_JOBS, COMPONENTS, FILES, JOBS, Definition
 from vision_mlops.jobs.definitions.findings import Finding, Findings
-from vision_mlops.jobs.definitions.linter.command_checks import (
+from vision_mlops.jobs.definitions.linter.component_checks import (
     check_component,
     check_declarations,
     check_job,

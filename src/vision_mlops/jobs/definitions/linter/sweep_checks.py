@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import Definition
-from vision_mlops.jobs.definitions.linter.command_checks import TextScope, check_texts, report_unused
+from vision_mlops.jobs.definitions.linter.component_checks import TextScope, check_texts, report_unused
 from vision_mlops.jobs.definitions.models.ports import VALUE_TYPES, InputDeclaration, literal_problem
 from vision_mlops.jobs.definitions.models.steps import CommandComponent, SweepJob, SweepStep
 from vision_mlops.jobs.definitions.models.sweep import (

@@ -8,7 +8,7 @@ from typing import Any
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import Definition
 from vision_mlops.jobs.definitions.expressions import BindingReference, sole
-from vision_mlops.jobs.definitions.linter.command_checks import (
+from vision_mlops.jobs.definitions.linter.component_checks import (
     TextScope,
     check_job_ports,
     check_outputs,

@@ -1,4 +1,4 @@
-"""Checks the text of commands, and all other texts of a component or job, against declared inputs and outputs."""
+"""Checks one component or command job: the text of its command, all other texts, inputs and outputs."""
 
 from __future__ import annotations
 
