@@ -25,7 +25,11 @@ def test_a_mapping_is_read_and_an_empty_file_may_be_one(tmp_path: Path) -> None:
     ("text", "message", "hint"),
     [
         ("- a", "the file is not a mapping of keys to values", "write keys"),
-        ("a: [", "the file cannot be read: line 1: expected the node content, but found '<stream end>'", "fix the file"),
+        (
+            "a: [",
+            "the file cannot be read: line 1: expected the node content, but found '<stream end>'",
+            "fix the file",
+        ),
         ("a: 1\na: 2", "the file cannot be read: .*the key 'a' is given twice", "fix the file"),
         (None, "the file cannot be read: No such file or directory", "check the path"),
     ],
