@@ -179,7 +179,7 @@ def test_a_folder_without_a_bundle_is_named_in_the_log(environment: Path, tmp_pa
     (tmp_path / "model").mkdir()
     with azmlinfsrv(environment, tmp_path / "model", tmp_path / "log") as server:
         deadline = time.monotonic() + 60
-        while "holds no model bundle" not in server.log.read_text():
+        while "contains no model bundle" not in server.log.read_text():
             assert time.monotonic() < deadline, server.log.read_text()
             time.sleep(0.1)
         with pytest.raises((OSError, http.client.HTTPException)):

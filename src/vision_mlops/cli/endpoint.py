@@ -222,7 +222,7 @@ def delete(
     found = endpoint.deployment(deployment)
     if found.traffic:
         raise DeploymentError(
-            f"{deployment} has {found.traffic} % of the traffic", f"first: mlops endpoint traffic {name} OTHER=100"
+            f"{deployment} has {found.traffic}% of the traffic", f"first: mlops endpoint traffic {name} OTHER=100"
         )
     target.delete_deployment(name, deployment)
     say(f"deleted deployment {deployment} of {name}")
@@ -259,7 +259,7 @@ def _rows(endpoint: Endpoint) -> list[dict[str, Any]]:
             "deployment": item.name,
             "model": item.reference,
             "state": str(item.state),
-            "traffic": f"{item.traffic} %" + (f" + {item.mirror} % copies" if item.mirror else ""),
+            "traffic": f"{item.traffic}%" + (f" + {item.mirror}% copies" if item.mirror else ""),
             "url": endpoint.url,
         }
         for item in endpoint.deployments

@@ -48,7 +48,9 @@ def find_bundle(root: Path) -> Path:
     found = found or [path.parent for path in sorted(root.glob(f"*/*/{MANIFEST}"))]
     if len(found) != 1:
         what = "no model bundle" if not found else f"{len(found)} model bundles: " + ", ".join(map(str, found[:3]))
-        raise BundleError(f"{root} holds {what}", "name the folder of one bundle, such as the --out of `mlops train`")
+        raise BundleError(
+            f"{root} contains {what}", "name the folder of one bundle, such as the --out of `mlops train`"
+        )
     return found[0]
 
 

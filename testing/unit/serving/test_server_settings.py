@@ -136,12 +136,12 @@ def test_a_bundle_is_found_at_the_top_and_below(below: str, tmp_path: Path) -> N
 
 
 def test_one_bundle_is_wanted(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="holds no model bundle"):
+    with pytest.raises(BundleError, match="contains no model bundle"):
         find_bundle(tmp_path)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / MANIFEST).write_text("{}")
-    with pytest.raises(BundleError, match="holds 2 model bundles"):
+    with pytest.raises(BundleError, match="contains 2 model bundles"):
         find_bundle(tmp_path)
 
 

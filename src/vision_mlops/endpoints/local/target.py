@@ -105,7 +105,7 @@ class LocalTarget(Target):
         found = endpoint.describe().deployment(deployment)
         if found.traffic:
             raise DeploymentError(
-                f"{deployment} has {found.traffic} % of the traffic", f"first: mlops endpoint traffic {name} OTHER=100"
+                f"{deployment} has {found.traffic}% of the traffic", f"first: mlops endpoint traffic {name} OTHER=100"
             )
         with endpoint.hold(silent):
             state = endpoint.state()

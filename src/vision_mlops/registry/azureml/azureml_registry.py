@@ -127,9 +127,7 @@ class AzureRegistry(Registry):
     def _identical(self, name: str, digest: str) -> list[ModelVersion]:
         entries = self._entries(name)
         holders = _holders(entries)
-        return [
-            _version(name, number, entry, holders) for number, entry in entries.items() if _digest(entry) == digest
-        ]
+        return [_version(name, number, entry, holders) for number, entry in entries.items() if _digest(entry) == digest]
 
     def _add(self, bundle: Path, name: str, content: Bundle, tags: Mapping[str, str]) -> int:
         from azure.ai.ml.entities import Model
@@ -201,7 +199,7 @@ class AzureRegistry(Registry):
             found = next(iter(sorted(Path(temporary).rglob(MANIFEST), key=lambda path: len(path.parts))), None)
             if found is None:
                 raise RegistryError(
-                    f"{version.reference} in {self.place} holds no model bundle ({MANIFEST} is missing)",
+                    f"{version.reference} in {self.place} contains no model bundle ({MANIFEST} is missing)",
                     "register a bundle with `mlops models register`",
                 )
             copy_bundle(found.parent, read_bundle(found.parent), folder)

@@ -106,7 +106,7 @@ def read_scoring_request(
             hint += '; for an image, give curl --data-binary @FILE --header "Content-Type: image/jpeg"'
         raise RequestError(415, "unsupported_media_type", f"content type {kind[:100]!r} is not supported: {hint}")
     if not images or not all(images):
-        raise RequestError(400, "empty", "the request holds no image bytes")
+        raise RequestError(400, "empty", "the request contains no image")
     if len(images) > serving.max_batch:
         raise _too_many(str(len(images)), serving.max_batch)
     return ScoringRequest(images, batch, _top_k(options.get("top_k"), classes), _flag(options.get("explain")))
