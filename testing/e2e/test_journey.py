@@ -45,7 +45,7 @@ def test_demo_runs_the_pipeline_and_serves_samples(first: subprocess.CompletedPr
     assert "$ mlops serve my-photos@champion --port" in first.stderr
     for label in LABELS:
         assert f"test/{label}/" in first.stdout
-    assert "my photos version 1 responds at http://127.0.0.1:" in first.stderr
+    assert "my photos version 1 is ready at http://127.0.0.1:" in first.stderr
     assert first.stderr.rstrip().splitlines()[-1] == "Serve it again with: mlops serve my-photos@champion --port 8000"
 
 

@@ -153,7 +153,7 @@ def test_versions_of_other_tools_are_left_alone(
     place.client.models.create_or_update(Model(name="textile", version="beta", path=str(tmp_path / "model.pkl")))
     place.client.models.create_or_update(Model(name="textile", version="1", path=str(tmp_path / "model.pkl")))
     assert [version.version for version in registry.versions("textile")] == [1]
-    with pytest.raises(RegistryError, match=r"textile:1 in workspace ws holds no model bundle"):
+    with pytest.raises(RegistryError, match=r"textile:1 in workspace ws contains no model bundle"):
         registry.download("textile:1", tmp_path / "out")
     assert registry.register(plain_bundle(), "textile").version == 2
 

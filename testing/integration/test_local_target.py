@@ -130,7 +130,7 @@ def test_deployed_twice_nothing_changes_and_deleted_nothing_is_left(
     for call in (lambda: target.keys(NAME), lambda: target.rotate_key(NAME, "primary")):
         with pytest.raises(DeploymentError, match="has no keys"):
             call()
-    with pytest.raises(DeploymentError, match="100 % of the traffic"):
+    with pytest.raises(DeploymentError, match="100% of the traffic"):
         target.delete_deployment(NAME, "version-1")
     with pytest.raises(DeploymentError, match="has port"):
         target.deploy(request(bundles[1], 1, port=1), said.append)

@@ -74,7 +74,7 @@ COMMANDS = {
         "app.app:app",
         "Run the web frontend until Ctrl-C: pages on which people classify images, and see what is deployed.",
     ),
-    "azure": ("azure.emulate:app", "Try the Azure part without an account."),
+    "azure": ("azure.emulate:app", "Try the Azure commands without an account."),
     "env": ("azure.environments:app", "Register the environments of a project on Azure ML."),
     "migrate": ("azure.migrate:app", "Find what a repository uses of version 1 of Azure ML."),
     "benchmark": ("benchmark.benchmark:app", "Compare reference models with ours on the same test images."),

@@ -83,9 +83,7 @@ def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
                 raise ServingError(f"the server did not score {record.path}: {answer.problem}")
             shown = (f"{item['label']} {item['probability']:.1%}" for item in answer.body["predictions"])
             typer.echo(f"{record.path}: {', '.join(shown)}")
-        say(
-            f"\n{workload.title or workload.name} version {champion.version} responds at {url}  ({seconds:.0f} s so far)"
-        )
+        say(f"\n{workload.title or workload.name} version {champion.version} is ready at {url}, after {seconds:.0f} s")
         if interactive:
             say(f"Open {url} in a browser to score your own images; Ctrl-C stops the server.")
             with Interruption() as interruption:

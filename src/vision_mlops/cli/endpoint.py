@@ -256,7 +256,7 @@ def _rows(endpoint: Endpoint) -> list[dict[str, Any]]:
             "deployment": item.name,
             "model": item.reference,
             "state": str(item.state),
-            "traffic": f"{item.traffic} %" + (f" + {item.mirror} % copies" if item.mirror else ""),
+            "traffic": f"{item.traffic}%" + (f" + {item.mirror}% copies" if item.mirror else ""),
             "url": endpoint.url,
         }
         for item in endpoint.deployments

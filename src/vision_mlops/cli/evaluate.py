@@ -24,7 +24,8 @@ def evaluate(
         bool | None,
         typer.Option(
             "--robustness/--no-robustness",
-            help="Also score the images blurred, noisy, compressed and pale, at five strengths each: 20 times the images.",
+            help="Also score the images with blur, noise, compression and low contrast, at five strengths"
+            " (20 times the work).",
             show_default="set by --workload, else no",
         ),
     ] = None,

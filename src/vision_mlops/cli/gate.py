@@ -52,7 +52,9 @@ def gate(
     from vision_mlops.evaluation.gate import decide, write_verdict
 
     if against and (champion or data is None):
-        raise MlopsError("--against needs --data, and excludes --champion", "for example --against textile --data DIR")
+        raise MlopsError(
+            "--against needs --data, and cannot be combined with --champion", "for example --against textile --data DIR"
+        )
     candidates = read_evaluation(candidate)
     settings = load_workload(workload_named(workload, str(candidates.metrics.get("name"))), set_ or ()).gate
     other = read_evaluation(champion) if champion else None

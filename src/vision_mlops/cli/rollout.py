@@ -65,7 +65,7 @@ def start(
     ] = 1.5,
     latency_allowance: Annotated[float, typer.Option(min=0, help="Milliseconds of difference that are ignored.")] = 1.0,
     max_disagreement: Annotated[
-        float, typer.Option(min=0, max=1, help="Maximum share of images with another label.")
+        float, typer.Option(min=0, max=1, help="Maximum share of images with a different label.")
     ] = 0.1,
     step_timeout: Annotated[float, typer.Option(min=1, help="Seconds within which a step must be passed.")] = 900.0,
     min_seconds: Annotated[float, typer.Option(min=0, help="Minimum seconds of a step.")] = 10.0,
@@ -155,7 +155,7 @@ def resume(
     on: On = None,
     json_: JsonOption = False,
 ) -> None:
-    """Continue a rollout that no process drives any more; its current step starts again.
+    """Continue a rollout that no process is running; its current step starts again.
 
     Example: `mlops rollout resume textile`
     """
@@ -222,13 +222,13 @@ def _lines(found: dict[str, Any]) -> list[str]:
     if state is None:
         told = f"; the last one driven from here was {last['outcome']}: {last['report']}" if last else ""
         return [f"no rollout of {name} is under way{told}"]
-    shares = [f"{who} {share} %" for who, share in state["traffic"].items()]
-    shares += [f"copies of {share} % to {who}" for who, share in state["mirror"].items()]
+    shares = [f"{who} {share}%" for who, share in state["traffic"].items()]
+    shares += [f"copies of {share}% to {who}" for who, share in state["mirror"].items()]
     lines = [
         f"{name}: {state['candidate']} ({state['model']}) beside {state['champion']}",
         f"at       {state['at']}",
         f"traffic  {', '.join(shares) or 'none'}",
-        f"driven by {state['driven_by']}",
+        f"run by   {state['driven_by']}",
     ]
     lines += [f"         {reason}" for reason in (state["seen"] or {}).get("reasons", [])]
     if state["order"]:

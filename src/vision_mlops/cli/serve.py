@@ -38,7 +38,7 @@ def serve(
         str | None,
         typer.Argument(
             callback=filled,
-            help=f"{BUNDLE_HELP[:-1]}, or one that has it up to two levels below.",
+            help=f"{BUNDLE_HELP[:-1]} that contains a bundle, at most two levels down.",
             show_default="MLOPS_BUNDLE, else AZUREML_MODEL_DIR",
         ),
     ] = None,

@@ -120,7 +120,7 @@ def _why_size(look: FolderOverview) -> str:
     if edge < _SMALLEST:
         return "larger than the images: the network halves the edge five times"
     if look.same_size and edge <= _LARGEST:
-        return "as photographed: scaled down, small details get lost"
+        return "close to the original size, so that small details survive"
     return "raise it if small details matter; time grows with its square"
 
 

@@ -18,7 +18,6 @@ from vision_mlops.config.azure_settings import VARIABLES, AzureSettings
 from vision_mlops.config.retirements import Use, retired_uses
 from vision_mlops.config.variable_settings import read_env_file
 from vision_mlops.core.errors import MlopsError
-from vision_mlops.core.text import counted
 from vision_mlops.doctor.check_results import Diagnosis, failure, ok, warning
 
 _PLACES = (
@@ -65,7 +64,7 @@ def check_retirements(project: Path, today: date, environ: Mapping[str, str] | N
     if not near:
         yield ok(
             "retirements",
-            f"{counted(len(set(uses)), 'use')} of services, sizes, agents and actions: nothing is retired soon",
+            f"{len(set(uses)):,} services, sizes, agents and actions checked; none is being retired soon",
         )
 
 

@@ -110,7 +110,7 @@ def shares_with(endpoint: Endpoint, deployment: str, share: int) -> dict[str, in
 
 
 def _told(shares: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {share} %" for name, share in shares.items())
+    return ", ".join(f"{name} {share}%" for name, share in shares.items())
 
 
 def _move_traffic(target: Target, endpoint: Endpoint, deployment: str, plan: TrafficPlan, say: Say) -> Endpoint:

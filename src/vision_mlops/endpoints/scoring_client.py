@@ -98,7 +98,7 @@ def _content(raw: bytes, status: int) -> tuple[dict[str, Any], str]:
     if not isinstance(body, dict):
         return {}, f"HTTP {status} with an unknown body"
     if status == 200:
-        return body, "" if body.get("predictions") else "the response holds no predictions"
+        return body, "" if body.get("predictions") else "the response contains no predictions"
     error = body.get("error")
     message = error.get("message") if isinstance(error, dict) else error
     return body, str(message or f"HTTP {status}")

@@ -39,6 +39,10 @@ _ANSWER_BYTES = 16 * 2**20
 _CONNECTIONS = 64
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
 _IMAGE_STATUSES = {400: "bad_request", 413: "image_too_large", 415: "not_an_image", 422: "image_refused"}
+_DAMAGED = {
+    "truncated": "The image is incomplete and cannot be decoded.",
+    "corrupt": "The image is damaged and cannot be decoded.",
+}
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
@@ -224,7 +228,8 @@ def _refused(status: int, response: httpx.Response, content: bytes, seconds: flo
         message = f"The scoring endpoint is busy.{patience}"
         return EndpointError(429, "endpoint_throttled", message, wait, retriable=True)
     if status in _IMAGE_STATUSES and code:
-        return EndpointError(status, code, f"The scoring endpoint refuses the image: {_sentence(message)}.")
+        refusal = f"The scoring endpoint refuses the image: {_sentence(message)}."
+        return EndpointError(status, code, _DAMAGED.get(code, refusal))
     if status == 413:
         return EndpointError(413, "image_too_large", "The image is larger than the scoring endpoint accepts.")
     if status in (408, 504) or code == "timeout":

@@ -128,14 +128,21 @@ def _render(folder: Path, request: ProjectRequest, source: str, ref: str, facts:
     except KeyboardInterrupt:
         raise
     except (CopierError, ValueError) as error:
-        message = _VALIDATION.sub(r"\1: ", " ".join(str(error).split()))
-        hint = "correct the answer, or the template" if request.template else "correct the answer"
+        told = " ".join(str(error).split())
+        question, message = _VALIDATION.match(told), _VALIDATION.sub(r"\1: ", told)
+        hint = f"give another {_option(question[1])}" if question else "give other answers with --data NAME=VALUE"
+        hint += ", or fix the template" if request.template else ""
         raise ConfigError(f"no project was created: {message}", hint) from error
     questions = made.template.questions_data
     for name in request.answers:
         if name not in questions:
             raise ConfigError(f"unknown question {name!r}", f"the template asks for {', '.join(questions)}")
     return dict(made.answers.combined)
+
+
+def _option(question: str) -> str:
+    """Return how `mlops init` takes the answer to a question."""
+    return {"name": "NAME", "images": "--images FOLDER"}.get(question, f"--data {question}=VALUE")
 
 
 def _show_images(folder: Path, name: str, look: FolderOverview) -> None:

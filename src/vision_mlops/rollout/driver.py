@@ -348,5 +348,5 @@ class Driver:
 
 def _shown(endpoint: Endpoint) -> str:
     traffic, mirror = shares(endpoint)
-    told = [f"{name} {share} %" for name, share in traffic.items()]
-    return ", ".join(told + [f"copies of {share} % to {name}" for name, share in mirror.items()]) or "no traffic"
+    told = [f"{name} {share}%" for name, share in traffic.items()]
+    return ", ".join(told + [f"copies of {share}% to {name}" for name, share in mirror.items()]) or "no traffic"

@@ -22,8 +22,8 @@ from vision_mlops.rollout.rollout_state import Phase, Rollout, driver_id, rollou
 def driving(target: str, endpoint: str) -> AbstractContextManager[None]:
     """Hold the lock of the one process on this machine that drives. Raises DeploymentError if another one does."""
     refusal = DeploymentError(
-        f"another process on this machine drives the rollout of {endpoint!r}",
-        f"see mlops rollout status {endpoint}; abort and promote give it orders",
+        f"another process on this machine runs the rollout of {endpoint!r}",
+        f"see `mlops rollout status {endpoint}`; end it with `mlops rollout abort` or `promote`",
     )
     return locks.locked(lock_path(target, endpoint), refusal)
 

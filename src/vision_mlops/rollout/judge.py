@@ -155,9 +155,7 @@ def _errors(seen: Observation, limits: RolloutLimits) -> _Finding:
 
 
 def _disagreement(seen: Observation, limits: RolloutLimits) -> _Finding:
-    told = (
-        f"{_percent(seen.disagreement)} of {counted(seen.compared, 'image')} got another label than from the champion"
-    )
+    told = f"{_percent(seen.disagreement)} of {counted(seen.compared, 'image')} got a different label than the champion gave"
     return _decided(
         seen.disagreement > limits.max_disagreement,
         lambda: exceeds(seen.disagreed, seen.compared, limits.max_disagreement),
@@ -239,7 +237,7 @@ def _needed(limits: RolloutLimits) -> int:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    return f"{100 * share:.3g}%"
 
 
 def _rounded(sample: LatencySample, share: float) -> float | None:

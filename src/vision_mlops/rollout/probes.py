@@ -69,7 +69,7 @@ class Pairs:
                 work that servers report is always compared; if they do not report it, round trips are.
         """
         told = bool(self.work)
-        found = [_latency("work on a probe", self.work)] if told else []
+        found = [_latency("scoring time of a probe", self.work)] if told else []
         if share <= 50 and (share or not told):
             found.append(_latency("round trip of a probe", self.round_trips, waits=told))
         return tuple(found)

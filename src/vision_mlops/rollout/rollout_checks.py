@@ -30,7 +30,7 @@ def copied_at_most(target: Target, steps: tuple[RolloutStep, ...], say: Say) -> 
     most = target.mirrors_at_most
     if all(step.mirror <= most for step in steps):
         return steps
-    say(f"an endpoint on {target.name} copies at most {most} % of its requests" if most else
+    say(f"an endpoint on {target.name} copies at most {most}% of its requests" if most else
         f"an endpoint on {target.name} copies no requests: the first step has probes only")  # fmt: skip
     return tuple(replace(step, mirror=min(step.mirror, most)) for step in steps)
 
@@ -44,7 +44,7 @@ def champion_of(endpoint: Endpoint) -> Deployment:
             f"mlops endpoint traffic {endpoint.name} DEPLOYMENT=100 --on {endpoint.target}, or mlops deploy",
         )
     if champion.traffic != 100:
-        shared = ", ".join(f"{item.name} {item.traffic} %" for item in endpoint.deployments if item.traffic)
+        shared = ", ".join(f"{item.name} {item.traffic}%" for item in endpoint.deployments if item.traffic)
         raise DeploymentError(
             f"the traffic of {endpoint.name!r} is split already: {shared}",
             f"give all of it to one: mlops endpoint traffic {endpoint.name} {champion.name}=100 --on {endpoint.target}",

@@ -89,8 +89,8 @@ def requests(counts: Mapping[str, int]) -> str:
 def _rows(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     names = [content[who]["deployment"] for who in WHO]
     for entry in content["traffic"]:
-        shares = (f"{entry['traffic'].get(name, 0)} %" for name in names)
-        yield _moment(entry["at"]), *shares, f"{entry['mirror'].get(names[0], 0)} %"
+        shares = (f"{entry['traffic'].get(name, 0)}%" for name in names)
+        yield _moment(entry["at"]), *shares, f"{entry['mirror'].get(names[0], 0)}%"
 
 
 def _rest(content: Mapping[str, Any]) -> str:
@@ -126,7 +126,7 @@ def _chart(content: Mapping[str, Any]) -> str:
     base, right = _height(0), _LEFT + _WIDTH
     grid = "".join(
         f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{_height(share)}" y2="{_height(share)}"/>'
-        f'<text x="{_LEFT - 6}" y="{_height(share) + 4}" text-anchor="end">{share} %</text>'
+        f'<text x="{_LEFT - 6}" y="{_height(share) + 4}" text-anchor="end">{share}%</text>'
         for share in (0, 50, 100)
     )
     size, label = f"0 0 {right + 12:.0f} {base + 30:.0f}", f"Traffic over {last - first:.0f} seconds"

@@ -27,8 +27,8 @@ class RolloutStep:
     def describe(self) -> str:
         """Describe the step in words."""
         if self.share:
-            return f"{self.share} % of the traffic"
-        return f"copies of {self.mirror} % of the traffic" if self.mirror else "probes only"
+            return f"{self.share}% of the traffic"
+        return f"copies of {self.mirror}% of the traffic" if self.mirror else "probes only"
 
     def traffic(self, candidate: str, champion: str) -> tuple[dict[str, int], dict[str, int]]:
         """Return traffic and mirror of the two deployments, as a target takes them."""

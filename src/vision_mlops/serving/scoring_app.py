@@ -207,7 +207,7 @@ class ScoringApp:
             if given:
                 message = f"the key is wrong: what was sent is not {name}"
             elif scheme:
-                message = f"the header Authorization holds no key: {message}"
+                message = f"the header Authorization contains no key: {message}"
             raise RequestError(401, "unauthorised", message, ((b"www-authenticate", b"Bearer"),))
 
     def _failed(self, request: Request) -> Response:

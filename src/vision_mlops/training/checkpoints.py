@@ -65,7 +65,7 @@ class TrainingFolder:
     def check_resumable(self) -> None:
         """Raise TrainingError if there is nothing to resume, or it was started with other settings."""
         if not self.interrupted:
-            raise TrainingError(f"{self.folder} holds no checkpoint to resume", "run without --resume")
+            raise TrainingError(f"{self.folder} contains no checkpoint to resume", "run without --resume")
         if differences := self._differences():
             raise TrainingError(
                 f"the interrupted training in {self.folder} was started with other values of {', '.join(differences)}",

@@ -254,7 +254,7 @@ def test_a_correction_is_kept_with_its_image(
     other = "red" if choice == "blue" else "blue"
     chosen.select_option(other)
     page.get_by_role("button", name="Change").click()
-    expect(page.locator("#results .said")).to_have_text(f"Thank you: kept as “{other}”.")
+    expect(page.locator("#results .said")).to_have_text(f"Thank you. Saved as “{other}”.")
     said = sorted(open_store(str(corrections)).list(), key=lambda item: item.at)
     assert [item.label for item in said if item.sha256 == kept.sha256] == [label, other], "the latest word counts"
     page.get_by_role("link", name="History").click()

@@ -543,7 +543,7 @@ def test_a_disk_that_takes_nothing_changes_nothing(tmp_path: Path) -> None:
         ("traffic", {"traffic": {"b": 100}, "mirror": {}}, 409, "'b' is not ready"),
         ("traffic", {"traffic": {"a": 100}, "mirror": {"a": 5}}, 409, "without traffic"),
         ("traffic", {}, 400, "KeyError"),
-        ("delete", {"deployment": "a"}, 409, "has 100 % of the traffic"),
+        ("delete", {"deployment": "a"}, 409, "has 100% of the traffic"),
         ("deploy", {"spec": {"nam": "x"}}, 400, "TypeError"),
         ("dance", {}, 404, "unknown action"),
     ],

@@ -224,8 +224,10 @@ def test_a_wait_that_cannot_be_read_is_none(endpoint: OddEndpoint, client: Clien
 
 
 def test_what_the_server_says_about_an_image_is_passed_on(endpoint: OddEndpoint, client: Client) -> None:
-    endpoint.always = OddAnswer(422, error("truncated", "image: its end is missing"))
-    assert "its end is missing" in client.failure().message
+    endpoint.always = OddAnswer(422, error("too_large", "image: it has 400 megapixels"))
+    assert "it has 400 megapixels" in client.failure().message
+    endpoint.always = OddAnswer(422, error("truncated", "image: cannot be decoded"))
+    assert client.failure().message == "The image is incomplete and cannot be decoded."
 
 
 def test_the_key_is_sent_and_told_to_nobody(endpoint: OddEndpoint) -> None:

@@ -194,7 +194,7 @@ def test_thresholds_in_the_program_arguments(step: Step) -> None:
     result = step(script, program_arguments="--error_threshold 1")
     assert (result.returncode, "error_threshold is 1" in result.stderr) == (1, True)
     result = step(script, program_arguments="--allowed_failed_percent 50")
-    assert (result.returncode, "67 % of the mini-batches failed" in result.stderr) == (1, True)
+    assert (result.returncode, "67% of the mini-batches failed" in result.stderr) == (1, True)
 
 
 def test_failing_batch_is_tried_again(step: Step, tmp_path: Path) -> None:

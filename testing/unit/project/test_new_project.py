@@ -343,14 +343,14 @@ def run(*words: str, code: int = 2) -> str:
 
 
 REFUSED = {
-    "name": (["Birds", "--defaults"], "begin with a lower case letter"),
+    "name": (["Birds", "--defaults"], "-> give another NAME"),
     "long name": (["b" * 25, "--defaults"], "2 to 24 in all"),
     "unknown answer": (["birds", "--defaults", "--data", "regoin=x"], "did you mean 'region'"),
     "no value": (["birds", "--defaults", "--data", "region"], "not of the form NAME=VALUE"),
     "choice": (["birds", "--defaults", "--data", "ci=jenkins"], "ci: unknown choice 'jenkins'"),
     "target": (["birds", "--defaults", "--data", "targets=local,mars"], "targets: unknown choice 'mars'"),
     "no target": (["birds", "--defaults", "--data", "targets="], "choose at least one"),
-    "region": (["birds", "--defaults", "--data", "region=West Europe"], "such as westeurope"),
+    "region": (["birds", "--defaults", "--data", "region=West Europe"], "give another --data region=VALUE"),
     "no images": (["birds", "--defaults", "--images", "nowhere"], "nowhere"),
     "ref alone": (["birds", "--defaults", "--ref", "v2"], "--template"),
     "no terminal": (["birds", "--data", "ci=github"], "no answer for images, region, targets"),

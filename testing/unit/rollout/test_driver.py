@@ -82,7 +82,7 @@ def test_the_page_shows_the_decision_both_versions_and_the_traffic(world: World)
     assert '<p class="outcome promoted">promoted</p>' in page
     assert "<tr><td>candidate</td><td>version-2</td><td>colours:2</td><td>0.9375</td><td>promote</td></tr>" in page
     assert "<tr><td>champion</td><td>version-1</td><td>colours:1</td><td>0.8750</td><td>promote</td></tr>" in page
-    shares = re.findall(r"<tr><td>[^<]* UTC</td><td>(\d+) %</td><td>(\d+) %</td><td>(\d+) %</td></tr>", page)
+    shares = re.findall(r"<tr><td>[^<]* UTC</td><td>(\d+)%</td><td>(\d+)%</td><td>(\d+)%</td></tr>", page)
     assert shares == [("0", "100", "0"), ("0", "100", "50"), ("50", "50", "0"), ("100", "0", "0")]
     points = re.findall(r'class="candidate" points="([^"]*)"', page)[0].split()
     heights = [float(point.split(",")[1]) for point in points]
@@ -454,9 +454,7 @@ def test_a_signal_pauses_and_it_goes_on(world: World, number: int) -> None:
     interrupt_in(world, "counts", number)
     ending = begin(world, limits=replace(LIMITS, min_seconds=30))
     assert ending.outcome is RolloutOutcome.PAUSED
-    assert (
-        "step 1 of 3: copies of 50 % of the traffic (version-1 100 %, copies of 50 % to version-2)" in ending.reasons[0]
-    )
+    assert "step 1 of 3: copies of 50% of the traffic (version-1 100%, copies of 50% to version-2)" in ending.reasons[0]
     assert world.target.deployments["version-2"].mirror == 50
     told = status(world.target, "colours")["rollout"]
     assert (told["driven_by"], told["step"], told["mirror"]) == ("nobody", "mirror=50", {"version-2": 50})
@@ -514,7 +512,7 @@ def test_the_command_and_its_exit_codes(world: World, monkeypatch: pytest.Monkey
     found = command(world, monkeypatch, *start_it)
     assert found.exit_code == 1
     assert "Rollout at colours (memory): rolled back" in found.stdout
-    assert "! version-2 failed at step 1 of 2: copies of 50 % of the traffic: disagreement" in found.stdout
+    assert "! version-2 failed at step 1 of 2: copies of 50% of the traffic: disagreement" in found.stdout
     assert "the last one driven from here was rolled back" in command(world, monkeypatch, "status", "colours").stdout
     world.behave()
     interrupt_in(world, "counts", signal.SIGTERM)
@@ -522,8 +520,8 @@ def test_the_command_and_its_exit_codes(world: World, monkeypatch: pytest.Monkey
     assert found.exit_code == 130
     assert "continue with mlops rollout resume colours, or end it with mlops rollout abort colours" in found.stderr
     shown = command(world, monkeypatch, "status", "colours").stdout
-    assert "at       step 1 of 2: copies of 50 % of the traffic" in shown
-    assert "driven by nobody" in shown
+    assert "at       step 1 of 2: copies of 50% of the traffic" in shown
+    assert "run by   nobody" in shown
     calm(world)
     found = command(world, monkeypatch, "resume", "colours", "--json")
     assert found.exit_code == 0
@@ -585,7 +583,7 @@ def broken_tag(world: World) -> None:
 
 
 REFUSED = {
-    "shared": (shared, "split already: version-1 60 %, version-3 40 %"),
+    "shared": (shared, "split already: version-1 60%, version-3 40%"),
     "no traffic": (without_traffic, "there is no champion"),
     "other rollout": (other_rollout, "a rollout of version-3"),
     "taken name": (taken_name, "deployment 'version-2' of 'colours' is colours:3"),

@@ -263,9 +263,9 @@ def test_probes_are_not_counted_twice_and_a_restart_loses_nothing() -> None:
 def test_live_latency_is_not_compared_where_the_candidate_has_more_to_do() -> None:
     pairs = Pairs(round_trips=[(1.0, 1.0)], work=[(1.0, 1.0)])
     for share, whats in (
-        (50, ["work on a probe", "round trip of a probe", "live traffic"]),
-        (0, ["work on a probe"]),
-        (100, ["work on a probe"]),
+        (50, ["scoring time of a probe", "round trip of a probe", "live traffic"]),
+        (0, ["scoring time of a probe"]),
+        (100, ["scoring time of a probe"]),
     ):
         found = Observer(RolloutStep(share), "new", "old", counted(0), 0.0).see(counted(10), pairs)
         assert [item.what for item in found.latencies] == whats

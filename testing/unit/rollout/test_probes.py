@@ -70,7 +70,7 @@ def test_time_of_work_counts_where_both_tell_it() -> None:
     assert [(item.what, item.waits) for item in pairs.latencies(0)] == [("round trip of a probe", False)]
     pairs.add(0, scored("a", timing={"work_ms": 3}), scored("a", timing={"work_ms": 2.5}))
     assert pairs.work == [(3.0, 2.5)]
-    work = ("work on a probe", False)
+    work = ("scoring time of a probe", False)
     for share, more in ((0, []), (10, [("round trip of a probe", True)]), (100, [])):
         assert [(item.what, item.waits) for item in pairs.latencies(share)] == [work, *more]
 

@@ -172,7 +172,7 @@ def test_a_wrong_key_is_not_answered_like_a_missing_one(bundle: Path) -> None:
         assert told("/admin/reload", X_Api_Key="k").startswith(
             "the key is wrong: what was sent is not the server's MLOPS"
         )
-        assert told("/score", Authorization="Basic eDp4") == f"the header Authorization holds no key: {missing}"
+        assert told("/score", Authorization="Basic eDp4") == f"the header Authorization contains no key: {missing}"
 
 
 @pytest.mark.parametrize("name", ["textile@champion", "textile:3", "nothing-here", "", "a" * 5000, "a\0b"])

@@ -29,7 +29,7 @@ def transfer(
     alias: Annotated[list[str] | None, typer.Option("--alias", "-a", help="Alias to set there. Repeatable.")] = None,
     digest: Annotated[
         str,
-        typer.Option(help="Transfer only a version with this digest, or `any`; with a name alone, find it."),
+        typer.Option(help="Transfer the version with this digest, or `any`; with a name alone, look it up by digest."),
     ] = ANY,
     force: Annotated[bool, typer.Option("--force", help="Set the alias even if the verdict is reject.")] = False,
     json_: JsonOption = False,

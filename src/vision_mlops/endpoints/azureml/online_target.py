@@ -96,7 +96,7 @@ class OnlineTarget(AzureMLTarget):
         for deployment, share in mirror.items():
             if share > self.mirrors_at_most:
                 limit = self.mirrors_at_most
-                most = f"copies of at most {limit} % of its traffic" if limit else "no copies of its traffic"
+                most = f"copies of at most {limit}% of its traffic" if limit else "no copies of its traffic"
                 fix = f"give {limit} or less" if limit else "give it a share of the traffic"
                 raise DeploymentError(f"--mirror {deployment}={share}: an endpoint on {self.name} sends {most}", fix)
 

@@ -129,7 +129,7 @@ export class Card {
     if (status === 201) {
       const name = label || "none of these";
       form.querySelector("button").textContent = "Change";
-      said.textContent = `Thank you: kept as ${label ? `“${label}”` : name}.`;
+      said.textContent = `Thank you. Saved as ${label ? `“${label}”` : name}.`;
       correct(request_id, name);
     } else {
       said.textContent = answer?.error?.message ?? "It could not be sent. Try again.";

@@ -199,7 +199,7 @@ class AzureRegistry(Registry):
             found = next(iter(sorted(Path(temporary).rglob(MANIFEST), key=lambda path: len(path.parts))), None)
             if found is None:
                 raise RegistryError(
-                    f"{version.reference} in {self.place} holds no model bundle ({MANIFEST} is missing)",
+                    f"{version.reference} in {self.place} contains no model bundle ({MANIFEST} is missing)",
                     "register a bundle with `mlops models register`",
                 )
             copy_bundle(found.parent, read_bundle(found.parent), folder)

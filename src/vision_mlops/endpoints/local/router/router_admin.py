@@ -186,7 +186,7 @@ class Control:
     def _delete(self, asked: dict[str, Any]) -> dict[str, Any]:
         name = asked["deployment"]
         if self.state.traffic.get(name):
-            raise _RefusedError(f"deployment {name!r} has {self.state.traffic[name]} % of the traffic")
+            raise _RefusedError(f"deployment {name!r} has {self.state.traffic[name]}% of the traffic")
         if name in self._wishes:
             self._fail(name, "it has been deleted")
         if name in self.app.backends:

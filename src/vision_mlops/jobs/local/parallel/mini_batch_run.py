@@ -106,7 +106,7 @@ class BatchRun:
         elif -1 < most < self.failed_batches:
             reason = f"{counted(self.failed_batches, 'mini-batch')} failed, and mini_batch_error_threshold is {most}"
         elif percent > self._found.allowed_failed_percent:
-            reason = f"{percent:.0f} % of the mini-batches failed, and allowed_failed_percent is "
+            reason = f"{percent:.0f}% of the mini-batches failed, and allowed_failed_percent is "
             reason += f"{self._found.allowed_failed_percent:g}"
         else:
             return

@@ -156,7 +156,7 @@ class JobFolder:
         try:
             return _states().validate_json((self.path / "state.json").read_bytes())
         except FileNotFoundError:
-            hint = nearest(self.name, job_names(), "start one with `mlops job run FILE`")
+            hint = nearest(self.name, job_names(), "start one with `mlops job run FILE`", "jobs")
             raise JobError(f"no job {self.name!r} exists", hint) from None
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
