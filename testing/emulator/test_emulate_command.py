@@ -38,9 +38,9 @@ def run_emulator(*words: str, cwd: Path, module: str = "azureml_emulator") -> su
     ("words", "reason"),
     [
         (("--fault", "PUT x"), "'PUT x' does not have the form METHOD PATTERN WHAT"),
-        (("--workspace", "a/b"), "'a/b' cannot be the name of a workspace: use 2 to 33 letters"),
+        (("--workspace", "a/b"), "'a/b' cannot be the name of a workspace\n  -> use 2 to 33 letters"),
         (("--env", "--workspace", "prod"), "--env needs a running emulator"),
-        (("--port", "70000"), "'70000' is not a port: give a number from 0 to 65535"),
+        (("--port", "70000"), "'70000' is not a port\n  -> give a number from 0 to 65535"),
         (("--port", "http"), "'http' is not a port"),
         (("--state", "file"), "cannot be written: "),
         (("--state", "file/below"), "cannot be written: Not a directory"),
