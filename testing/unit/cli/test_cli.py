@@ -121,7 +121,8 @@ def test_a_folder_that_cannot_be_written_is_one_line(here: Callable[..., tuple[i
         "data", "prepare", "--out", str(tmp_path / "x"), MLOPS_HOME=str(tmp_path), MLOPS_DATA__SOURCE="folder"
     )
     assert "does not name any images" in errors
-    code, _, errors = here("models", "list", MLOPS_HOME=str(tmp_path / "file" / "below"))
+    below = str(tmp_path / "file" / "below")
+    code, _, errors = here("data", "register", str(tmp_path), "--name", "own", MLOPS_HOME=below)
     assert code == 2
     assert "Traceback" not in errors
     assert "->" in errors

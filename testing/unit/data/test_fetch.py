@@ -529,7 +529,7 @@ def test_lists_that_are_wrong(tmp_path: Path, content: bytes, message: str) -> N
             ["http://127.0.0.1/x.zip", "http://127.0.0.1/y.zip", "--size", "5"],
             "--size applies to one file, but 2 are given",
         ),
-        (["http://127.0.0.1/x.zip", "--sha256", "abc"], "--sha256: must be 64 hexadecimal digits in lower case"),
+        (["http://127.0.0.1/x.zip", "--sha256", "abc"], "--sha256: 'abc' is not valid"),
         (["http://127.0.0.1/x.zip", "--inside", "../x"], "--inside: must be a relative path"),
         (["http://[::1/x.zip"], "the address: Invalid IPv6 URL"),
         (["http:///x.zip"], "the address: must be an http, https or file address"),
