@@ -163,13 +163,13 @@ def test_curl_with_a_form(url: str, image: Path, name: str) -> None:
 
 
 def test_curl_without_a_type(url: str, image: Path, tmp_path: Path) -> None:
-    """It says that the body is a web form."""
+    """It says how curl sends an image as it is."""
     assert green(run("curl", "-sS", "-m", "10", "--data-binary", f"@{image}", f"{url}{SCORE}"))
     text = tmp_path / "a.txt"
     text.write_text("hello")
     for option, file in (("--data-binary", text), ("--data", image)):  # the other one takes bytes out of the image
         answer = json.loads(run("curl", "-sS", "-m", "10", option, f"@{file}", f"{url}/score"))
-        assert "--data-binary @FILE" in answer["error"]["message"]
+        assert "--data-binary @IMAGE" in answer["error"]["message"]
 
 
 def test_requests(url: str, image: Path) -> None:

@@ -368,7 +368,7 @@ def test_splits_are_counted(prepared: Path) -> None:
         (["show", "azureml:bird"], "no data named 'bird'"),
         (["show", "birds:2"], "'birds' has no version '2' on this machine\n  -> Valid here: 1"),
         (["show", "birds@newest"], "'birds' has no version 'newest'"),
-        (["show", "no/where"], "no/where is not prepared data"),
+        (["show", "no/where"], "no/where does not exist"),
         (["show", "birds/", "--verify"], "birds/ is a folder"),
     ],
 )
