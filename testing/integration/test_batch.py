@@ -492,7 +492,7 @@ def test_the_command(images: Path, bundle: Path, tmp_path: Path, mlops: Callable
         pytest.param(["--out", "a.csv"], "no model is given, or two", id="model"),
         pytest.param(["--out", "a.csv", "--model", "a", "--bundle", "b"], "no model is given, or two", id="two-models"),
         pytest.param(["--out", "a.txt", "--bundle", "b"], "unknown format", id="suffix"),
-        pytest.param(["--out", "a.csv", "--bundle", "none"], "none is not a model bundle", id="bundle"),
+        pytest.param(["--out", "a.csv", "--bundle", "none"], "none does not exist", id="bundle"),
         pytest.param(
             ["--out", "a.csv", "--bundle", "b", "--precision", "x"], "'x' is not one of 'auto'", id="precision"
         ),
