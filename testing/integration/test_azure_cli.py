@@ -147,11 +147,11 @@ def test_models_go_from_place_to_place(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["pipeline", "trigger", "nothing"], "error: endpoint 'nothing': "),
+        (["pipeline", "trigger", "nothing"], "error: endpoint 'nothing' was not found"),
         (["pipeline", "trigger", "nothing", "-i", "seed"], "error: --input 'seed' is not of the form NAME=VALUE"),
         (["pipeline", "trigger", "nothing", "-t", "a=1", "-t", "a=2"], "error: --tag 'a' is given twice"),
-        (["pipeline", "schedule", "pause", "nothing"], "error: schedule 'nothing': "),
-        (["job", "cancel", "nothing", "--on", "azure"], "error: job 'nothing': "),
+        (["pipeline", "schedule", "pause", "nothing"], "error: schedule 'nothing' was not found"),
+        (["job", "cancel", "nothing", "--on", "azure"], "error: job 'nothing' was not found"),
         (["pipeline", "publish", "nothing.yml", "-e", "count"], "error: nothing.yml:1: the file does not exist"),
         (["models", "transfer", "textile", "--to", "nowhere"], "error: 'nowhere' is not a known registry"),
     ],

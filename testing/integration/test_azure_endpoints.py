@@ -123,7 +123,8 @@ def test_wrong_inputs_start_nothing(place: Place, project: Path, inputs: dict[st
 
 
 def test_what_is_missing_or_wrong_is_named(place: Place, project: Path, faults: Faults) -> None:
-    with pytest.raises(AzureError, match=rf"endpoint '{ENDPOINT}': .*HTTP 404.*\n  -> mlops pipeline publish --help"):
+    missing = rf"endpoint '{ENDPOINT}' was not found.*HTTP 404.*\n  -> mlops pipeline publish --help"
+    with pytest.raises(AzureError, match=missing):
         trigger(place, {})
     with pytest.raises(PipelineError, match="the file defines a pipelineJob"):
         published_pipelines.publish(project / "pipeline.yml", ENDPOINT, "main", place.settings, client=place.client)
@@ -165,7 +166,9 @@ def test_a_schedule_is_created_paused_resumed_and_deleted(place: Place, project:
     schedules.delete(place.client, made.name)
     assert schedules.list_schedules(place.client) == []
     for call in (schedules.pause, schedules.resume, schedules.delete):
-        with pytest.raises(AzureError, match=r"schedule 'count-weekly': .*HTTP 404.*\n  -> see `mlops pipeline"):
+        with pytest.raises(
+            AzureError, match=r"schedule 'count-weekly' was not found.*HTTP 404.*\n  -> see `mlops pipeline"
+        ):
             call(place.client, made.name)
 
 

@@ -363,7 +363,9 @@ def test_what_the_service_refuses_is_worded(place: Place, project: Path, faults:
     faults.fail("jobs", status=403, code="AuthorizationFailed", method="PUT", retry_after=None)
     with pytest.raises(AzureError, match=r"HTTP 403 AuthorizationFailed.*\n  -> ask for a role on the workspace"):
         submit(place, project / "pipeline.yml")
-    with pytest.raises(AzureError, match=r"job 'nothing' was not found.*HTTP 404.*\n  -> see `mlops job list --on azure`"):
+    with pytest.raises(
+        AzureError, match=r"job 'nothing' was not found.*HTTP 404.*\n  -> see `mlops job list --on azure`"
+    ):
         azure_jobs.cancel(place.client, "nothing")
 
 

@@ -44,7 +44,7 @@ def test_a_folder_goes_through_a_datastore_and_back(place: Workspace, tmp_path: 
 
 
 def test_a_missing_datastore_is_named(place: Workspace) -> None:
-    with pytest.raises(AzureError, match=r"datastore 'nowhere': .*404.*\n  -> check the name"):
+    with pytest.raises(AzureError, match=r"datastore 'nowhere' was not found.*404.*\n  -> check the name"):
         storage.locate("datastore:nowhere/x", place.settings)
 
 
