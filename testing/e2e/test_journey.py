@@ -164,7 +164,7 @@ def test_a_worse_candidate_is_rejected_and_the_champion_stays(journey: Journey) 
     rejected = journey.run("predict", "outputs/bundles/my-photos", image).stderr
     assert "is my-photos:2, which is not the champion and was judged 'reject' by the gate" in rejected
     assert "compared with the champion my-photos:1" in done.stderr
-    assert "my photos version 1 answers" in done.stderr
+    assert "my photos version 1 is ready" in done.stderr
     gate = ["gate", "--candidate", "outputs/reports/my-photos"]
     gate += ["--against", "my-photos", "--data", "outputs/data/my-photos"]
     assert "FAIL" in journey.run(*gate, "--fail-on", "reject", code=1).stdout

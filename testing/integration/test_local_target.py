@@ -225,7 +225,7 @@ def test_what_a_deploy_makes_of_the_shares_of_a_stopped_endpoint(
     said: list[str] = []
     again = run_plan(target, request(bundles[number], number, port=None), plan, said.append)
     assert {item.name: item.traffic for item in again.deployments} == shares
-    assert ("traffic as before: version-1 75 %, version-2 25 %" in said) == (plan.share is None)
+    assert ("traffic as before: version-1 75%, version-2 25%" in said) == (plan.share is None)
 
 
 def test_a_server_that_is_killed_comes_back_and_the_other_one_answers(

@@ -82,7 +82,7 @@ def test_the_life_of_a_managed_endpoint(
     assert (code, place.count("onlineEndpoints", "PUT") - before) == (0, 1), said
     assert [item["mirror"] for item in shown(run)["deployments"]] == [0, 50]
     code, _, said = run("endpoint", "traffic", "colours", "version-1=100", "--mirror", "version-2=80")
-    assert (code, "an endpoint on managed sends copies of at most 50 %" in said) == (2, True)
+    assert (code, "an endpoint on managed sends copies of at most 50%" in said) == (2, True)
     access = Managed().access("colours")
     labels = {score_file(access, Path(image)).label for _ in range(20)}
     assert labels == {"blue"}  # callers get none of the copies' answers
@@ -90,8 +90,8 @@ def test_the_life_of_a_managed_endpoint(
     assert score_file(access, Path(image), "version-2").label == "green"
     code, out, _ = run("endpoint", "traffic", "colours", "version-1=50", "version-2=50", "--json")
     assert [(row["deployment"], row["traffic"]) for row in json.loads(out)] == [
-        ("version-1", "50 %"),
-        ("version-2", "50 %"),
+        ("version-1", "50%"),
+        ("version-2", "50%"),
     ]
     assert {score_file(access, Path(image)).label for _ in range(30)} == {"blue", "green"}
 

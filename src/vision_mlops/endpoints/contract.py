@@ -318,12 +318,12 @@ def check_no_traffic(endpoint: Endpoint, deployment: str) -> None:
     others = [item for item in endpoint.deployments if item.name != deployment]
     if not others:
         raise DeploymentError(
-            f"{deployment} has {share} % of the traffic and is the only deployment of endpoint {endpoint.name!r}",
+            f"{deployment} has {share}% of the traffic and is the only deployment of endpoint {endpoint.name!r}",
             f"delete the endpoint: mlops endpoint delete {endpoint.name} --on {endpoint.target}",
         )
     other = next((item for item in others if item.state is EndpointStatus.READY), others[0])
     raise DeploymentError(
-        f"{deployment} has {share} % of the traffic",
+        f"{deployment} has {share}% of the traffic",
         f"move it first: mlops endpoint traffic {endpoint.name} {other.name}=100 --on {endpoint.target}",
     )
 

@@ -32,7 +32,7 @@ def _endpoint(**deployments: tuple[int, EndpointStatus]) -> Endpoint:
 def test_a_deployment_with_traffic_cannot_be_deleted(
     deployments: dict[str, tuple[int, EndpointStatus]], advice: str
 ) -> None:
-    with pytest.raises(DeploymentError, match="aaa has 100 % of the traffic") as refused:
+    with pytest.raises(DeploymentError, match="aaa has 100% of the traffic") as refused:
         check_no_traffic(_endpoint(**deployments), "aaa")
     assert refused.value.hint == advice
 
