@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 import time
@@ -356,7 +357,7 @@ def test_a_server_that_ends_is_told_with_its_log(mlops: Mlops, cluster: Kubernet
     cluster.control.images[image] = tmp_path / "nothing"
     code, _out, err = deploy(mlops, 1, "--endpoint", "broken", "--image", image, "--timeout", "60")
     assert code == 2
-    assert "its server ended 2 times (CrashLoopBackOff) with exit code 2" in err
+    assert re.search(r"its server ended [2-9] times \(CrashLoopBackOff\) with exit code 2", err), err
     assert "its log ends with" in err
     assert f"{tmp_path / 'nothing'}" in err, "the server's own words"
     assert "it was removed again" in err
