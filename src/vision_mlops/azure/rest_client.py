@@ -20,7 +20,7 @@ from vision_mlops import __version__
 from vision_mlops.azure.proxy_check import silent_proxy
 from vision_mlops.azure.trusted_authorities import trusting_context
 from vision_mlops.core.errors import AzureError
-from vision_mlops.core.listening import LOOPBACK
+from vision_mlops.core.listening import is_on_this_machine
 from vision_mlops.core.retry_after import wait_asked_for
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class RestClient:
             timeout=timeout,
             headers={"Accept": "application/json", "User-Agent": f"vision-mlops/{__version__}"},
             follow_redirects=False,  # a sign-in page is no response to a program
-            trust_env=urlsplit(url).hostname not in LOOPBACK,
+            trust_env=not is_on_this_machine(url),
         )
 
     def close(self) -> None:

@@ -1,14 +1,20 @@
-"""The socket that a server of the command line listens on."""
+"""The socket that a server of the command line listens on, and which addresses are those of this machine."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+from urllib.parse import urlsplit
 
 from vision_mlops.core.errors import ServingError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _BACKLOG = 2048
+
+
+def is_on_this_machine(url: str) -> bool:
+    """Return whether an address is one of this machine, which no proxy reaches."""
+    return urlsplit(url).hostname in LOOPBACK
 
 
 def listen(host: str, port: int) -> socket.socket:

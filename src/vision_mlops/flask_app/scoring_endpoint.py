@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -20,7 +19,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from vision_mlops.azure.trusted_authorities import trusting_context
 from vision_mlops.core.errors import MlopsError
-from vision_mlops.core.listening import LOOPBACK
+from vision_mlops.core.listening import is_on_this_machine
 from vision_mlops.core.retry_after import wait_asked_for
 from vision_mlops.flask_app.app_errors import AppError, EndpointError
 from vision_mlops.flask_app.app_settings import AppSettings
@@ -73,7 +72,7 @@ class ScoringEndpoint:
             ),
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "vision-mlops-app"},
             follow_redirects=False,
-            trust_env=urlsplit(self.url).hostname not in LOOPBACK,  # else by the proxy that the environment names
+            trust_env=not is_on_this_machine(self.url),  # else by the proxy that the environment names
         )
 
     def classify(

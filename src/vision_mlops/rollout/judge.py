@@ -62,8 +62,8 @@ class Observation:
     """What was observed in a step so far.
 
     ``pairs`` are probes that both have scored. In ``compared`` and ``disagreed``, an image that was sent repeatedly counts
-    once. ``problem`` says why the candidate cannot serve, ``note`` why the last incomparable pair could not be compared;
-    both are empty if there is no such problem.
+    once. ``problem`` says why the candidate cannot serve, or is empty. ``note`` says why the last incomparable pair could
+    not be compared, or is empty.
     """
 
     seconds: float

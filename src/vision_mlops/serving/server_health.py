@@ -9,9 +9,8 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
-from vision_mlops.core.listening import LOOPBACK
+from vision_mlops.core.listening import is_on_this_machine
 from vision_mlops.serving.http.openapi import LOADING
 
 _SECONDS = 3.0
@@ -70,7 +69,7 @@ def ask(base_url: str, *, timeout_s: float = _SECONDS) -> Health:
 
 def proxies_for(url: str) -> urllib.request.ProxyHandler:
     """Return the proxies of the environment, or none for an address of this machine, which no proxy reaches."""
-    return urllib.request.ProxyHandler({} if urlsplit(url).hostname in LOOPBACK else None)
+    return urllib.request.ProxyHandler({} if is_on_this_machine(url) else None)
 
 
 def _content(raw: bytes) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -16,7 +15,7 @@ from vision_mlops.cli.endpoint import On
 from vision_mlops.cli.options import AzureDevOps, DryRunOption, GitHub, JsonOption, filled
 from vision_mlops.cli.output import emit, say, warn
 from vision_mlops.core.errors import ConfigError, DeploymentError
-from vision_mlops.core.listening import LOOPBACK
+from vision_mlops.core.listening import is_on_this_machine
 
 if TYPE_CHECKING:
     from vision_mlops.config.azure_settings import AzureSettings
@@ -165,6 +164,6 @@ def _variables(endpoint: str, named: Mapping[str, str]) -> dict[str, str]:
     address = here.get(f"{PREFIX}ENDPOINT", "")
     if not address:
         raise ConfigError("no scoring endpoint is given", "give its address with --endpoint, or in MLOPS_APP_ENDPOINT")
-    if urlsplit(address).hostname in LOOPBACK:
+    if is_on_this_machine(address):
         warn(f"{address} is an address of this machine, which App Service cannot reach")
     return here

@@ -27,7 +27,7 @@ FOLDS = 5
 SMALLEST = 10
 """Images that a class needs: with fewer, its model is a guess."""
 SURE = 0.8
-"""Confidence in another class from which on a doubt is a warning; below, it is a note."""
+"""At this confidence in another class or above, a doubt is a warning; below it, a note."""
 _COMPONENTS = 256
 _SHRINKAGE = 0.1
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from vision_mlops.core.errors import problem_of_file
 from vision_mlops.jobs.definitions.findings import Findings
 
 CONDA_EXAMPLE = "write `name:` and `dependencies:`, as `conda env export` does"
@@ -81,8 +82,8 @@ def read(path: Path, findings: Findings) -> Mapping | None:
         with path.open("rb") as stream:
             content = stream.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        reason = getattr(error, "strerror", None) or error
-        findings.report(path, 1, "file", f"the file cannot be read: {reason}", "check the path and its permissions")
+        problem = f"the file cannot be read: {problem_of_file(error)}"
+        findings.report(path, 1, "file", problem, "check the path and its permissions")
         return None
     if len(content) > _MAX_BYTES:
         findings.report(

@@ -35,7 +35,7 @@ def prune(days: float, *, dry_run: bool = False) -> Pruned:
     registered assets and what was copied to paths of the user are not touched.
 
     Args:
-        days: Age in days from which on a job is old; 0 removes everything that is not running.
+        days: Age in days at which a job counts as old; 0 removes everything that is not running.
         dry_run: Only report what would be removed.
     """
     before = time.time() - days * _DAY_SECONDS
